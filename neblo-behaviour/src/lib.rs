@@ -1,1 +1,7 @@
+//! NEBLO lets any libp2p program route messages over a nearly blind ring, and publish, find and stream things without
+//! anyone learning who asked or who answered.
 
+pub mod address;
+pub mod protocol;
+
+pub use address::{AddrRange, OverlayAddr, in_range};

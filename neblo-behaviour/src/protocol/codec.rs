@@ -1,0 +1,404 @@
+//! CBOR with integer keys and hard limits.
+//!
+//! A record is a map from small integers to values. Unknown keys are skipped, so that fields can be added; a missing
+//! optional field is absent from the map. Every byte string and list has its limit in its type, checked before anything
+//! is allocated for it.
+
+use std::ops::Deref;
+
+use cbor4ii::core::dec::{Decode, IgnoredAny};
+use cbor4ii::core::enc::Encode;
+use cbor4ii::core::types;
+use cbor4ii::core::utils::{BufWriter, SliceReader};
+
+use crate::address::{AddrRange, OverlayAddr};
+
+pub(crate) type Reader<'a> = SliceReader<'a>;
+pub(crate) type Writer = BufWriter;
+
+/// Why bytes from another peer could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Not CBOR, or not of the shape that the type wants.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+    /// A list or byte string is longer than its limit.
+    #[error("{0} is longer than its limit")]
+    TooLong(&'static str),
+    /// A field without which the record means nothing is missing.
+    #[error("the field {0} is missing")]
+    Missing(&'static str),
+    /// A kind of message that this version does not know; to be ignored.
+    #[error("unknown kind of message")]
+    UnknownKind,
+    /// Bytes follow after the end.
+    #[error("bytes after the end")]
+    Trailing,
+}
+
+/// What can be put on the wire.
+pub(crate) trait Wire: Sized {
+    fn put(&self, writer: &mut Writer);
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError>;
+    /// Whether the field is left out of its record.
+    fn is_absent(&self) -> bool {
+        false
+    }
+    /// The value of a field that is missing, if it may be.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+pub(crate) fn put<T: Encode>(writer: &mut Writer, value: T) {
+    // The writer fails only when memory runs out, and then so does everything else.
+    let _ = value.encode(writer);
+}
+
+pub(crate) fn get<'a, T: Decode<'a>>(reader: &mut Reader<'a>, what: &'static str) -> Result<T, WireError> {
+    T::decode(reader).map_err(|_| WireError::Malformed(what))
+}
+
+/// Encodes a value on its own.
+pub(crate) fn to_bytes<T: Wire>(value: &T) -> Vec<u8> {
+    let mut writer = BufWriter::new(Vec::new());
+    value.put(&mut writer);
+    writer.into_inner()
+}
+
+/// Decodes a value that fills `bytes` exactly.
+pub(crate) fn from_bytes<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
+    let mut reader = SliceReader::new(bytes);
+    let value = T::get(&mut reader)?;
+    at_end(&mut reader).then_some(value).ok_or(WireError::Trailing)
+}
+
+fn at_end(reader: &mut Reader<'_>) -> bool {
+    use cbor4ii::core::dec::Read;
+    reader.fill(1).is_ok_and(|rest| rest.as_ref().is_empty())
+}
+
+pub(crate) fn put_map(writer: &mut Writer, len: usize) {
+    let _ = types::Map::bounded(len, writer);
+}
+
+pub(crate) fn put_array(writer: &mut Writer, len: usize) {
+    let _ = types::Array::bounded(len, writer);
+}
+
+pub(crate) fn get_map(reader: &mut Reader<'_>, what: &'static str) -> Result<usize, WireError> {
+    match types::Map::len(reader) {
+        Ok(Some(len)) if len <= 64 => Ok(len),
+        Ok(Some(_)) => Err(WireError::TooLong(what)),
+        _ => Err(WireError::Malformed(what)),
+    }
+}
+
+pub(crate) fn get_array(reader: &mut Reader<'_>, max: usize, what: &'static str) -> Result<usize, WireError> {
+    match types::Array::len(reader) {
+        Ok(Some(len)) if len <= max => Ok(len),
+        Ok(Some(_)) => Err(WireError::TooLong(what)),
+        _ => Err(WireError::Malformed(what)),
+    }
+}
+
+pub(crate) fn skip(reader: &mut Reader<'_>) -> Result<(), WireError> {
+    get::<IgnoredAny>(reader, "value").map(drop)
+}
+
+macro_rules! integer {
+    ($($t:ty),*) => {$(
+        impl Wire for $t {
+            fn put(&self, writer: &mut Writer) { put(writer, *self); }
+            fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> { get(reader, stringify!($t)) }
+        }
+    )*};
+}
+integer!(u8, u16, u32, u64);
+
+/// Only true is written, so a flag that is off costs nothing.
+impl Wire for bool {
+    fn put(&self, writer: &mut Writer) {
+        put(writer, *self);
+    }
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        get(reader, "bool")
+    }
+    fn is_absent(&self) -> bool {
+        !self
+    }
+    fn absent() -> Option<Self> {
+        Some(false)
+    }
+}
+
+impl<const N: usize> Wire for [u8; N] {
+    fn put(&self, writer: &mut Writer) {
+        put(writer, types::Bytes(self.as_slice()));
+    }
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        let bytes: types::Bytes<&[u8]> = get(reader, "byte string")?;
+        bytes.0.try_into().map_err(|_| WireError::Malformed("byte string"))
+    }
+}
+
+impl Wire for OverlayAddr {
+    fn put(&self, writer: &mut Writer) {
+        self.to_bytes().put(writer);
+    }
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        <[u8; 16]>::get(reader).map(Self::from_bytes)
+    }
+}
+
+record! {
+    /// A range on the wire.
+    struct WireRange { 1 => after: OverlayAddr, 2 => to: OverlayAddr }
+}
+
+impl Wire for AddrRange {
+    fn put(&self, writer: &mut Writer) {
+        WireRange { after: self.after, to: self.to }.put(writer);
+    }
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        WireRange::get(reader).map(|range| Self { after: range.after, to: range.to })
+    }
+}
+
+impl<T: Wire> Wire for Option<T> {
+    fn put(&self, writer: &mut Writer) {
+        match self {
+            Some(value) => value.put(writer),
+            None => put(writer, types::Null),
+        }
+    }
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        T::get(reader).map(Some)
+    }
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+impl<T: Wire> Wire for Box<T> {
+    fn put(&self, writer: &mut Writer) {
+        (**self).put(writer);
+    }
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        T::get(reader).map(Box::new)
+    }
+}
+
+/// At most `MAX` bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Blob<const MAX: usize>(Vec<u8>);
+
+impl<const MAX: usize> Blob<MAX> {
+    /// The bytes, unless they are more than `MAX`.
+    pub fn new(bytes: Vec<u8>) -> Option<Self> {
+        (bytes.len() <= MAX).then_some(Self(bytes))
+    }
+    /// The bytes.
+    pub fn into_inner(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl<const MAX: usize> Deref for Blob<MAX> {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> std::fmt::Debug for Blob<MAX> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl<const MAX: usize> Wire for Blob<MAX> {
+    fn put(&self, writer: &mut Writer) {
+        put(writer, types::Bytes(self.0.as_slice()));
+    }
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        let bytes: types::Bytes<&[u8]> = get(reader, "byte string")?;
+        if bytes.0.len() > MAX {
+            return Err(WireError::TooLong("byte string"));
+        }
+        Ok(Self(bytes.0.to_vec()))
+    }
+}
+
+/// At most `MAX` values.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct List<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T, const MAX: usize> List<T, MAX> {
+    /// The values, unless they are more than `MAX`.
+    pub fn new(values: Vec<T>) -> Option<Self> {
+        (values.len() <= MAX).then_some(Self(values))
+    }
+    /// The first `MAX` values.
+    pub fn chop(mut values: Vec<T>) -> Self {
+        values.truncate(MAX);
+        Self(values)
+    }
+    /// The values.
+    pub fn into_inner(self) -> Vec<T> {
+        self.0
+    }
+}
+
+impl<T, const MAX: usize> Deref for List<T, MAX> {
+    type Target = Vec<T>;
+    fn deref(&self) -> &Vec<T> {
+        &self.0
+    }
+}
+
+impl<T: Wire, const MAX: usize> Wire for List<T, MAX> {
+    fn put(&self, writer: &mut Writer) {
+        put_array(writer, self.0.len());
+        for value in &self.0 {
+            value.put(writer);
+        }
+    }
+    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        let len = get_array(reader, MAX, "list")?;
+        let mut values = Vec::new();
+        for _ in 0..len {
+            values.push(T::get(reader)?);
+        }
+        Ok(Self(values))
+    }
+    fn is_absent(&self) -> bool {
+        self.0.is_empty()
+    }
+    fn absent() -> Option<Self> {
+        Some(Self(Vec::new()))
+    }
+}
+
+/// Defines a struct and its wire form: a CBOR map from the given integers to its fields.
+macro_rules! record {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident $(<$p:ident>)? {
+        $($(#[$fmeta:meta])* $key:literal => $field:ident : $ty:ty),* $(,)?
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        $vis struct $name $(<$p>)? { $($(#[$fmeta])* pub $field: $ty),* }
+
+        impl $(<$p: $crate::protocol::io::Peer>)? $crate::protocol::codec::Wire for $name $(<$p>)? {
+            #[allow(unused_mut, unused_variables)]
+            fn put(&self, writer: &mut $crate::protocol::codec::Writer) {
+                let mut len = 0usize;
+                $( if !$crate::protocol::codec::Wire::is_absent(&self.$field) { len += 1; } )*
+                $crate::protocol::codec::put_map(writer, len);
+                $( if !$crate::protocol::codec::Wire::is_absent(&self.$field) {
+                    $crate::protocol::codec::put(writer, $key as u64);
+                    $crate::protocol::codec::Wire::put(&self.$field, writer);
+                } )*
+            }
+            #[allow(unused_mut)]
+            fn get(reader: &mut $crate::protocol::codec::Reader<'_>)
+                -> Result<Self, $crate::protocol::codec::WireError>
+            {
+                let len = $crate::protocol::codec::get_map(reader, stringify!($name))?;
+                $( let mut $field: Option<$ty> = None; )*
+                for _ in 0..len {
+                    match $crate::protocol::codec::get::<u64>(reader, "key")? {
+                        $( $key => $field = Some($crate::protocol::codec::Wire::get(reader)?), )*
+                        _ => $crate::protocol::codec::skip(reader)?,
+                    }
+                }
+                Ok(Self { $(
+                    $field: match $field {
+                        Some(value) => value,
+                        None => <$ty as $crate::protocol::codec::Wire>::absent()
+                            .ok_or($crate::protocol::codec::WireError::Missing(stringify!($field)))?,
+                    },
+                )* })
+            }
+        }
+    };
+}
+pub(crate) use record;
+
+/// Defines an enum and its wire form: an array of an integer and a record. An integer that is not known is
+/// `WireError::UnknownKind`, so that a newer peer can say more than an older one understands.
+macro_rules! choice {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident $(<$p:ident>)? {
+        $($(#[$vmeta:meta])* $key:literal => $variant:ident ($ty:ty)),* $(,)?
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        $vis enum $name $(<$p>)? { $($(#[$vmeta])* $variant($ty)),* }
+
+        impl $(<$p: $crate::protocol::io::Peer>)? $crate::protocol::codec::Wire for $name $(<$p>)? {
+            fn put(&self, writer: &mut $crate::protocol::codec::Writer) {
+                $crate::protocol::codec::put_array(writer, 2);
+                match self { $( Self::$variant(value) => {
+                    $crate::protocol::codec::put(writer, $key as u64);
+                    $crate::protocol::codec::Wire::put(value, writer);
+                } )* }
+            }
+            fn get(reader: &mut $crate::protocol::codec::Reader<'_>)
+                -> Result<Self, $crate::protocol::codec::WireError>
+            {
+                if $crate::protocol::codec::get_array(reader, 2, stringify!($name))? != 2 {
+                    return Err($crate::protocol::codec::WireError::Malformed(stringify!($name)));
+                }
+                match $crate::protocol::codec::get::<u64>(reader, "kind")? {
+                    $( $key => $crate::protocol::codec::Wire::get(reader).map(Self::$variant), )*
+                    _ => Err($crate::protocol::codec::WireError::UnknownKind),
+                }
+            }
+        }
+    };
+}
+pub(crate) use choice;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    record! { struct Old { 1 => a: u64, 3 => b: Option<Blob<4>> } }
+    record! { struct New { 1 => a: u64, 2 => extra: List<u64, 8>, 3 => b: Option<Blob<4>>, 9 => flag: bool } }
+
+    #[test]
+    fn unknown_keys_are_skipped_and_missing_options_are_absent() {
+        let new = New { a: 7, extra: List::chop(vec![1, 2]), b: None, flag: true };
+        assert_eq!(from_bytes::<Old>(&to_bytes(&new)), Ok(Old { a: 7, b: None }));
+        let old = Old { a: 7, b: Blob::new(vec![1]) };
+        let read = from_bytes::<New>(&to_bytes(&old)).unwrap();
+        assert_eq!((read.a, read.flag, read.extra.len()), (7, false, 0));
+    }
+
+    #[test]
+    fn limits_hold_and_nothing_may_follow() {
+        let long = New { a: 1, extra: List(vec![0; 9]), b: None, flag: false };
+        assert_eq!(from_bytes::<New>(&to_bytes(&long)), Err(WireError::TooLong("list")));
+        let mut bytes = to_bytes(&Old { a: 1, b: None });
+        bytes.push(0);
+        assert_eq!(from_bytes::<Old>(&bytes), Err(WireError::Trailing));
+        assert_eq!(from_bytes::<Old>(&[0xa0]), Err(WireError::Missing("a")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = from_bytes::<New>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Configuration of a node, every default with its source.
+
+use std::time::Duration;
+
+/// Configuration of a [`Node`](super::Node).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The network's name. Nodes of different names never talk: its hash is in the protocol names and in derived addresses.
+    pub network: String,
+    /// Members at which a subgroup is full. Default 75: choice (design D9).
+    pub subgroup_size: usize,
+    /// Width of a finger, relative to its distance. Default 0.5: choice (design D6, research §4).
+    pub delta: f64,
+    /// How often a member asks its successor for its state. Default 2 s: choice, periodic as in Bamboo (research §3).
+    pub stabilise_every: Duration,
+    /// Probability that a relay hands the walk to another relay. Default 0.7: seed 003 §5.
+    pub p: f64,
+    /// Data streams relayed at once in all. Default 256: design, data plane.
+    pub max_streams: usize,
+    /// Data streams relayed at once for one neighbour. Default 32: design, data plane.
+    pub max_streams_per_neighbour: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            network: "neblo".into(),
+            subgroup_size: 75,
+            delta: 0.5,
+            stabilise_every: Duration::from_secs(2),
+            p: 0.7,
+            max_streams: 256,
+            max_streams_per_neighbour: 32,
+        }
+    }
+}
+
+impl Config {
+    /// Sets the network's name.
+    pub fn with_network(mut self, network: impl Into<String>) -> Self {
+        self.network = network.into();
+        self
+    }
+    /// Sets the members at which a subgroup is full (2 to 150).
+    pub fn with_subgroup_size(mut self, size: usize) -> Self {
+        self.subgroup_size = size.clamp(2, 150);
+        self
+    }
+    /// The first 16 hex digits of BLAKE3 over the network's name, as they stand in protocol names.
+    pub fn network_hash(&self) -> String {
+        let hash = blake3::derive_key("neblo 1 network", self.network.as_bytes());
+        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,45 @@
+//! The frames of the control plane.
+
+use super::codec::{WireError, choice, from_bytes, record, to_bytes};
+use super::interface::Lane;
+
+record! {
+    /// The first frame on every control substream.
+    pub struct Hello {
+        /// Versions of the protocol that the sender speaks, as a bit set (bit 1 = version 1).
+        1 => versions: u64,
+        /// Features, as a bit set; none are defined yet.
+        2 => features: u64,
+        /// Random number of this run of the node.
+        3 => incarnation: u64,
+        /// The largest frame that the sender accepts, in bytes.
+        4 => max_frame: u32,
+    }
+}
+
+choice! {
+    /// One frame of the control plane.
+    pub enum Frame<P> {
+        /// The first frame on every control substream; handled by the binding, never by the node.
+        0 => Hello(Hello),
+        /// Is the link alive?
+        1 => Probe(super::link::LinkMessage),
+        /// Ring.
+        2 => Ring(super::ring::RingMessage<P>),
+    }
+}
+
+impl<P: super::io::Peer> Frame<P> {
+    /// Encodes the frame.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+    /// Decodes a frame that fills `bytes` exactly. [`WireError::UnknownKind`] is to be ignored and counted.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        from_bytes(bytes)
+    }
+    /// The substream that carries it.
+    pub fn lane(&self) -> Lane {
+        Lane::Urgent
+    }
+}
