@@ -3,5 +3,7 @@
 
 pub mod address;
 pub mod protocol;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use address::{AddrRange, OverlayAddr, in_range};
