@@ -27,12 +27,7 @@ impl RateLimiter {
     /// At most `rate` bytes a second (no less than 4 KiB), or no limit.
     pub fn new(rate: Option<u64>) -> Self {
         Self {
-            bucket: rate.map(|rate| {
-                Arc::new(Bucket {
-                    rate: rate.max(MIN_RATE),
-                    paid: Mutex::new(Instant::now()),
-                })
-            }),
+            bucket: rate.map(|rate| Arc::new(Bucket { rate: rate.max(MIN_RATE), paid: Mutex::new(Instant::now()) })),
         }
     }
 
