@@ -252,8 +252,7 @@ fn names(destination: &Path, root: &Root) -> Result<(PathBuf, PathBuf), PartErro
     if stem.len().saturating_add(RANGES.len()) > MAX_NAME {
         let hex = hex::encode(root);
         let text = name.to_string_lossy();
-        let cut = text.floor_char_boundary(200);
-        stem = format!("{}.{}", text.get(..cut).unwrap_or_default(), hex.get(..16).unwrap_or_default()).into();
+        stem = format!("{}.{}", cut(&text, 200), hex.get(..16).unwrap_or_default()).into();
     }
     let beside = |suffix: &str| {
         let mut name = stem.clone();
@@ -279,6 +278,12 @@ fn open_locked(part: &Path) -> Result<File, PartError> {
         }
     }
     Err(PartError::InUse { part: part.to_owned() })
+}
+
+/// The beginning of `text`, at most `max` bytes of whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    let end = text.char_indices().map(|(at, c)| at.saturating_add(c.len_utf8())).take_while(|end| *end <= max).last();
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 fn try_open_locked(part: &Path) -> Result<File, PartError> {

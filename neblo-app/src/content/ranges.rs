@@ -88,8 +88,8 @@ mod tests {
         ranges.insert(0..2);
         ranges.insert(4..6);
         ranges.insert(2..4);
-        assert_eq!(ranges.iter().collect::<Vec<_>>(), [0..6]);
-        assert_eq!(ranges.missing(8), [6..8]);
+        assert!(ranges.iter().eq([(0, 6)].map(|r| r.0..r.1)));
+        assert_eq!(ranges.missing(8), std::slice::from_ref(&(6..8)));
     }
 
     #[test]
