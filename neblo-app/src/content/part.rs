@@ -8,7 +8,7 @@ mod finish;
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Read},
     ops::Range,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -305,7 +305,7 @@ fn try_open_locked(part: &Path) -> Result<File, PartError> {
 
 /// What an earlier run left. Progress that cannot be read counts as none: its data is fetched again.
 fn present(part: &Path, ranges: &Path, root: &Root, len: u64, found: u64) -> Result<Ranges, PartError> {
-    let bytes = match fs::read(ranges) {
+    let bytes = match read_bounded(ranges) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Ranges::new()),
         Err(e) => return Err(PartError::io("read", ranges, e)),
@@ -323,6 +323,14 @@ fn present(part: &Path, ranges: &Path, root: &Root, len: u64, found: u64) -> Res
     // A file of another length lost or gained something that the ranges do not know of.
     let sound = progress.version == 1 && found == len && progress.present.is_sound(len);
     Ok(if sound { progress.present } else { Ranges::new() })
+}
+
+/// Reads a file of ranges; of one that is too long only so much that decoding refuses it.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = (MAX_RANGES_FILE as u64).saturating_add(1);
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Refuses at once what cannot fit.
