@@ -27,7 +27,12 @@ impl RateLimiter {
     /// At most `rate` bytes a second (no less than 4 KiB), or no limit.
     pub fn new(rate: Option<u64>) -> Self {
         Self {
-            bucket: rate.map(|rate| Arc::new(Bucket { rate: rate.max(MIN_RATE), paid: Mutex::new(Instant::now()) })),
+            bucket: rate.map(|rate| {
+                Arc::new(Bucket {
+                    rate: rate.max(MIN_RATE),
+                    paid: Mutex::new(Instant::now()),
+                })
+            }),
         }
     }
 
@@ -76,7 +81,11 @@ mod unit_tests {
         let start = Instant::now();
         let mut now = start + Duration::from_secs(60);
         let begun = now;
-        for portion in [1, 50_000, 7, 100_000, 64_000, 85_992].iter().cycle().take(60) {
+        for portion in [1, 50_000, 7, 100_000, 64_000, 85_992]
+            .iter()
+            .cycle()
+            .take(60)
+        {
             now += limiter.reserve(*portion, now);
         }
         // 3,000,000 bytes at 100,000 a second, less what the pause before gave.
@@ -99,7 +108,10 @@ mod unit_tests {
         let now = Instant::now() + Duration::from_secs(1);
         limiter.clone().reserve(1_000_000, now);
         assert!(limiter.reserve(1, now) >= Duration::from_millis(700));
-        assert_eq!(RateLimiter::unlimited().reserve(u64::MAX, now), Duration::ZERO);
+        assert_eq!(
+            RateLimiter::unlimited().reserve(u64::MAX, now),
+            Duration::ZERO
+        );
         assert_eq!(RateLimiter::new(Some(0)).rate(), Some(MIN_RATE));
     }
 }
