@@ -72,7 +72,8 @@ impl Simulation {
     }
 
     fn refuse(&mut self, stream: u64, reason: Refusal) {
-        let Some(found) = self.streams.get(&stream) else { return };
+        let Some(found) = self.streams.get_mut(&stream).filter(|stream| !stream.ended) else { return };
+        found.ended = true;
         let answer = Answer::Failed(Failure::StreamRefused(reason));
         let key = (found.hops[0], found.token);
         self.answers.entry(key).or_default().push(answer);
@@ -88,6 +89,10 @@ impl Simulation {
     fn break_streams_named(&mut self, names: &[u64]) {
         for name in names {
             let Some(stream) = self.streams.get_mut(name) else { continue };
+            if stream.accepted.is_none() && !stream.ended {
+                let answer = Answer::Failed(Failure::StreamRefused(Refusal::Unreachable));
+                self.answers.entry((stream.hops[0], stream.token)).or_default().push(answer);
+            }
             stream.ended = true;
             for (hop, name) in stream.hops.clone().into_iter().zip(stream.names.clone()) {
                 let input = Input::StreamEnded { stream: name, bytes: 0 };

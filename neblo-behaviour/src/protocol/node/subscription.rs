@@ -12,7 +12,7 @@ use crate::protocol::ring::{Principal, RingInput};
 
 /// How long locating an owner may take. choice
 const LOCATE_WITHIN: Duration = Duration::from_secs(4);
-/// Attempts a known peer until subscribing is given up. choice
+/// Failed attempts a known peer until subscribing is given up. choice
 const ATTEMPTS: usize = 6;
 /// Known peers kept. choice
 const MAX_KNOWN: usize = 32;
@@ -42,6 +42,7 @@ pub(super) struct Subscription<P> {
     pub(super) known: Vec<Contact<P>>,
     /// The known peer in use.
     at: usize,
+    /// Attempts in a row in which no owner was located.
     attempts: usize,
     pub(super) wanted: bool,
     /// Whether to found a ring again when nobody lets us in: this node has been a member before.
@@ -83,7 +84,6 @@ impl<P: Peer> Node<P> {
         if self.subscription.attempts >= ATTEMPTS * known.len() {
             return self.not_let_in(step);
         }
-        self.subscription.attempts += 1;
         let (secret, reply) = self.keys.generate(step.rng);
         let payload = to_bytes(&RingRequest::Locate(Locate { reply }));
         let asking =
@@ -110,11 +110,13 @@ impl<P: Peer> Node<P> {
         let owner = result.ok().and_then(|sealed| self.open_sealed::<Contact<P>>(secret, &sealed));
         let input = match owner {
             Some(owner) => {
+                self.subscription.attempts = 0;
                 // A known peer that owns the address is reached where we know it, whatever it says of itself.
                 let known = self.subscription.known.iter().find(|known| known.peer == owner.peer);
                 RingInput::Located(known.cloned().unwrap_or(owner))
             }
             None => {
+                self.subscription.attempts += 1;
                 self.subscription.at += 1;
                 RingInput::NotLocated
             }
