@@ -3,5 +3,7 @@
 
 pub mod address;
 pub mod protocol;
+#[cfg(feature = "swarm")]
+pub mod swarm;
 
 pub use address::{AddrRange, OverlayAddr, in_range};
