@@ -7,3 +7,6 @@ pub mod protocol;
 pub mod swarm;
 
 pub use address::{AddrRange, OverlayAddr, in_range};
+pub use protocol::{Config, interface::Failure};
+#[cfg(feature = "swarm")]
+pub use swarm::{AnonymousStream, Behaviour, Event, Handle};

@@ -7,6 +7,8 @@
 mod handshake;
 mod record;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use handshake::{initiate, respond};

@@ -1,99 +1,17 @@
 //! Sessions over an in-memory stream that is slow, small and can be cut.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 
 use futures::executor::block_on;
 use futures::future::{join, join3};
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures::{AsyncReadExt, AsyncWriteExt};
 
 use super::record::{LARGE, SMALL};
+use super::testing::{End, duplex};
 use super::*;
 use crate::protocol::interface::PublicationId;
 use crate::protocol::seal::Keys;
 use crate::swarm::keys::SwarmKeys;
-
-/// One direction: bytes on their way, and all that ever passed.
-#[derive(Default)]
-struct Pipe {
-    queue: VecDeque<u8>,
-    passed: Vec<u8>,
-    ended: bool,
-    wakers: Vec<Waker>,
-}
-
-/// One end of a stream whose directions hold at most `window` bytes each.
-struct End {
-    read: Arc<Mutex<Pipe>>,
-    write: Arc<Mutex<Pipe>>,
-    window: usize,
-}
-
-fn duplex(window: usize) -> (End, End) {
-    let (a, b) = (Arc::<Mutex<Pipe>>::default(), Arc::<Mutex<Pipe>>::default());
-    (End { read: a.clone(), write: b.clone(), window }, End { read: b, write: a, window })
-}
-
-impl AsyncRead for End {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut pipe = self.read.lock().unwrap();
-        if pipe.queue.is_empty() && !pipe.ended {
-            pipe.wakers.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let len = pipe.queue.len().min(buf.len());
-        for (to, from) in buf.iter_mut().zip(pipe.queue.drain(..len)) {
-            *to = from;
-        }
-        pipe.wakers.drain(..).for_each(Waker::wake);
-        Poll::Ready(Ok(len))
-    }
-}
-
-impl AsyncWrite for End {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut pipe = self.write.lock().unwrap();
-        if pipe.ended {
-            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
-        }
-        let len = (self.window - pipe.queue.len()).min(buf.len());
-        if len == 0 {
-            pipe.wakers.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        pipe.queue.extend(&buf[..len]);
-        pipe.passed.extend(&buf[..len]);
-        pipe.wakers.drain(..).for_each(Waker::wake);
-        Poll::Ready(Ok(len))
-    }
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.cut();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl End {
-    fn cut(&self) {
-        for pipe in [&self.read, &self.write] {
-            let mut pipe = pipe.lock().unwrap();
-            pipe.ended = true;
-            pipe.wakers.drain(..).for_each(Waker::wake);
-        }
-    }
-}
-
-/// Dropping one end ends both directions, as a splice does.
-impl Drop for End {
-    fn drop(&mut self) {
-        self.cut();
-    }
-}
 
 const ID: PublicationId = PublicationId([5; 32]);
 
