@@ -426,6 +426,9 @@ pub enum Command<P> {
         /// The rows that match, best first.
         rows: Vec<u64>,
     },
+    /// The application has just begun to listen to the directory: emit [`Event::RowsCleared`], and [`Event::RowAdded`] for
+    /// every row there is.
+    ReplayRows,
     /// A snapshot for people. Done: `Status`.
     Status {
         /// Names the answer.

@@ -69,6 +69,14 @@ impl<P: Peer> Directory<P> {
         ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
     }
 
+    /// Tells of all rows again, for an application that has just begun to listen.
+    pub fn replay(&self, ctx: &mut DirectoryCtx<'_, P>) {
+        ctx.out.emit(DirectoryEvent::RowsCleared);
+        for (row, entry) in &self.rows {
+            ctx.out.emit(DirectoryEvent::RowAdded { row: *row, payload: entry.payload.clone().into_inner() });
+        }
+    }
+
     pub(super) fn withdrawn(&mut self, ctx: &mut DirectoryCtx<'_, P>, registration: [u8; 16]) {
         if let Some(row) = self.by_registration.remove(&registration) {
             self.rows.remove(&row);

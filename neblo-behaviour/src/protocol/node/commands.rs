@@ -82,6 +82,7 @@ impl<P: Peer> Node<P> {
             Command::DirectoryAnswer { ask, rows } => {
                 part!(self, step, |ctx| self.directory.answer(ctx, ask, &rows));
             }
+            Command::ReplayRows => part!(self, step, |ctx| self.directory.replay(ctx)),
             Command::Status { token } => {
                 let status = self.status();
                 Self::done(step, token, Answer::Status(Box::new(status)));
