@@ -11,6 +11,9 @@ use futures_timer::Delay;
 use crate::protocol::Timer;
 use crate::protocol::io::Time;
 
+/// The longest sleep at once: durations far in the future overflow the system's clock.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// The node's clock and the timers it has armed, in the order of their deadlines.
 pub(super) struct Clock {
     start: Instant,
@@ -28,7 +31,7 @@ impl Clock {
             timers: BinaryHeap::new(),
             armed: 0,
             housekeeping: None,
-            delay: Delay::new(Duration::MAX),
+            delay: Delay::new(LONGEST),
             delay_until: None,
         }
     }
@@ -79,7 +82,7 @@ impl Clock {
             return Poll::Ready(());
         }
         if self.delay_until != Some(next) {
-            self.delay.reset(next.since(now));
+            self.delay.reset(next.since(now).min(LONGEST));
             self.delay_until = Some(next);
         }
         let polled = Pin::new(&mut self.delay).poll(cx);
