@@ -1,16 +1,16 @@
 //! The `neblo` program as a library: files published, found and fetched anonymously on top of NEBLO.
 
 pub mod api;
+mod cbor;
 pub mod cli;
 pub mod config;
+pub mod content;
 pub mod demo;
+pub mod link;
+pub mod metadata;
+pub mod names;
 pub mod node;
 pub mod output;
 pub mod problem;
-pub mod units;
-pub mod content;
-pub mod link;
-pub mod metadata;
 pub mod query;
-pub mod names;
-mod cbor;
+pub mod units;
