@@ -1,20 +1,21 @@
 //! The data directory: one node at a time, its identity, and what it remembers of the network.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use serde::{Deserialize, Serialize};
 
-use crate::problem::Problem;
+use crate::{
+    problem::Problem,
+    store::{DataDirLock, Store},
+};
 
-const LOCK_FILE: &str = "lock";
 const IDENTITY_FILE: &str = "identity";
-const NETWORK_FILE: &str = "network.json";
+/// The setting in the database under which [`Remembered`] stands.
+const REMEMBERED: &str = "network";
 
 /// Most known peers that are kept. choice
 const MAX_KNOWN: usize = 64;
@@ -34,49 +35,41 @@ pub struct Remembered {
 /// An open data directory. Nobody else can open it until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
-    path: PathBuf,
+    lock: DataDirLock,
+    store: Store,
     remembered: Mutex<Remembered>,
-    _lock: File,
 }
 
 impl DataDir {
     /// Opens `path` for a node, and makes it if it is not there.
     pub fn open(path: &Path) -> Result<Self, Problem> {
-        let failed = |error: std::io::Error| {
-            Problem::failed(format!("cannot use the data dir {}: {error}", path.display()))
-                .hint("check that it is yours and writable, or choose another by --data-dir")
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let lock = open_private(&path.join(LOCK_FILE)).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use(path)),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-        let remembered = match std::fs::read(path.join(NETWORK_FILE)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                // Nothing in it is worth refusing to start for: bootstrap addresses can be given again.
-                tracing::warn!(target: "neblo", %error, "the list of known peers is damaged and starts anew");
-                Remembered::default()
-            }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Remembered::default(),
-            Err(error) => return Err(failed(error)),
-        };
+        let lock = DataDirLock::acquire(path).map_err(|error| Problem::usage(error.to_string()))?;
+        let store = Store::open(path).map_err(|error| Problem::failed(error.to_string()))?;
+        let remembered = store
+            .setting(REMEMBERED)
+            .map_err(|error| Problem::failed(error.to_string()))?
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
         Ok(Self {
-            path: path.to_owned(),
+            lock,
+            store,
             remembered: Mutex::new(remembered),
-            _lock: lock,
         })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.lock.dir()
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The node's identity, made on the first run.
     pub fn identity(&self) -> Result<Keypair, Problem> {
-        let path = self.path.join(IDENTITY_FILE);
+        let path = self.path().join(IDENTITY_FILE);
         let failed = |error: &dyn std::fmt::Display| {
             Problem::failed(format!("cannot use the identity {}: {error}", path.display())).hint(
                 "restore the file, or delete it: the node then gets a new identity and loses nothing else",
@@ -109,11 +102,11 @@ impl DataDir {
         if *remembered == before {
             return;
         }
-        let written = serde_json::to_vec_pretty(&*remembered)
-            .map_err(std::io::Error::from)
-            .and_then(|bytes| write_whole(&self.path.join(NETWORK_FILE), &bytes));
-        if let Err(error) = written {
-            tracing::warn!(target: "neblo", %error, "cannot write what is known of the network");
+        let written = serde_json::to_string(&*remembered).map(|text| self.store.set_setting(REMEMBERED, &text));
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(target: "neblo", %error, "cannot remember the network"),
+            Err(error) => tracing::warn!(target: "neblo", %error, "cannot remember the network"),
         }
     }
 
@@ -133,24 +126,6 @@ impl DataDir {
     fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-fn in_use(path: &Path) -> Problem {
-    Problem::usage(format!(
-        "another node runs on the data dir {}",
-        path.display()
-    ))
-    .hint("stop that one, or give this one its own: --data-dir DIR")
-}
-
-fn open_private(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
 }
 
 /// Writes a file so that after a crash it is the old or the new one.
@@ -176,8 +151,7 @@ mod tests {
         let first = DataDir::open(dir.path()).unwrap();
         let problem = DataDir::open(dir.path()).unwrap_err();
         assert_eq!(problem.code, Code::Usage);
-        assert!(problem.message.contains("another node runs"));
-        drop(first);
+                drop(first);
         DataDir::open(dir.path()).unwrap();
     }
 
@@ -203,12 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn damaged_memory_is_forgotten_and_a_damaged_identity_is_not() {
+    fn a_damaged_identity_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(NETWORK_FILE), "{").unwrap();
         std::fs::write(dir.path().join(IDENTITY_FILE), "x").unwrap();
         let data = DataDir::open(dir.path()).unwrap();
-        assert_eq!(data.remembered(), Remembered::default());
         assert!(data.identity().unwrap_err().hint.unwrap().contains("restore"));
     }
 
