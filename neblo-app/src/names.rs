@@ -36,10 +36,7 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if name.len() > MAX_NAME {
-        return Err(NameError::TooLong {
-            len: name.len(),
-            max: MAX_NAME,
-        });
+        return Err(NameError::TooLong { len: name.len(), max: MAX_NAME });
     }
     if name == "." || name == ".." {
         return Err(NameError::Dots(name.to_owned()));
@@ -56,10 +53,7 @@ pub fn check_relative_path(path: &str) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if path.len() > MAX_PATH {
-        return Err(NameError::TooLong {
-            len: path.len(),
-            max: MAX_PATH,
-        });
+        return Err(NameError::TooLong { len: path.len(), max: MAX_PATH });
     }
     if path.starts_with('/') {
         return Err(NameError::NotRelative(path.to_owned()));

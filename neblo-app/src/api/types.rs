@@ -424,8 +424,9 @@ pub struct Listening {
 pub struct Verified {
     /// The file or folder that was read.
     pub path: String,
-    /// Its root, 64 hex digits.
-    pub root: String,
     /// Whether root and length are those of the link.
     pub matches: bool,
+    /// How it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! `neblo publish`, `list`, `unpublish` and `verify`.
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,8 +12,8 @@ use crate::{
         Publication, PublicationState, PublishEvent, PublishRequest, UnpublishRequest, Unpublished,
         Verified,
     },
-    content,
-    link::{Link, Target},
+    content::{self, ContentError, Outboards},
+    link::{Kind, Link, Target},
     metadata::check_tag,
     output::Output,
     problem::{Code, Problem},
@@ -94,7 +95,7 @@ impl Publish {
 }
 
 /// What is wrong with a source that cannot be looked at.
-fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Problem {
+fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
     let at = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => {
@@ -253,27 +254,18 @@ impl Verify {
         std::fs::metadata(&self.path).map_err(|error| unreadable(&self.path, &error))?;
         let bar = bar(env.out, "reading");
         let (path, progress) = (self.path.clone(), bar.clone());
-        let link: Link = link;
-        let expected = link.clone();
-        let found = tokio::task::spawn_blocking(move || {
-            content::verify::root_of(&path, &expected, &mut |done, total| {
-                progress.set_length(total);
-                progress.set_position(done);
-            })
-        })
-        .await
-        .map_err(|error| Problem::failed(format!("reading failed: {error}")))?;
+        let checked = tokio::task::spawn_blocking(move || matches(&path, &link, &progress)).await;
         bar.finish_and_clear();
-        let (root, len) = found?;
-        let matches = root == link.root && len == link.len;
+        let differs = checked.map_err(|error| Problem::failed(format!("reading stopped: {error}")))??;
+        let matches = differs.is_none();
         let verified = Verified {
             path: self.path.display().to_string(),
-            root: hex::encode(root),
             matches,
+            reason: differs,
         };
-        env.out.data(&verified, |verified| match verified.matches {
-            true => format!("{} is what the link promises", verified.path),
-            false => format!("{} differs: its root is {}", verified.path, verified.root),
+        env.out.data(&verified, |verified| match &verified.reason {
+            None => format!("{} is what the link promises", verified.path),
+            Some(reason) => format!("{} differs: {reason}", verified.path),
         });
         match matches {
             true => Ok(()),
@@ -282,6 +274,34 @@ impl Verify {
                 format!("{} is not what the link promises", self.path.display()),
             )
             .hint("fetch it again: neblo get LINK --overwrite")),
+        }
+    }
+}
+
+/// Reads a file or folder; `None` if it is what the link promises, otherwise how it differs.
+fn matches(path: &Path, link: &Link, bar: &ProgressBar) -> Result<Option<String>, Problem> {
+    let mut read = |done: u64| {
+        bar.set_position(done);
+        ControlFlow::Continue(())
+    };
+    let failed = |error: &dyn std::fmt::Display| Problem::failed(error.to_string());
+    match link.kind {
+        Kind::File => {
+            bar.set_length(link.len);
+            match content::verify_file(path, &link.root, Some(link.len), &mut read) {
+                Ok(_) => Ok(None),
+                Err(ContentError::NotThisContent { what, .. }) => Ok(Some(what)),
+                Err(error) => Err(failed(&error)),
+            }
+        }
+        Kind::Collection => {
+            // Hashing makes hash trees, which nobody needs here.
+            let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
+            let outboards = Outboards::open(scratch.path()).map_err(|error| failed(&error))?;
+            let collection = content::walk(path).map_err(|error| failed(&error))?;
+            let hashed = collection.hash(&outboards, &mut read).map_err(|error| failed(&error))?;
+            let same = hashed.root == link.root;
+            Ok((!same).then(|| format!("its root is {}", hex::encode(hashed.root))))
         }
     }
 }

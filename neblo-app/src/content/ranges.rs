@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::GROUP;
+
 /// Most separate ranges that are read back from disk.
 const MAX_RANGES: usize = 65_536;
 
@@ -33,18 +35,12 @@ impl Ranges {
 
     /// Number of bytes.
     pub fn total(&self) -> u64 {
-        self.0
-            .iter()
-            .fold(0, |sum, r| sum.saturating_add(r.1.saturating_sub(r.0)))
+        self.0.iter().fold(0, |sum, r| sum.saturating_add(r.1.saturating_sub(r.0)))
     }
 
     /// Whether every byte of `range` is in the set.
     pub fn contains(&self, range: &Range<u64>) -> bool {
-        range.start >= range.end
-            || self
-                .0
-                .iter()
-                .any(|r| r.0 <= range.start && range.end <= r.1)
+        range.start >= range.end || self.0.iter().any(|r| r.0 <= range.start && range.end <= r.1)
     }
 
     /// The bytes from 0 to `len` that are not in the set, in order.
@@ -68,14 +64,15 @@ impl Ranges {
         self.0.iter().map(|r| r.0..r.1)
     }
 
-    /// Whether what was read from disk is a set of this kind within `len` bytes.
+    /// Whether what was read from disk is a set of whole groups within `len` bytes.
     pub(super) fn is_sound(&self, len: u64) -> bool {
         let mut end = None;
         self.0.len() <= MAX_RANGES
             && self.0.iter().all(|r| {
                 let after = end.is_none_or(|end| end < r.0);
                 end = Some(r.1);
-                after && r.0 < r.1 && r.1 <= len
+                let whole = |at: u64| at.is_multiple_of(GROUP) || at == len;
+                after && r.0 < r.1 && r.1 <= len && whole(r.0) && whole(r.1)
             })
     }
 }
@@ -91,16 +88,22 @@ mod tests {
         ranges.insert(0..2);
         ranges.insert(4..6);
         ranges.insert(2..4);
-        assert_eq!(ranges.iter().collect::<Vec<_>>(), [0..6]);
-        assert_eq!(ranges.missing(8), [6..8]);
+        assert!(ranges.iter().eq([(0, 6)].map(|r| r.0..r.1)));
+        assert_eq!(ranges.missing(8), std::slice::from_ref(&(6..8)));
     }
 
     #[test]
     fn unsound_ranges_are_noticed() {
-        for bad in [vec![(3, 2)], vec![(0, 2), (1, 3)], vec![(0, 9)], vec![(0, 2), (2, 3)]] {
-            assert!(!Ranges(bad).is_sound(8));
+        let sound = |ranges: &[(u64, u64)], len| {
+            let scaled = ranges.iter().map(|r| (r.0 * GROUP, r.1 * GROUP));
+            Ranges(scaled.collect()).is_sound(len)
+        };
+        for bad in [&[(3, 2)][..], &[(0, 2), (1, 3)], &[(0, 9)], &[(0, 2), (2, 3)]] {
+            assert!(!sound(bad, 8 * GROUP));
         }
-        assert!(Ranges(vec![(0, 2), (3, 8)]).is_sound(8));
+        assert!(sound(&[(0, 2), (3, 8)], 8 * GROUP));
+        assert!(!Ranges(vec![(0, 100)]).is_sound(8 * GROUP));
+        assert!(Ranges(vec![(0, 100)]).is_sound(100));
     }
 
     proptest! {
@@ -112,7 +115,7 @@ mod tests {
                 ranges.insert(start..end);
                 for at in start..end { model[at as usize] = true; }
             }
-            prop_assert!(ranges.is_sound(64));
+            prop_assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end < b.start));
             prop_assert_eq!(ranges.total(), model.iter().filter(|b| **b).count() as u64);
             for range in ranges.missing(64) {
                 for at in range { prop_assert!(!std::mem::replace(&mut model[at as usize], true)); }

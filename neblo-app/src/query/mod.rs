@@ -227,10 +227,7 @@ impl Tally {
 
 /// Letters and digits at the end of the text: the word that the `*` belongs to.
 fn prefix_len(text: &str) -> usize {
-    text.chars()
-        .rev()
-        .take_while(|c| c.is_alphanumeric())
-        .count()
+    text.chars().rev().take_while(|c| c.is_alphanumeric()).count()
 }
 
 #[cfg(test)]
@@ -294,10 +291,7 @@ pub(crate) mod tests {
         let not = |q| Query::Not(Box::new(q));
         assert_eq!(not(term("a")).check(), Err(QueryError::OnlyNegations));
         assert_eq!(not(not(term("a"))).check(), Err(QueryError::DoubleNegation));
-        assert_eq!(
-            Query::Or(vec![term("a"), not(term("b"))]).check(),
-            Err(QueryError::OnlyNegations)
-        );
+        assert_eq!(Query::Or(vec![term("a"), not(term("b"))]).check(), Err(QueryError::OnlyNegations));
         Query::And(vec![term("a"), not(term("b"))]).check().unwrap();
     }
 

@@ -96,9 +96,7 @@ pub enum WireError {
 }
 
 /// Reads a message; `None` where the stream ends before it.
-pub(super) async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(
-    stream: &mut R,
-) -> Result<Option<T>, WireError> {
+pub(super) async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(stream: &mut R) -> Result<Option<T>, WireError> {
     let mut prefix = [0; 4];
     let mut filled = 0;
     while let Some(rest) = prefix.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -118,10 +116,7 @@ pub(super) async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(
 }
 
 /// Writes a message, without flushing.
-pub(super) async fn write<W: AsyncWrite + Unpin, T: Serialize>(
-    stream: &mut W,
-    message: &T,
-) -> Result<(), WireError> {
+pub(super) async fn write<W: AsyncWrite + Unpin, T: Serialize>(stream: &mut W, message: &T) -> Result<(), WireError> {
     let body = cbor::encode(message, MAX_MESSAGE)?;
     let len = u32::try_from(body.len()).map_err(|_| WireError::Protocol("message too long"))?;
     let mut bytes = Vec::with_capacity(body.len().saturating_add(4));

@@ -1,17 +1,28 @@
 //! What a node does for its user: publishing, searching, fetching, and telling how it is.
 
+mod directory;
+mod downloads;
 mod failure;
+mod fetch;
+mod publish;
+mod publishers;
 mod search;
+mod serve;
 
 use std::sync::Arc;
 
 use neblo_behaviour::{protocol::interface, swarm::Handle};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{datadir::DataDir, join, net::{self, Net}};
 use crate::{
     api::{PathState, Paths, Peer, Range, Ring, Role, Status, Subgroup},
     config::Config,
+    index::{Index, Location},
     problem::Problem,
+    store::{Store, StoreError},
+    transfer::RateLimiter,
 };
 
 /// The services of one node. Cheap to clone.
@@ -24,9 +35,58 @@ struct Inner {
     net: Arc<Net>,
     data: Arc<DataDir>,
     config: Config,
+    offers: publish::Offers,
+    downloads: downloads::Downloads,
+    upload: RateLimiter,
+    download: RateLimiter,
+    stopping: CancellationToken,
 }
 
 impl Service {
+    /// Starts the services of a node, and returns the tasks that run them.
+    pub(super) async fn start(
+        handle: Handle,
+        net: Arc<Net>,
+        data: Arc<DataDir>,
+        config: Config,
+    ) -> Result<(Self, Vec<AbortHandle>), Problem> {
+        let index = Index::open(&Location::Memory).map_err(|error| Problem::failed(error.to_string()))?;
+        let service = Self(Arc::new(Inner {
+            offers: publish::Offers::open(data.path())?,
+            downloads: downloads::Downloads::default(),
+            upload: RateLimiter::new(config.limits.upload_rate.bytes()),
+            download: RateLimiter::new(config.limits.download_rate.bytes()),
+            stopping: CancellationToken::new(),
+            handle,
+            net,
+            data,
+            config,
+        }));
+        let tasks = vec![
+            tokio::spawn(service.clone().keep_directory(index)).abort_handle(),
+            tokio::spawn(service.clone().keep_serving()).abort_handle(),
+            tokio::spawn(service.clone().keep_offering()).abort_handle(),
+        ];
+        service.resume_downloads().await?;
+        Ok((service, tasks))
+    }
+
+    /// Stops downloads where they are; they go on after the next start.
+    pub async fn stop(&self) {
+        self.0.stopping.cancel();
+        // What has arrived is saved before the process ends.
+        self.downloads_stopped().await;
+    }
+
+    /// Sets the cap on what is fetched a second, until the next start.
+    pub fn limit_downloads(&self, rate: Option<u64>) {
+        self.0.download.set_rate(rate);
+    }
+
+    fn store(&self) -> &Store {
+        self.0.data.store()
+    }
+
     fn handle(&self) -> &Handle {
         &self.0.handle
     }
@@ -116,4 +176,9 @@ fn path_state(status: &interface::Status) -> PathState {
 
 fn peer_name(bytes: &[u8]) -> Option<String> {
     libp2p::PeerId::from_bytes(bytes).ok().map(|peer| peer.to_string())
+}
+
+/// A failure of the database as a problem.
+fn stored(error: StoreError) -> Problem {
+    Problem::failed(error.to_string())
 }
