@@ -77,10 +77,7 @@ pub fn default_listen() -> Vec<Multiaddr> {
     let any = std::net::Ipv4Addr::UNSPECIFIED;
     vec![
         Multiaddr::empty().with(any.into()).with(Protocol::Tcp(0)),
-        Multiaddr::empty()
-            .with(any.into())
-            .with(Protocol::Udp(0))
-            .with(Protocol::QuicV1),
+        Multiaddr::empty().with(any.into()).with(Protocol::Udp(0)).with(Protocol::QuicV1),
     ]
 }
 
@@ -114,10 +111,8 @@ impl Config {
                     std::io::ErrorKind::NotFound => Code::NotFound,
                     _ => Code::Failed,
                 };
-                return Err(
-                    Problem::new(code, format!("cannot read config {}: {error}", path.display()))
-                        .hint("check the path and that you may read the file"),
-                );
+                return Err(Problem::new(code, format!("cannot read config {}: {error}", path.display()))
+                    .hint("check the path and that you may read the file"));
             }
         };
         if !over.listen.is_empty() {
@@ -149,11 +144,8 @@ impl Config {
                 .hint("use 1 to 64 letters, digits, `-`, `_` and `.`"));
         }
         if !(2..=150).contains(&self.subgroup_size) {
-            return Err(Problem::usage(format!(
-                "a subgroup of {} members is not possible",
-                self.subgroup_size
-            ))
-            .hint("choose a subgroup size from 2 to 150, the default is 75"));
+            return Err(Problem::usage(format!("a subgroup of {} members is not possible", self.subgroup_size))
+                .hint("choose a subgroup size from 2 to 150, the default is 75"));
         }
         if self.listen.is_empty() {
             return Err(Problem::usage("the list of listen addresses is empty")
@@ -192,10 +184,7 @@ pub fn check_listen(address: &Multiaddr) -> Result<(), Problem> {
 pub fn bootstrap_peer(address: &Multiaddr) -> Result<PeerId, Problem> {
     match address.iter().last() {
         Some(Protocol::P2p(peer)) if address.iter().count() > 1 => Ok(peer),
-        _ => Err(Problem::usage(format!(
-            "bootstrap address {address} does not name a peer"
-        ))
-        .hint(
+        _ => Err(Problem::usage(format!("bootstrap address {address} does not name a peer")).hint(
             "end it with /p2p/<peer id>, as `neblo up` prints it: \
              /ip4/192.0.2.7/tcp/4001/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA",
         )),

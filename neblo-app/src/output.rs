@@ -52,9 +52,7 @@ impl Output {
     pub fn problem(self, problem: &Problem) {
         self.say(format_args!("error: {problem}"));
         if self.json {
-            let object = ErrorObject {
-                error: problem.clone(),
-            };
+            let object = ErrorObject { error: problem.clone() };
             self.data(&object, |_| String::new());
         }
     }

@@ -57,11 +57,7 @@ pub struct Problem {
 impl Problem {
     /// A problem without a next step yet; see [`Problem::hint`].
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: None,
-        }
+        Self { code, message: message.into(), hint: None }
     }
 
     /// A problem of the kind [`Code::Failed`].
@@ -107,14 +103,8 @@ mod tests {
     #[test]
     fn a_problem_survives_json_and_names_the_next_step() {
         let problem = Problem::new(Code::NotRunning, "no node runs").hint("run `neblo up`");
-        let text = serde_json::to_string(&ErrorObject {
-            error: problem.clone(),
-        })
-        .unwrap();
-        assert_eq!(
-            text,
-            r#"{"error":{"code":"not_running","message":"no node runs","hint":"run `neblo up`"}}"#
-        );
+        let text = serde_json::to_string(&ErrorObject { error: problem.clone() }).unwrap();
+        assert_eq!(text, r#"{"error":{"code":"not_running","message":"no node runs","hint":"run `neblo up`"}}"#);
         let back: ErrorObject = serde_json::from_str(&text).unwrap();
         assert_eq!(back.error, problem);
         assert_eq!(problem.to_string(), "no node runs\n  next: run `neblo up`");

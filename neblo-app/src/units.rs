@@ -47,9 +47,9 @@ impl FromStr for Cap {
         }
         let amount = amount.strip_suffix("/s").unwrap_or(amount).trim_end();
         match amount.parse::<ByteSize>() {
-            Ok(ByteSize(0)) | Err(_) => Err(format!(
-                "{text:?} is no amount: write for example \"10 MiB\", \"10 MiB/s\" or \"unlimited\""
-            )),
+            Ok(ByteSize(0)) | Err(_) => {
+                Err(format!("{text:?} is no amount: write for example \"10 MiB\", \"10 MiB/s\" or \"unlimited\""))
+            }
             Ok(size) => Ok(Self::Bytes(size.as_u64())),
         }
     }
@@ -64,9 +64,9 @@ impl<'de> Deserialize<'de> for Cap {
             Text(String),
         }
         match Written::deserialize(deserializer)? {
-            Written::Number(0) => Err(serde::de::Error::custom(
-                "0 would let nothing through: write \"unlimited\" for no cap",
-            )),
+            Written::Number(0) => {
+                Err(serde::de::Error::custom("0 would let nothing through: write \"unlimited\" for no cap"))
+            }
             Written::Number(bytes) => Ok(Self::Bytes(bytes)),
             Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
         }
@@ -93,13 +93,9 @@ mod tests {
 
     #[test]
     fn amounts_read_as_people_write_them() {
-        for (text, bytes) in [
-            ("10 MiB", 10 << 20),
-            ("10MiB/s", 10 << 20),
-            ("2 kB", 2000),
-            ("512", 512),
-            ("1.5 KiB /s", 1536),
-        ] {
+        for (text, bytes) in
+            [("10 MiB", 10 << 20), ("10MiB/s", 10 << 20), ("2 kB", 2000), ("512", 512), ("1.5 KiB /s", 1536)]
+        {
             assert_eq!(text.parse(), Ok(Cap::Bytes(bytes)), "{text}");
         }
         assert_eq!("Unlimited".parse(), Ok(Cap::Unlimited));

@@ -29,9 +29,7 @@ pub struct Client {
 impl Client {
     /// A client of the node on `data_dir`, which need not run yet.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-        }
+        Self { data_dir: data_dir.into() }
     }
 
     /// Asks for something.
@@ -41,27 +39,15 @@ impl Client {
     }
 
     /// Has something done and waits for the whole answer.
-    pub async fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        request: &impl Serialize,
-    ) -> Result<T, Problem> {
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, request: &impl Serialize) -> Result<T, Problem> {
         let response = self.call(Method::POST, path, encode(request)?).await?;
         decode(&collect(response).await?)
     }
 
     /// Has something done whose answer comes line by line.
-    pub async fn lines<E: DeserializeOwned>(
-        &self,
-        path: &str,
-        request: &impl Serialize,
-    ) -> Result<Lines<E>, Problem> {
+    pub async fn lines<E: DeserializeOwned>(&self, path: &str, request: &impl Serialize) -> Result<Lines<E>, Problem> {
         let response = self.call(Method::POST, path, encode(request)?).await?;
-        Ok(Lines {
-            body: response.into_body(),
-            buffer: Vec::new(),
-            event: PhantomData,
-        })
+        Ok(Lines { body: response.into_body(), buffer: Vec::new(), event: PhantomData })
     }
 
     /// Stops a transfer.
@@ -69,15 +55,9 @@ impl Client {
         self.post("/v1/transfers/cancel", &TransferId { id }).await
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<Response<Incoming>, Problem> {
-        let socket = UnixStream::connect(socket_path(&self.data_dir))
-            .await
-            .map_err(|error| no_node(&self.data_dir, &error))?;
+    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Problem> {
+        let socket =
+            UnixStream::connect(socket_path(&self.data_dir)).await.map_err(|error| no_node(&self.data_dir, &error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(lost)?;
         // Ends with the last of sender and body; its errors reach them too.
         tokio::spawn(connection);
@@ -165,21 +145,13 @@ fn lost(error: hyper::Error) -> Problem {
 fn no_node(data_dir: &Path, error: &std::io::Error) -> Problem {
     let at = data_dir.display();
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Problem::new(
-            Code::NotRunning,
-            format!("no node is running on the data dir {at}"),
-        )
-        .hint(format!(
-            "start one in another terminal: neblo up --data-dir {at}"
-        )),
-        ErrorKind::PermissionDenied => Problem::failed(format!(
-            "the node on {at} belongs to another user: {error}"
-        ))
-        .hint("run the command as the user who runs the node, or name your own --data-dir"),
-        _ => Problem::new(
-            Code::NotRunning,
-            format!("cannot reach the node on the data dir {at}: {error}"),
-        )
-        .hint("check --data-dir"),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            Problem::new(Code::NotRunning, format!("no node is running on the data dir {at}"))
+                .hint(format!("start one in another terminal: neblo up --data-dir {at}"))
+        }
+        ErrorKind::PermissionDenied => Problem::failed(format!("the node on {at} belongs to another user: {error}"))
+            .hint("run the command as the user who runs the node, or name your own --data-dir"),
+        _ => Problem::new(Code::NotRunning, format!("cannot reach the node on the data dir {at}: {error}"))
+            .hint("check --data-dir"),
     }
 }

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::UnixListener, sync::mpsc};
 
 use super::{
-    GetEvent, GetRequest, MAX_SOCKET_PATH, Paths, Peer, Publication, PublishEvent, PublishRequest,
-    SearchEvent, SearchRequest, Status, Transfer, UnpublishRequest, Unpublished, socket_path,
+    GetEvent, GetRequest, MAX_SOCKET_PATH, Paths, Peer, Publication, PublishEvent, PublishRequest, SearchEvent,
+    SearchRequest, Status, Transfer, UnpublishRequest, Unpublished, socket_path,
 };
 use crate::{
     node::Service,
@@ -35,10 +35,8 @@ const MAX_REQUEST: usize = 256 * 1024;
 pub fn bind(data_dir: &Path) -> Result<UnixListener, Problem> {
     let path = socket_path(data_dir);
     if path.as_os_str().as_bytes().len() > MAX_SOCKET_PATH {
-        return Err(
-            Problem::usage(format!("the path {} is too long for a socket", path.display()))
-                .hint(format!("choose a data dir so that it has at most {MAX_SOCKET_PATH} bytes")),
-        );
+        return Err(Problem::usage(format!("the path {} is too long for a socket", path.display()))
+            .hint(format!("choose a data dir so that it has at most {MAX_SOCKET_PATH} bytes")));
     }
     let failed = |error: std::io::Error| {
         Problem::failed(format!("cannot open the socket {}: {error}", path.display()))
@@ -123,9 +121,7 @@ async fn publications(State(service): State<Service>) -> Result<Json<Vec<Publica
 }
 
 async fn publish(State(service): State<Service>, Json(request): Json<PublishRequest>) -> Response {
-    lines(PublishEvent::Error, |events| async move {
-        service.publish(request, events).await
-    })
+    lines(PublishEvent::Error, |events| async move { service.publish(request, events).await })
 }
 
 async fn unpublish(
@@ -136,15 +132,11 @@ async fn unpublish(
 }
 
 async fn search(State(service): State<Service>, Json(request): Json<SearchRequest>) -> Response {
-    lines(SearchEvent::Error, |events| async move {
-        service.search(request, events).await
-    })
+    lines(SearchEvent::Error, |events| async move { service.search(request, events).await })
 }
 
 async fn download(State(service): State<Service>, Json(request): Json<GetRequest>) -> Response {
-    lines(GetEvent::Error, |events| async move {
-        service.get(request, events).await
-    })
+    lines(GetEvent::Error, |events| async move { service.get(request, events).await })
 }
 
 async fn transfers(State(service): State<Service>) -> Result<Json<Vec<Transfer>>, Failed> {

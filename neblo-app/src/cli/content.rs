@@ -8,10 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Env, absolute};
 use crate::{
-    api::{
-        Publication, PublicationState, PublishEvent, PublishRequest, UnpublishRequest, Unpublished,
-        Verified,
-    },
+    api::{Publication, PublicationState, PublishEvent, PublishRequest, UnpublishRequest, Unpublished, Verified},
     content::{self, ContentError, Outboards},
     link::{Kind, Link, Target},
     metadata::check_tag,
@@ -46,9 +43,7 @@ pub(super) struct Publish {
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| "a tag looks like year=2026".to_string())?;
+    let (key, value) = text.split_once('=').ok_or_else(|| "a tag looks like year=2026".to_string())?;
     check_tag(key, value).map_err(|error| error.to_string())?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -56,8 +51,7 @@ fn tag(text: &str) -> Result<(String, String), String> {
 impl Publish {
     pub(super) async fn run(self, env: &Env) -> Result<(), Problem> {
         if self.name.is_some() && self.paths.len() > 1 {
-            return Err(Problem::usage("--name gives one name to several paths")
-                .hint("publish them one by one"));
+            return Err(Problem::usage("--name gives one name to several paths").hint("publish them one by one"));
         }
         for path in &self.paths {
             if let Err(error) = std::fs::metadata(path) {
@@ -85,11 +79,8 @@ impl Publish {
         match failed {
             None => Ok(()),
             Some(problem) if done == 0 => Err(problem),
-            Some(_) => Err(Problem::new(
-                Code::Partial,
-                format!("{done} of {} were published", self.paths.len()),
-            )
-            .hint("see the messages above, then publish the others again")),
+            Some(_) => Err(Problem::new(Code::Partial, format!("{done} of {} were published", self.paths.len()))
+                .hint("see the messages above, then publish the others again")),
         }
     }
 }
@@ -101,8 +92,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
         std::io::ErrorKind::NotFound => {
             Problem::new(Code::NotFound, format!("there is no file {at}")).hint("check the path")
         }
-        _ => Problem::failed(format!("cannot read {at}: {error}"))
-            .hint("check that you may read it"),
+        _ => Problem::failed(format!("cannot read {at}: {error}")).hint("check that you may read it"),
     }
 }
 
@@ -258,22 +248,17 @@ impl Verify {
         bar.finish_and_clear();
         let differs = checked.map_err(|error| Problem::failed(format!("reading stopped: {error}")))??;
         let matches = differs.is_none();
-        let verified = Verified {
-            path: self.path.display().to_string(),
-            matches,
-            reason: differs,
-        };
+        let verified = Verified { path: self.path.display().to_string(), matches, reason: differs };
         env.out.data(&verified, |verified| match &verified.reason {
             None => format!("{} is what the link promises", verified.path),
             Some(reason) => format!("{} differs: {reason}", verified.path),
         });
         match matches {
             true => Ok(()),
-            false => Err(Problem::new(
-                Code::Integrity,
-                format!("{} is not what the link promises", self.path.display()),
-            )
-            .hint("fetch it again: neblo get LINK --overwrite")),
+            false => {
+                Err(Problem::new(Code::Integrity, format!("{} is not what the link promises", self.path.display()))
+                    .hint("fetch it again: neblo get LINK --overwrite"))
+            }
         }
     }
 }

@@ -40,11 +40,7 @@ impl Demo {
             None => std::env::current_exe()
                 .map_err(|error| Problem::failed(format!("cannot find this program: {error}")))?,
         };
-        let options = demo::Options {
-            nodes: usize::from(self.nodes),
-            file,
-            transport: self.transport,
-        };
+        let options = demo::Options { nodes: usize::from(self.nodes), file, transport: self.transport };
         tokio::select! {
             done = demo::run(options, env.out) => done,
             _ = tokio::signal::ctrl_c() => Err(Problem::new(Code::Interrupted, "interrupted")),

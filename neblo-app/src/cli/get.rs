@@ -49,12 +49,8 @@ impl Get {
         if into.as_os_str().as_encoded_bytes().ends_with(b"/") && !output.ends_with('/') {
             output.push('/');
         }
-        let request = GetRequest {
-            target: self.target,
-            output,
-            overwrite: self.overwrite,
-            allow_weak: self.allow_weak,
-        };
+        let request =
+            GetRequest { target: self.target, output, overwrite: self.overwrite, allow_weak: self.allow_weak };
         let mut events = env.client().lines("/v1/get", &request).await?;
         let bar = bar(env.out, "searching");
         let done = loop {
@@ -68,12 +64,7 @@ impl Get {
                 GetEvent::Warning { message } => {
                     bar.suspend(|| env.out.say(format_args!("warning: {message}")));
                 }
-                GetEvent::Started {
-                    name,
-                    resumed,
-                    total,
-                    ..
-                } => {
+                GetEvent::Started { name, resumed, total, .. } => {
                     bar.set_message("fetching");
                     bar.set_length(total);
                     bar.set_position(resumed);
@@ -87,18 +78,10 @@ impl Get {
                 GetEvent::Retrying { reason, .. } => {
                     bar.suspend(|| env.out.say(format_args!("the path broke ({reason}), opening another")));
                 }
-                GetEvent::Done {
-                    path,
-                    bytes,
-                    milliseconds,
-                    ..
-                } => {
+                GetEvent::Done { path, bytes, milliseconds, .. } => {
                     bar.finish_and_clear();
                     let seconds = Duration::from_millis(milliseconds.max(1)).as_secs_f64();
-                    env.out.say(format_args!(
-                        "{} in {seconds:.1} s, verified",
-                        human(bytes)
-                    ));
+                    env.out.say(format_args!("{} in {seconds:.1} s, verified", human(bytes)));
                     if !env.out.json() {
                         env.out.data(&(), |()| path);
                     }

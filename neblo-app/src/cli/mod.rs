@@ -86,9 +86,7 @@ pub fn main() -> ExitCode {
     match run(cli, out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let problem = error
-                .downcast::<Problem>()
-                .unwrap_or_else(|error| Problem::failed(format!("{error:#}")));
+            let problem = error.downcast::<Problem>().unwrap_or_else(|error| Problem::failed(format!("{error:#}")));
             out.problem(&problem);
             ExitCode::from(problem.code.exit())
         }
@@ -107,10 +105,8 @@ fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         None => default_data_dir()?,
     };
     let env = Env { data_dir, out };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let done = runtime.block_on(async {
         match cli.command {
             Command::Demo(command) => command.run(&env).await,
@@ -134,9 +130,7 @@ fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
 }
 
 /// Ends a command on Ctrl-C with the exit code for it.
-async fn interruptible(
-    command: impl Future<Output = Result<(), Problem>>,
-) -> Result<(), Problem> {
+async fn interruptible(command: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
     tokio::select! {
         done = command => done,
         _ = tokio::signal::ctrl_c() => Err(Problem::new(Code::Interrupted, "interrupted")),
@@ -146,25 +140,19 @@ async fn interruptible(
 fn log() {
     let filter = std::env::var("NEBLO_LOG").unwrap_or_else(|_| "neblo=info,error".into());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 fn default_data_dir() -> Result<PathBuf, Problem> {
-    etcetera::choose_base_strategy()
-        .map(|dirs| dirs.data_dir().join("neblo"))
-        .map_err(|error| {
-            Problem::failed(format!("cannot find your data directory: {error}"))
-                .hint("name one by --data-dir or NEBLO_DATA_DIR")
-        })
+    etcetera::choose_base_strategy().map(|dirs| dirs.data_dir().join("neblo")).map_err(|error| {
+        Problem::failed(format!("cannot find your data directory: {error}"))
+            .hint("name one by --data-dir or NEBLO_DATA_DIR")
+    })
 }
 
 /// `path` as the node, which runs in another directory, must see it.
 fn absolute(path: &Path) -> Result<String, Problem> {
-    let path = std::path::absolute(path)
-        .map_err(|error| Problem::usage(format!("{}: {error}", path.display())))?;
+    let path = std::path::absolute(path).map_err(|error| Problem::usage(format!("{}: {error}", path.display())))?;
     path.into_os_string().into_string().map_err(|path| {
         Problem::usage(format!("the path {} is not UTF-8", path.display()))
             .hint("rename it, or go there and use a relative name")

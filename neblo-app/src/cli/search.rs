@@ -76,12 +76,7 @@ impl Search {
                     text
                 }),
                 SearchEvent::Answered { .. } => {}
-                SearchEvent::Done {
-                    hits,
-                    answered,
-                    asked,
-                    milliseconds,
-                } => {
+                SearchEvent::Done { hits, answered, asked, milliseconds } => {
                     env.out.say(format_args!(
                         "{hits} found, {answered} of {asked} leaders answered in {:.2} s",
                         Duration::from_millis(milliseconds).as_secs_f64()
@@ -97,13 +92,11 @@ impl Search {
 
 fn ended(hits: usize, answered: u32, asked: u32) -> Result<(), Problem> {
     match (hits, answered) {
-        (0, 0) => Err(Problem::new(
-            Code::Unreachable,
-            format!("none of {asked} leaders answered in time"),
-        )
-        .hint("try again, with a longer --timeout; `neblo status` shows how the node is connected")),
-        (0, _) => Err(Problem::new(Code::NotFound, "nothing matches")
-            .hint("use fewer or shorter words, or a prefix: hol*")),
+        (0, 0) => Err(Problem::new(Code::Unreachable, format!("none of {asked} leaders answered in time"))
+            .hint("try again, with a longer --timeout; `neblo status` shows how the node is connected")),
+        (0, _) => {
+            Err(Problem::new(Code::NotFound, "nothing matches").hint("use fewer or shorter words, or a prefix: hol*"))
+        }
         _ => Ok(()),
     }
 }
@@ -111,7 +104,7 @@ fn ended(hits: usize, answered: u32, asked: u32) -> Result<(), Problem> {
 /// What is wrong with a query, and where.
 fn query_problem(query: &str, error: &query::ParseError) -> Problem {
     let mut message = error.to_string();
-    if let query::ParseError::Syntax { at, .. } = error {
+    if let query::ParseError::At { at, .. } = error {
         message.push_str(&format!("\n  {query}\n  {:>at$}", "^", at = *at));
     }
     Problem::usage(message).hint("`neblo search --help` shows what a query may hold")

@@ -29,17 +29,14 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self, env: &Env) -> Result<(), Problem> {
-        let deadline = self
-            .wait_ready
-            .map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
+        let deadline = self.wait_ready.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
         let client = env.client();
         let status = loop {
             let status = client.get::<api::Status>("/v1/status").await;
             match (&status, deadline) {
                 (Ok(status), Some(deadline)) if !status.ready && Instant::now() < deadline => {}
                 // The node may be about to start.
-                (Err(problem), Some(deadline))
-                    if problem.code == Code::NotRunning && Instant::now() < deadline => {}
+                (Err(problem), Some(deadline)) if problem.code == Code::NotRunning && Instant::now() < deadline => {}
                 _ => break status?,
             }
             sleep(Duration::from_millis(100)).await;
@@ -56,18 +53,12 @@ fn not_ready(status: &api::Status) -> Problem {
     let trouble = status.trouble.as_ref().map(|trouble| format!(": {trouble}"));
     let trouble = trouble.unwrap_or_default();
     if status.ring.is_none() {
-        return Problem::new(
-            Code::Unreachable,
-            format!("the node is not on the ring yet{trouble}"),
-        )
-        .hint("check that a --bootstrap address is right and that its node runs");
+        return Problem::new(Code::Unreachable, format!("the node is not on the ring yet{trouble}"))
+            .hint("check that a --bootstrap address is right and that its node runs");
     }
     let problem = Problem::new(
         Code::Unreachable,
-        format!(
-            "the node is on the ring, but not all its paths are ready ({} to hide among)",
-            status.anonymity_set
-        ),
+        format!("the node is on the ring, but not all its paths are ready ({} to hide among)", status.anonymity_set),
     );
     match status.anonymity_set {
         0..4 => problem.hint("start more nodes: paths need relays, anonymity needs at least 4 peers"),

@@ -72,9 +72,7 @@ impl Up {
 }
 
 fn multiaddr(text: &str) -> Result<Multiaddr, String> {
-    text.parse().map_err(|error| {
-        format!("{error}; an address looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...")
-    })
+    text.parse().map_err(|error| format!("{error}; an address looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW..."))
 }
 
 fn listen_address(text: &str) -> Result<Multiaddr, String> {

@@ -37,12 +37,7 @@ impl Fleet {
             Problem::failed(format!("cannot make a temporary folder: {error}"))
                 .hint("check that TMPDIR names a folder with room")
         })?;
-        let mut fleet = Self {
-            nodes: Vec::new(),
-            joiners: Vec::new(),
-            dir,
-            subgroup_size: options.nodes.div_ceil(3),
-        };
+        let mut fleet = Self { nodes: Vec::new(), joiners: Vec::new(), dir, subgroup_size: options.nodes.div_ceil(3) };
         let mut bootstrap = Vec::new();
         for number in 0..options.nodes {
             let config = Config {
@@ -78,9 +73,9 @@ impl Fleet {
 
     /// How all nodes are, by number.
     pub(super) async fn statuses(&self) -> Result<Vec<(usize, Status)>, Problem> {
-        let asked = self.living().map(|(number, node)| async move {
-            node.service().status().await.map(|status| (number, status))
-        });
+        let asked = self
+            .living()
+            .map(|(number, node)| async move { node.service().status().await.map(|status| (number, status)) });
         futures::future::try_join_all(asked).await
     }
 
@@ -101,10 +96,7 @@ impl Fleet {
             let statuses = self.statuses().await?;
             let ready = statuses.iter().filter(|(_, status)| status.ready).count();
             let groups = groups(&statuses);
-            bar.set_message(format!(
-                "{ready} of {} nodes ready, {groups} subgroups",
-                statuses.len()
-            ));
+            bar.set_message(format!("{ready} of {} nodes ready, {groups} subgroups", statuses.len()));
             if ready == statuses.len() && groups >= 3 {
                 return Ok(statuses);
             }
@@ -142,11 +134,7 @@ impl Fleet {
             status.and_then(|(_, status)| Some(status.subgroup.as_ref()?.id.clone()))
         };
         let publishers = group(publisher);
-        let mut path = PathShown {
-            requester,
-            publisher,
-            ..PathShown::default()
-        };
+        let mut path = PathShown { requester, publisher, ..PathShown::default() };
         for (number, status) in &statuses {
             if status.relayed_streams > 0 {
                 match group(*number) == publishers {
@@ -161,9 +149,7 @@ impl Fleet {
     /// Leaders now, and the bytes that each node has relayed, by number.
     pub(super) async fn relayed(&self) -> Result<Vec<(usize, bool, u64)>, Problem> {
         let statuses = self.statuses().await?;
-        let relayed = statuses.into_iter().map(|(number, status)| {
-            (number, is_leader(&status), status.relayed_bytes)
-        });
+        let relayed = statuses.into_iter().map(|(number, status)| (number, is_leader(&status), status.relayed_bytes));
         Ok(relayed.collect())
     }
 }

@@ -155,10 +155,9 @@ impl Step {
                 seconds(*milliseconds)
             ),
             Self::Path(path) => format!("path       {}", path.text()),
-            Self::Killed { node, bytes, percent } => format!(
-                "killed     relay #{node} of that path, with {} ({percent} %) fetched",
-                human(*bytes)
-            ),
+            Self::Killed { node, bytes, percent } => {
+                format!("killed     relay #{node} of that path, with {} ({percent} %) fetched", human(*bytes))
+            }
             Self::Restored { milliseconds, kept, path } => format!(
                 "restored   after {}, {} kept\npath       {}",
                 seconds(*milliseconds),

@@ -13,8 +13,7 @@ use super::{
 };
 use crate::{
     api::{
-        GetEvent, GetRequest, Publication, PublishEvent, PublishRequest, SearchEvent, SearchHit,
-        SearchRequest, Status,
+        GetEvent, GetRequest, Publication, PublishEvent, PublishRequest, SearchEvent, SearchHit, SearchRequest, Status,
     },
     output::Output,
     problem::{Code, Problem},
@@ -46,32 +45,26 @@ pub(super) async fn run(options: Options, out: Output) -> Result<(), Problem> {
             .hint("name a file that you may read: neblo demo --file PATH")
     })?;
     if !length.is_file() || length.len() < 1 << 20 {
-        return Err(Problem::usage(format!(
-            "{} is no file of at least 1 MiB",
-            options.file.display()
-        ))
-        .hint("a smaller one would be there before a relay can be killed; name another by --file"));
+        return Err(Problem::usage(format!("{} is no file of at least 1 MiB", options.file.display()))
+            .hint("a smaller one would be there before a relay can be killed; name another by --file"));
     }
     let bar = spinner(out);
     let mut fleet = Fleet::start(&options).await?;
-    print(out, &bar, &Step::Started {
-        nodes: options.nodes,
-        subgroup_size: fleet.subgroup_size,
-    });
+    print(out, &bar, &Step::Started { nodes: options.nodes, subgroup_size: fleet.subgroup_size });
     let statuses = fleet.wait_ready(READY_WITHIN, &bar).await?;
-    print(out, &bar, &Step::Ready {
-        nodes: options.nodes,
-        subgroups: groups(&statuses),
-        milliseconds: milliseconds(began),
-    });
+    print(
+        out,
+        &bar,
+        &Step::Ready { nodes: options.nodes, subgroups: groups(&statuses), milliseconds: milliseconds(began) },
+    );
     let cast = cast(&statuses)?;
     bar.set_message("publishing");
     let publication = publish(&fleet, &cast, &options.file).await?;
-    print(out, &bar, &Step::Published {
-        node: cast.publisher,
-        link: publication.link.clone(),
-        bytes: publication.size,
-    });
+    print(
+        out,
+        &bar,
+        &Step::Published { node: cast.publisher, link: publication.link.clone(), bytes: publication.size },
+    );
     bar.set_message("searching");
     let hit = search(&fleet, &cast, &publication, out, &bar).await?;
     bar.finish_and_clear();
@@ -79,8 +72,10 @@ pub(super) async fn run(options: Options, out: Output) -> Result<(), Problem> {
     out.data(&summary, Step::text);
     match summary {
         Step::Summary { ok: true, .. } => Ok(()),
-        _ => Err(Problem::failed("not all of it held")
-            .hint("run it again with NEBLO_LOG=debug and report what it prints")),
+        _ => {
+            Err(Problem::failed("not all of it held")
+                .hint("run it again with NEBLO_LOG=debug and report what it prints"))
+        }
     }
 }
 
@@ -99,8 +94,7 @@ fn cast(statuses: &[(usize, Status)]) -> Result<Cast, Problem> {
 }
 
 async fn publish(fleet: &Fleet, cast: &Cast, file: &Path) -> Result<Publication, Problem> {
-    let path = std::path::absolute(file)
-        .map_err(|error| Problem::failed(format!("{}: {error}", file.display())))?;
+    let path = std::path::absolute(file).map_err(|error| Problem::failed(format!("{}: {error}", file.display())))?;
     let request = PublishRequest {
         path: path.to_string_lossy().into_owned(),
         name: None,
@@ -128,12 +122,7 @@ async fn search(
     bar: &ProgressBar,
 ) -> Result<SearchHit, Problem> {
     let query = keyword(&publication.name);
-    let request = SearchRequest {
-        query: query.clone(),
-        limit: 50,
-        timeout_ms: 10_000,
-        allow_weak: true,
-    };
+    let request = SearchRequest { query: query.clone(), limit: 50, timeout_ms: 10_000, allow_weak: true };
     let service = fleet.node(cast.requester)?.service().clone();
     let (sender, mut events) = mpsc::channel(64);
     let asked_at = Instant::now();
@@ -147,21 +136,17 @@ async fn search(
                 found = Some(hit);
             }
             SearchEvent::Done { answered, asked, .. } => {
-                print(out, bar, &Step::Found {
-                    node: cast.requester,
-                    query: query.clone(),
-                    answered,
-                    asked,
-                    milliseconds: took,
-                });
+                print(
+                    out,
+                    bar,
+                    &Step::Found { node: cast.requester, query: query.clone(), answered, asked, milliseconds: took },
+                );
             }
             _ => {}
         }
     }
     finished(work.await)?;
-    found.ok_or_else(|| {
-        Problem::new(Code::NotFound, "the publication was not found from another subgroup")
-    })
+    found.ok_or_else(|| Problem::new(Code::NotFound, "the publication was not found from another subgroup"))
 }
 
 /// The first whole word of a name.
@@ -170,13 +155,7 @@ fn keyword(name: &str) -> String {
     words.next().unwrap_or(name).to_lowercase()
 }
 
-async fn fetch(
-    fleet: &mut Fleet,
-    cast: &Cast,
-    hit: &SearchHit,
-    original: &Path,
-    out: Output,
-) -> Result<Step, Problem> {
+async fn fetch(fleet: &mut Fleet, cast: &Cast, hit: &SearchHit, original: &Path, out: Output) -> Result<Step, Problem> {
     let service = fleet.node(cast.requester)?.service().clone();
     let before = fleet.relayed().await?;
     let target = fleet.dir.path().join("fetched");
@@ -229,13 +208,7 @@ async fn fetch(
         failed.push("the root is the one that was published".to_owned());
     }
     match same {
-        true => out.data(
-            &Step::Verified {
-                bytes: run.bytes,
-                root: run.root.clone(),
-            },
-            Step::text,
-        ),
+        true => out.data(&Step::Verified { bytes: run.bytes, root: run.root.clone() }, Step::text),
         false => failed.push("the bytes are the same".to_owned()),
     }
     Ok(run.summary(failed, &before, &after))
@@ -257,12 +230,7 @@ struct Run {
 }
 
 impl Run {
-    fn summary(
-        &self,
-        mut failed: Vec<String>,
-        before: &[(usize, bool, u64)],
-        after: &[(usize, bool, u64)],
-    ) -> Step {
+    fn summary(&self, mut failed: Vec<String>, before: &[(usize, bool, u64)], after: &[(usize, bool, u64)]) -> Step {
         let grown = |number: usize, bytes: u64| {
             let earlier = before.iter().find(|(it, ..)| *it == number);
             bytes.saturating_sub(earlier.map_or(0, |(_, _, bytes)| *bytes))
@@ -321,11 +289,11 @@ async fn kill(
     fleet.kill(relay);
     run.killed = Some(Instant::now());
     run.kept = done;
-    print(out, bar, &Step::Killed {
-        node: relay,
-        bytes: done,
-        percent: done.saturating_mul(100).checked_div(total).unwrap_or(100),
-    });
+    print(
+        out,
+        bar,
+        &Step::Killed { node: relay, bytes: done, percent: done.saturating_mul(100).checked_div(total).unwrap_or(100) },
+    );
     Ok(())
 }
 
@@ -342,11 +310,15 @@ async fn restored(
     // The dead relay's neighbours may not have closed their ends yet.
     sleep(Duration::from_millis(100)).await;
     run.path = fleet.path(cast.requester, cast.publisher).await?;
-    print(out, bar, &Step::Restored {
-        milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        kept: run.kept,
-        path: run.path.clone(),
-    });
+    print(
+        out,
+        bar,
+        &Step::Restored {
+            milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            kept: run.kept,
+            path: run.path.clone(),
+        },
+    );
     service.limit_downloads(None);
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use libp2p::{
-    Swarm, SwarmBuilder, connection_limits, identify, identity::Keypair, noise, ping,
-    swarm::NetworkBehaviour, tcp, yamux,
+    Swarm, SwarmBuilder, connection_limits, identify, identity::Keypair, noise, ping, swarm::NetworkBehaviour, tcp,
+    yamux,
 };
 
 use crate::{config::Config, problem::Problem};
@@ -39,9 +39,7 @@ impl std::fmt::Debug for Behaviour {
 
 /// Assembles a swarm.
 pub(super) fn swarm(key: Keypair, config: &Config) -> Result<Swarm<Behaviour>, Problem> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Problem::failed(format!("cannot set up the transports: {error}"))
-    };
+    let failed = |error: &dyn std::fmt::Display| Problem::failed(format!("cannot set up the transports: {error}"));
     let neblo = neblo_behaviour::swarm::Behaviour::new(&key, protocol(config));
     let limits = connection_limits::ConnectionLimits::default()
         .with_max_established(Some(config.limits.connections))

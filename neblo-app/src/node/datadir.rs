@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Mutex;
 
-use libp2p::{Multiaddr, PeerId, identity::Keypair};
+use libp2p::{Multiaddr, identity::Keypair};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -28,8 +28,8 @@ pub struct Remembered {
     pub ports: BTreeMap<String, u16>,
     /// Members of the network, the latest last, by network.
     pub known: BTreeMap<String, Vec<Multiaddr>>,
-    /// First relays: subgroup (32 hex digits) and peer, by network.
-    pub relays: BTreeMap<String, Vec<(String, PeerId)>>,
+    /// First relays: subgroup (32 hex digits) and peer id, by network.
+    pub relays: BTreeMap<String, Vec<(String, String)>>,
 }
 
 /// An open data directory. Nobody else can open it until this is dropped.
@@ -50,11 +50,7 @@ impl DataDir {
             .map_err(|error| Problem::failed(error.to_string()))?
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
-        Ok(Self {
-            lock,
-            store,
-            remembered: Mutex::new(remembered),
-        })
+        Ok(Self { lock, store, remembered: Mutex::new(remembered) })
     }
 
     /// Where it is.
@@ -71,14 +67,11 @@ impl DataDir {
     pub fn identity(&self) -> Result<Keypair, Problem> {
         let path = self.path().join(IDENTITY_FILE);
         let failed = |error: &dyn std::fmt::Display| {
-            Problem::failed(format!("cannot use the identity {}: {error}", path.display())).hint(
-                "restore the file, or delete it: the node then gets a new identity and loses nothing else",
-            )
+            Problem::failed(format!("cannot use the identity {}: {error}", path.display()))
+                .hint("restore the file, or delete it: the node then gets a new identity and loses nothing else")
         };
         match std::fs::read(&path) {
-            Ok(bytes) => {
-                Keypair::from_protobuf_encoding(&bytes).map_err(|error| failed(&error))
-            }
+            Ok(bytes) => Keypair::from_protobuf_encoding(&bytes).map_err(|error| failed(&error)),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let key = Keypair::generate_ed25519();
                 let bytes = key.to_protobuf_encoding().map_err(|error| failed(&error))?;
@@ -151,7 +144,7 @@ mod tests {
         let first = DataDir::open(dir.path()).unwrap();
         let problem = DataDir::open(dir.path()).unwrap_err();
         assert_eq!(problem.code, Code::Usage);
-                drop(first);
+        drop(first);
         DataDir::open(dir.path()).unwrap();
     }
 

@@ -123,7 +123,8 @@ impl Joiner {
     fn given_up(&self) -> Problem {
         let trouble = self.trouble();
         let message = match trouble.as_slice() {
-            [] => "no bootstrap peer lets this node in: they answer, but are not on this network, or not on the ring".to_owned(),
+            [] => "no bootstrap peer lets this node in: they answer, but are not on this network, or not on the ring"
+                .to_owned(),
             each => format!("no bootstrap peer can be reached: {}", each.join("; ")),
         };
         Problem::new(Code::Unreachable, message).hint(format!(

@@ -49,17 +49,8 @@ impl Node {
         let handle = swarm.behaviour().neblo.handle();
         let (net, swarm) = net::start(swarm, &config, data.clone()).await?;
         prefer_relays(&handle, &data, &config.network).await;
-        let (service, tasks) =
-            Service::start(handle.clone(), net.clone(), data.clone(), config.clone()).await?;
-        Ok(Self {
-            net,
-            handle,
-            service,
-            swarm,
-            tasks,
-            config,
-            data,
-        })
+        let (service, tasks) = Service::start(handle.clone(), net.clone(), data.clone(), config.clone()).await?;
+        Ok(Self { net, handle, service, swarm, tasks, config, data })
     }
 
     /// Starts getting onto the ring and staying there. The task ends only with a problem.
@@ -119,12 +110,11 @@ async fn prefer_relays(handle: &Handle, data: &DataDir, network: &str) {
     let relays = remembered.relays.get(network).into_iter().flatten();
     let relays = relays.filter_map(|(group, peer)| {
         let group = u128::from_str_radix(group, 16).ok()?;
-        Some((OverlayAddr(group), *peer))
+        Some((OverlayAddr(group), peer.parse().ok()?))
     });
     let relays: Vec<_> = relays.collect();
-    if !relays.is_empty() {
-        handle.prefer_relays(relays).await;
-    }
+    // An error means that the node has stopped, which others notice too.
+    let _stopped = handle.prefer_relays(relays).await;
 }
 
 /// `neblo up`: runs a node until it is told to stop.
@@ -187,10 +177,7 @@ async fn tell_ready(service: Service, out: Output) {
             return;
         };
         if status.ready {
-            out.say(format_args!(
-                "ready: on the ring, {} peers to hide among",
-                status.anonymity_set
-            ));
+            out.say(format_args!("ready: on the ring, {} peers to hide among", status.anonymity_set));
             return;
         }
         if !said && seconds >= 20 && status.ring.is_some() {

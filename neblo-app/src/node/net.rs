@@ -155,12 +155,7 @@ async fn drive(mut swarm: Swarm<Behaviour>, net: Arc<Net>, data: Arc<DataDir>) {
 
 /// Opens one listener. A port that was remembered and is taken now is replaced by a fresh one; one that the user named
 /// is an error.
-async fn listen(
-    swarm: &mut Swarm<Behaviour>,
-    net: &Net,
-    wanted: &Multiaddr,
-    data: &DataDir,
-) -> Result<(), Problem> {
+async fn listen(swarm: &mut Swarm<Behaviour>, net: &Net, wanted: &Multiaddr, data: &DataDir) -> Result<(), Problem> {
     let name = wanted.to_string();
     let remembered = match port(wanted) {
         Some(0) => data.remembered().ports.get(&name).copied(),
@@ -176,18 +171,18 @@ async fn listen(
     }
     match listen_on(swarm, net, wanted.clone(), data).await {
         Ok(address) => {
-            if port(wanted) == Some(0) && let Some(port) = port(&address) {
+            if port(wanted) == Some(0)
+                && let Some(port) = port(&address)
+            {
                 data.remember(|remembered| {
                     remembered.ports.insert(name, port);
                 });
             }
             Ok(())
         }
-        Err(error) => Err(
-            Problem::new(Code::Failed, format!("cannot listen on {wanted}: {error}")).hint(
-                "stop the program that has this port, or listen elsewhere: --listen /ip4/0.0.0.0/tcp/0 takes a free port",
-            ),
-        ),
+        Err(error) => Err(Problem::new(Code::Failed, format!("cannot listen on {wanted}: {error}")).hint(
+            "stop the program that has this port, or listen elsewhere: --listen /ip4/0.0.0.0/tcp/0 takes a free port",
+        )),
     }
 }
 
@@ -207,9 +202,7 @@ async fn listen_on(
             () = &mut deadline => return Err("the listener told no address in time".into()),
         };
         let done = match &event {
-            SwarmEvent::NewListenAddr { listener_id, address } if *listener_id == listener => {
-                Some(Ok(address.clone()))
-            }
+            SwarmEvent::NewListenAddr { listener_id, address } if *listener_id == listener => Some(Ok(address.clone())),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } if *listener_id == listener => {
                 Some(Err(match reason {
                     Ok(()) => "closed".to_owned(),
@@ -280,18 +273,11 @@ fn note(net: &Net, data: &DataDir, event: SwarmEvent<BehaviourEvent>) {
             }
         }
         SwarmEvent::ExpiredListenAddr { address, .. } => seen.listen.retain(|it| *it != address),
-        SwarmEvent::ConnectionEstablished {
-            peer_id,
-            endpoint,
-            num_established,
-            ..
-        } => {
+        SwarmEvent::ConnectionEstablished { peer_id, endpoint, num_established, .. } => {
             seen.dial_errors.remove(&peer_id);
             let (address, direction) = match endpoint {
                 ConnectedPoint::Dialer { address, .. } => (address, Direction::Outbound),
-                ConnectedPoint::Listener { send_back_addr, .. } => {
-                    (send_back_addr, Direction::Inbound)
-                }
+                ConnectedPoint::Listener { send_back_addr, .. } => (send_back_addr, Direction::Inbound),
             };
             let connected = seen.peers.entry(peer_id).or_insert_with(|| Connected {
                 address,
@@ -301,11 +287,7 @@ fn note(net: &Net, data: &DataDir, event: SwarmEvent<BehaviourEvent>) {
             });
             connected.connections = num_established.get();
         }
-        SwarmEvent::ConnectionClosed {
-            peer_id,
-            num_established,
-            ..
-        } => match num_established {
+        SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => match num_established {
             0 => {
                 seen.peers.remove(&peer_id);
             }
@@ -315,11 +297,7 @@ fn note(net: &Net, data: &DataDir, event: SwarmEvent<BehaviourEvent>) {
                 }
             }
         },
-        SwarmEvent::OutgoingConnectionError {
-            peer_id: Some(peer),
-            error,
-            ..
-        } => {
+        SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
             tracing::debug!(target: "neblo", %peer, %error, "dial failed");
             // Kept for the messages about bootstrap peers; others would pile up.
             if seen.dial_errors.len() < 64 || seen.dial_errors.contains_key(&peer) {
@@ -347,7 +325,7 @@ fn note_event(net: &Net, data: &DataDir, seen: &mut Seen, event: Event) {
             tracing::debug!(target: "neblo", ?purpose, "path lost");
         }
         Event::FirstRelays(relays) => data.remember(|remembered| {
-            let relays = relays.iter().map(|(group, peer)| (group.to_string(), *peer));
+            let relays = relays.iter().map(|(group, peer)| (group.to_string(), peer.to_string()));
             remembered.relays.insert(net.network.clone(), relays.collect());
         }),
         Event::Known(contact) => {

@@ -28,7 +28,7 @@ impl Service {
                 DirectoryEvent::RowsCleared => index.clear().await,
                 DirectoryEvent::Asked { ask, query, limit } => {
                     let Ok(permit) = room.clone().try_acquire_owned() else {
-                        self.handle().directory_answer(ask, Vec::new()).await;
+                        self.handle().directory_answer(ask, Vec::new());
                         continue;
                     };
                     let (service, index) = (self.clone(), index.clone());
@@ -41,11 +41,12 @@ impl Service {
                             tracing::debug!(target: "neblo", %error, "a search was not answered");
                             Vec::new()
                         });
-                        service.handle().directory_answer(ask, rows).await;
+                        service.handle().directory_answer(ask, rows);
                         drop(permit);
                     });
                     Ok(())
                 }
+                _ => Ok(()),
             };
             if let Err(error) = done {
                 tracing::warn!(target: "neblo", %error, "the index cannot be kept");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use neblo_behaviour::protocol::interface::Hit;
@@ -81,11 +81,7 @@ impl Downloads {
 impl Service {
     /// Fetches something, or watches a download of it that runs already; see [`GetEvent`] for what is sent to `events`.
     /// The download goes on when nobody listens any more.
-    pub async fn get(
-        &self,
-        request: GetRequest,
-        events: mpsc::Sender<GetEvent>,
-    ) -> Result<(), Problem> {
+    pub async fn get(&self, request: GetRequest, events: mpsc::Sender<GetEvent>) -> Result<(), Problem> {
         let target = self.target(&request.target)?;
         if let Some(message) = self.warning().await? {
             let _reader_gone = events.send(GetEvent::Warning { message }).await;
@@ -118,10 +114,8 @@ impl Service {
 
     /// Stops a download and deletes what is there of it.
     pub async fn cancel_transfer(&self, id: u64) -> Result<Transfer, Problem> {
-        let missing = || {
-            Problem::new(Code::NotFound, format!("there is no download {id}"))
-                .hint("`neblo transfers` lists them")
-        };
+        let missing =
+            || Problem::new(Code::NotFound, format!("there is no download {id}")).hint("`neblo transfers` lists them");
         let row = i64::try_from(id).map_err(|_| missing())?;
         let download = self.store().run(move |store| store.download(row)).await;
         let download = download.map_err(super::stored)?.ok_or_else(missing)?;
@@ -131,8 +125,9 @@ impl Service {
             let _stopped = running.shown.wait_for(|shown| shown.ended.is_some()).await;
         }
         if download.state == DownloadState::Done {
-            return Err(Problem::usage(format!("download {id} is done already"))
-                .hint("delete the file if you do not want it"));
+            return Err(
+                Problem::usage(format!("download {id} is done already")).hint("delete the file if you do not want it")
+            );
         }
         let path = download.destination.clone();
         let link = download.target.clone();
@@ -176,17 +171,8 @@ impl Service {
     }
 
     /// Asks leaders what a root is.
-    async fn resolve(
-        &self,
-        root: crate::content::Root,
-        allow_weak: bool,
-    ) -> Result<(Link, Vec<Hit>), Problem> {
-        let mut found = Vec::new();
-        let asked = self.find(root, allow_weak, async |hits| {
-            found.extend(hits);
-            found.is_empty()
-        });
-        let asked = asked.await?;
+    async fn resolve(&self, root: crate::content::Root, allow_weak: bool) -> Result<(Link, Vec<Hit>), Problem> {
+        let (found, asked) = self.find(root, allow_weak).await?;
         let network = self.config().network.as_str();
         match found.first() {
             Some((_, metadata)) => {
@@ -196,17 +182,13 @@ impl Service {
                 let hits = same.map(|(hit, _)| hit.clone()).collect();
                 Ok((link, hits))
             }
-            None if asked.answered == 0 => Err(Problem::new(
-                Code::Unreachable,
-                format!("none of {} leaders answered", asked.asked),
-            )
-            .hint("wait until the node is ready (`neblo status --wait-ready`), then try again")),
+            None if asked.answered == 0 => {
+                Err(Problem::new(Code::Unreachable, format!("none of {} leaders answered", asked.asked))
+                    .hint("wait until the node is ready (`neblo status --wait-ready`), then try again"))
+            }
             None => Err(Problem::new(
                 Code::NotFound,
-                format!(
-                    "nobody publishes this root: {} of {} leaders answered",
-                    asked.answered, asked.asked
-                ),
+                format!("nobody publishes this root: {} of {} leaders answered", asked.answered, asked.asked),
             )
             .hint("check the root; its publisher may come back: try again later")),
         }
@@ -257,10 +239,7 @@ impl Service {
             ended: None,
         });
         let cancel = CancellationToken::new();
-        let running = Running {
-            shown: shown.clone(),
-            cancel: cancel.clone(),
-        };
+        let running = Running { shown: shown.clone(), cancel: cancel.clone() };
         self.0.downloads.running().insert(number(row), running);
         let service = self.clone();
         tokio::spawn(async move {
@@ -294,7 +273,10 @@ impl Service {
             }
             None => {}
         }
-        let stopped = || Err(Problem::new(Code::NotRunning, "the node is stopping").hint("start it again: neblo up; the download then goes on"));
+        let stopped = || {
+            Err(Problem::new(Code::NotRunning, "the node is stopping")
+                .hint("start it again: neblo up; the download then goes on"))
+        };
         shown.send_modify(|shown| {
             shown.transfer.state = match &ended {
                 Some(Ok(_)) => TransferState::Done,
@@ -355,17 +337,11 @@ async fn watch_download(
         }
         if now.retries > retries {
             retries = now.retries;
-            tell.push(GetEvent::Retrying {
-                reason: transfer.reason.clone().unwrap_or_default(),
-                attempt: retries,
-            });
+            tell.push(GetEvent::Retrying { reason: transfer.reason.clone().unwrap_or_default(), attempt: retries });
         }
         if started && told != Some(transfer.done) {
             told = Some(transfer.done);
-            tell.push(GetEvent::Progress {
-                done: transfer.done,
-                total: transfer.total,
-            });
+            tell.push(GetEvent::Progress { done: transfer.done, total: transfer.total });
         }
         let ended = match now.ended {
             None => None,
@@ -436,4 +412,3 @@ fn transfer_of(download: &store::Download) -> Transfer {
         reason: download.error.clone(),
     }
 }
-

@@ -35,18 +35,9 @@ impl Service {
         shown: watch::Sender<Progressing>,
         cancel: CancellationToken,
     ) -> Result<PathBuf, Problem> {
-        let sources = Publishers::new(
-            self.clone(),
-            wanted.link.root,
-            wanted.allow_weak,
-            wanted.known.clone(),
-            shown.clone(),
-        );
-        let options = FetchOptions {
-            idle: IDLE,
-            download: self.0.download.clone(),
-            ..FetchOptions::default()
-        };
+        let sources =
+            Publishers::new(self.clone(), wanted.link.root, wanted.allow_weak, wanted.known.clone(), shown.clone());
+        let options = FetchOptions { idle: IDLE, download: self.0.download.clone(), ..FetchOptions::default() };
         let mut fetcher = Fetcher::new(sources, options);
         let fetched = match wanted.link.kind {
             Kind::File => file(&mut fetcher, &wanted, &shown, &cancel).await,
@@ -162,7 +153,11 @@ async fn collection(
             Ok(()) => Ok(target),
             Err(error) => Err(Problem::new(
                 Code::Partial,
-                format!("all files are in {}, but cannot get the name {}: {error}", staging.display(), target.display()),
+                format!(
+                    "all files are in {}, but cannot get the name {}: {error}",
+                    staging.display(),
+                    target.display()
+                ),
             )
             .hint("move what has that name away and run the same command again")),
         }
@@ -195,23 +190,18 @@ pub(super) fn check_destination(wanted: &Wanted) -> Result<(), Problem> {
     let path = &wanted.destination;
     let Ok(found) = fs::symlink_metadata(path) else {
         return match path.parent() {
-            Some(folder) if !folder.is_dir() => Err(Problem::usage(format!(
-                "the folder {} does not exist",
-                folder.display()
-            ))
-            .hint("create it, or choose another with -o")),
+            Some(folder) if !folder.is_dir() => {
+                Err(Problem::usage(format!("the folder {} does not exist", folder.display()))
+                    .hint("create it, or choose another with -o"))
+            }
             _ => Ok(()),
         };
     };
-    let taken = |hint: &str| {
-        Err(Problem::usage(format!("{} exists already", path.display())).hint(hint))
-    };
+    let taken = |hint: &str| Err(Problem::usage(format!("{} exists already", path.display())).hint(hint));
     match wanted.link.kind {
         Kind::Collection => taken("choose another name with -o: a folder is never replaced"),
         Kind::File if found.is_dir() => taken("it is a folder: choose a file name with -o"),
-        Kind::File if !wanted.overwrite => {
-            taken("choose another name with -o, or replace it with --overwrite")
-        }
+        Kind::File if !wanted.overwrite => taken("choose another name with -o, or replace it with --overwrite"),
         Kind::File => Ok(()),
     }
 }
@@ -241,12 +231,7 @@ pub(super) fn discard(destination: &Path, target: &str) -> Result<(), Problem> {
 }
 
 /// What a failed download means to its user.
-fn fetch_problem(
-    error: &FetchError,
-    why: Option<Problem>,
-    done: u64,
-    part: &Path,
-) -> Problem {
+fn fetch_problem(error: &FetchError, why: Option<Problem>, done: u64, part: &Path) -> Problem {
     if let FetchError::NoSources { .. } = error
         && let Some(why) = why
         && (done == 0 || why.code == Code::Integrity)
@@ -271,11 +256,9 @@ fn fetch_problem(
     // What the message says already needs no hint; only where the data is.
     let problem = Problem::new(code, error.to_string());
     match code {
-        Code::Partial => problem.hint(format!(
-            "{} are kept in {}: run the same command again to go on",
-            human(done),
-            part.display()
-        )),
+        Code::Partial => {
+            problem.hint(format!("{} are kept in {}: run the same command again to go on", human(done), part.display()))
+        }
         _ => problem,
     }
 }

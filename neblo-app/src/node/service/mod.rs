@@ -15,7 +15,11 @@ use neblo_behaviour::{protocol::interface, swarm::Handle};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{datadir::DataDir, join, net::{self, Net}};
+use super::{
+    datadir::DataDir,
+    join,
+    net::{self, Net},
+};
 use crate::{
     api::{PathState, Paths, Peer, Range, Ring, Role, Status, Subgroup},
     config::Config,
@@ -106,10 +110,10 @@ impl Service {
         let status = self.protocol_status().await?;
         let ring = status.address.map(|address| Ring {
             address: address.to_string(),
-            range: status.range.map(|range| Range {
-                after: range.after.to_string(),
-                to: range.to.to_string(),
-            }).unwrap_or_default(),
+            range: status
+                .range
+                .map(|range| Range { after: range.after.to_string(), to: range.to.to_string() })
+                .unwrap_or_default(),
             successors: status.successors,
             fingers: status.fingers,
         });
@@ -126,9 +130,7 @@ impl Service {
             peer_id: net.peer_id().to_string(),
             listen_addrs: net.addresses().iter().map(ToString::to_string).collect(),
             network: self.config().network.clone(),
-            ready: ring.is_some()
-                && subgroup.is_some()
-                && paths.ready.len() == interface::Purpose::ALL.len(),
+            ready: ring.is_some() && subgroup.is_some() && paths.ready.len() == interface::Purpose::ALL.len(),
             trouble: match ring {
                 None => join::trouble(self.config(), net),
                 Some(_) => None,
@@ -168,10 +170,7 @@ impl Service {
 
 fn path_state(status: &interface::Status) -> PathState {
     let names = |purposes: &[interface::Purpose]| purposes.iter().copied().map(net::purpose).collect();
-    PathState {
-        ready: names(&status.paths_ready),
-        building: names(&status.paths_building),
-    }
+    PathState { ready: names(&status.paths_ready), building: names(&status.paths_building) }
 }
 
 fn peer_name(bytes: &[u8]) -> Option<String> {

@@ -80,11 +80,7 @@ fn today() -> u32 {
 
 impl Service {
     /// Publishes a file or folder; see [`PublishEvent`] for what is sent to `events`.
-    pub async fn publish(
-        &self,
-        request: PublishRequest,
-        events: mpsc::Sender<PublishEvent>,
-    ) -> Result<(), Problem> {
+    pub async fn publish(&self, request: PublishRequest, events: mpsc::Sender<PublishEvent>) -> Result<(), Problem> {
         if let Some(message) = self.warning().await? {
             let _reader_gone = events.send(PublishEvent::Warning { message }).await;
         }
@@ -116,10 +112,7 @@ impl Service {
             return Err(failure::problem("publish", &failure));
         }
         self.allow_weak_later(root, request.allow_weak).await;
-        let published = self.shown(&Publication {
-            state: PublicationState::Published,
-            ..publication
-        });
+        let published = self.shown(&Publication { state: PublicationState::Published, ..publication });
         let _reader_gone = events.send(PublishEvent::Published(published)).await;
         Ok(())
     }
@@ -142,9 +135,7 @@ impl Service {
         self.withdraw(&root).await;
         let shown = self.shown(&publication);
         self.forget(root).await?;
-        Ok(Unpublished {
-            unpublished: vec![shown],
-        })
+        Ok(Unpublished { unpublished: vec![shown] })
     }
 
     /// Reads a link or root, of this network.
@@ -192,11 +183,9 @@ impl Service {
     ) -> Result<(Publication, Vec<Entry>, Vec<String>), Problem> {
         let found = fs::metadata(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                Problem::new(Code::NotFound, format!("there is no file {}", path.display()))
-                    .hint("check the path")
+                Problem::new(Code::NotFound, format!("there is no file {}", path.display())).hint("check the path")
             }
-            _ => Problem::failed(format!("cannot read {}: {error}", path.display()))
-                .hint("check that you may read it"),
+            _ => Problem::failed(format!("cannot read {}: {error}", path.display())).hint("check that you may read it"),
         })?;
         let name = match name {
             Some(name) => name,
@@ -205,10 +194,7 @@ impl Service {
         let outboards = &self.0.offers.outboards;
         let total = std::cell::Cell::new(found.len());
         let mut progress = |done: u64| {
-            let hashing = PublishEvent::Hashing {
-                done,
-                total: total.get(),
-            };
+            let hashing = PublishEvent::Hashing { done, total: total.get() };
             match events.try_send(hashing) {
                 // Nobody waits for it any more: publishing needs the caller to see the link.
                 Err(mpsc::error::TrySendError::Closed(_)) => ControlFlow::Break(()),
@@ -218,9 +204,12 @@ impl Service {
         let mut warnings = Vec::new();
         let (mut metadata, fingerprint, entries) = if found.is_dir() {
             let collection = content::walk(path).map_err(|error| Problem::failed(error.to_string()))?;
-            warnings.extend(collection.skipped.iter().map(|skipped| {
-                format!("left out: {} is neither file nor folder", skipped.display())
-            }));
+            warnings.extend(
+                collection
+                    .skipped
+                    .iter()
+                    .map(|skipped| format!("left out: {} is neither file nor folder", skipped.display())),
+            );
             let sizes = collection.files.iter().filter_map(|(_, file)| Some(fs::metadata(file).ok()?.len()));
             total.set(sizes.sum());
             let hashed = collection.hash(outboards, &mut progress);
@@ -240,9 +229,9 @@ impl Service {
             (Metadata::file(name, hashed.root, hashed.len), hashed.fingerprint, Vec::new())
         };
         metadata.tags.extend(tags);
-        metadata.check().map_err(|error| {
-            Problem::usage(error.to_string()).hint("choose another name by --name, or other tags")
-        })?;
+        metadata
+            .check()
+            .map_err(|error| Problem::usage(error.to_string()).hint("choose another name by --name, or other tags"))?;
         let publication = Publication {
             metadata,
             path: path.to_owned(),
@@ -329,16 +318,15 @@ impl Service {
             let all = self.store().run(|store| store.publications()).await;
             match all {
                 Ok(all) => {
-                    stream::iter(all)
-                        .for_each_concurrent(AT_ONCE, |publication| self.tend(publication))
-                        .await;
+                    stream::iter(all).for_each_concurrent(AT_ONCE, |publication| self.tend(publication)).await;
                 }
                 Err(error) => tracing::warn!(target: "neblo", %error, "cannot read what is published"),
             }
             // Soon again while something could not be announced yet, as after a start.
-            let waiting = self.publications().await.is_ok_and(|all| {
-                all.iter().any(|it| it.state == api::PublicationState::Announcing)
-            });
+            let waiting = self
+                .publications()
+                .await
+                .is_ok_and(|all| all.iter().any(|it| it.state == api::PublicationState::Announcing));
             sleep(if waiting { Duration::from_secs(2) } else { LOOK_EVERY }).await;
         }
     }
@@ -416,8 +404,7 @@ fn file_name(path: &Path) -> Result<String, Problem> {
     let name = path.file_name().or_else(|| whole.file_name());
     let name = name.and_then(|name| name.to_str()).map(ToOwned::to_owned);
     name.ok_or_else(|| {
-        Problem::usage(format!("{} has no name that others could read", path.display()))
-            .hint("name it by --name")
+        Problem::usage(format!("{} has no name that others could read", path.display())).hint("name it by --name")
     })
 }
 

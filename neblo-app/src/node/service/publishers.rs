@@ -10,7 +10,7 @@ use neblo_behaviour::{
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{Service, downloads::Progressing, failure};
+use super::{Service, downloads::Progressing, failure, search::Asked};
 use crate::{
     content::Root,
     metadata::Metadata,
@@ -67,27 +67,19 @@ impl Publishers {
 
     /// Looks for publications of the content. An error means that looking again is of no use.
     async fn look(&mut self) -> Result<(), Problem> {
-        let (root, mut queue) = (self.root, VecDeque::new());
-        let bad = &self.bad;
-        let asked = self
-            .service
-            .find(root, self.allow_weak, async |found| {
-                let good = found.into_iter().map(|(hit, _)| hit);
-                queue.extend(good.filter(|hit| !bad.contains(&hit.id())));
-                queue.is_empty()
-            })
-            .await;
-        self.queue = queue;
+        let found = self.service.find(self.root, self.allow_weak).await;
+        let asked = found.map(|(found, asked)| {
+            let good = found.into_iter().map(|(hit, _)| hit);
+            self.queue = good.filter(|hit| !self.bad.contains(&hit.id())).collect();
+            asked
+        });
         self.found |= !self.queue.is_empty();
         self.shown.send_modify(|shown| shown.publishers = shown.publishers.max(self.queue.len()));
         match asked {
             Ok(_) if !self.queue.is_empty() => Ok(()),
             Ok(asked) if !self.found && asked.answered > 0 && asked.answered == asked.asked => {
-                Err(Problem::new(
-                    Code::NotFound,
-                    format!("none of the {} leaders knows this content", asked.asked),
-                )
-                .hint("check the link; its publisher may come back: try again later"))
+                Err(Problem::new(Code::NotFound, format!("none of the {} leaders knows this content", asked.asked))
+                    .hint("check the link; its publisher may come back: try again later"))
             }
             Ok(_) if !self.bad.is_empty() => Err(Problem::new(
                 Code::Integrity,
@@ -158,18 +150,16 @@ impl Sources for Publishers {
 }
 
 impl Service {
-    /// Asks leaders for publications of `root`, until `take` wants no more.
-    pub(super) async fn find(
-        &self,
-        root: Root,
-        allow_weak: bool,
-        mut take: impl AsyncFnMut(Vec<(Hit, Metadata)>) -> bool,
-    ) -> Result<super::search::Asked, Problem> {
-        self.ask_leaders(&Query::Root(root), TRIED, WINDOW, allow_weak, async |mut found, _| {
+    /// Asks leaders for publications of `root`, until the first have some or all have answered.
+    pub(super) async fn find(&self, root: Root, allow_weak: bool) -> Result<(Vec<(Hit, Metadata)>, Asked), Problem> {
+        let mut answers = self.ask_leaders(&Query::Root(root), TRIED, WINDOW, allow_weak)?;
+        while let Some(mut found) = answers.next().await? {
             // A leader may send what was not asked for.
             found.retain(|(_, metadata)| metadata.root == root);
-            take(found).await
-        })
-        .await
+            if !found.is_empty() {
+                return Ok((found, answers.asked));
+            }
+        }
+        Ok((Vec::new(), answers.asked))
     }
 }

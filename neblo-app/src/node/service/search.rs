@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use neblo_behaviour::{protocol::interface::Hit, swarm::LookupEvent};
+use neblo_behaviour::{
+    protocol::interface::{Hit, PublicationId},
+    swarm::{Lookup, LookupEvent},
+};
 use tokio::sync::mpsc;
 
 use super::{Service, failure};
@@ -28,16 +31,47 @@ pub(super) struct Asked {
     pub(super) asked: u32,
 }
 
+/// What leaders answer, as it comes in.
+pub(super) struct Answers {
+    lookup: Lookup,
+    seen: BTreeSet<PublicationId>,
+    /// How many have answered so far.
+    pub(super) asked: Asked,
+}
+
+impl Answers {
+    /// The next hits that are well formed and not of a publication seen before, perhaps none; `None` once all leaders have
+    /// answered or the window is over.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<(Hit, Metadata)>>, Problem> {
+        match self.lookup.next().await {
+            Some(LookupEvent::Hits { hits, answered, asked }) => {
+                self.asked = Asked { answered, asked };
+                let mut found = Vec::new();
+                for hit in hits {
+                    // Anyone may have announced it: what is no metadata is no hit.
+                    if let Ok(metadata) = Metadata::decode(&hit.payload)
+                        && self.seen.insert(hit.id())
+                    {
+                        found.push((hit, metadata));
+                    }
+                }
+                Ok(Some(found))
+            }
+            Some(LookupEvent::Ended { answered, asked }) => {
+                self.asked = Asked { answered, asked };
+                Ok(None)
+            }
+            Some(LookupEvent::Failed(failure)) => Err(failure::problem("search", &failure)),
+            _ => Ok(None),
+        }
+    }
+}
+
 impl Service {
     /// Asks all leaders; see [`SearchEvent`] for what is sent to `events`.
-    pub async fn search(
-        &self,
-        request: SearchRequest,
-        events: mpsc::Sender<SearchEvent>,
-    ) -> Result<(), Problem> {
+    pub async fn search(&self, request: SearchRequest, events: mpsc::Sender<SearchEvent>) -> Result<(), Problem> {
         let query = query::parse(&request.query).map_err(|error| {
-            Problem::usage(error.to_string())
-                .hint("`neblo search --help` shows what a query may hold")
+            Problem::usage(error.to_string()).hint("`neblo search --help` shows what a query may hold")
         })?;
         if let Some(message) = self.warning().await? {
             let _reader_gone = events.send(SearchEvent::Warning { message }).await;
@@ -46,26 +80,24 @@ impl Service {
         let limit = request.limit.clamp(1, 1000);
         let window = Duration::from_millis(request.timeout_ms.clamp(100, 3_600_000));
         let mut roots = BTreeSet::new();
-        let events = &events;
-        let network = self.config().network.as_str();
-        let asked = self
-            .ask_leaders(&query, limit, window, request.allow_weak, async |found, asked| {
-                for (_, metadata) in found {
-                    // Publications of one content are one hit: the link names the content alone.
-                    if roots.len() < limit && roots.insert(metadata.root) {
-                        let hit = SearchEvent::Hit(search_hit(&metadata, network));
-                        if events.send(hit).await.is_err() {
-                            return false;
-                        }
+        let mut answers = self.ask_leaders(&query, limit, window, request.allow_weak)?;
+        'asking: while let Some(found) = answers.next().await? {
+            for (_, metadata) in found {
+                // Publications of one content are one hit: the link names the content alone.
+                if roots.len() < limit && roots.insert(metadata.root) {
+                    let hit = search_hit(&metadata, &self.config().network);
+                    if events.send(SearchEvent::Hit(hit)).await.is_err() {
+                        break 'asking;
                     }
                 }
-                let answered = SearchEvent::Answered {
-                    answered: asked.answered,
-                    asked: asked.asked,
-                };
-                events.send(answered).await.is_ok() && roots.len() < limit
-            })
-            .await?;
+            }
+            let Asked { answered, asked } = answers.asked;
+            let told = events.send(SearchEvent::Answered { answered, asked }).await;
+            if told.is_err() || roots.len() >= limit {
+                break;
+            }
+        }
+        let asked = answers.asked;
         let done = SearchEvent::Done {
             hits: roots.len(),
             answered: asked.answered,
@@ -76,66 +108,28 @@ impl Service {
         Ok(())
     }
 
-    /// Asks all leaders and hands on what is well formed and not of this publication seen before, until all have
-    /// answered, the window is over, or `take` wants no more.
-    pub(super) async fn ask_leaders(
+    /// Asks all leaders.
+    pub(super) fn ask_leaders(
         &self,
         query: &query::Query,
         limit: usize,
         window: Duration,
         allow_weak: bool,
-        mut take: impl AsyncFnMut(Vec<(Hit, Metadata)>, Asked) -> bool,
-    ) -> Result<Asked, Problem> {
-        let encoded = query
-            .encode()
-            .map_err(|error| Problem::usage(format!("cannot send this query: {error}")))?;
+    ) -> Result<Answers, Problem> {
+        let encoded = query.encode().map_err(|error| Problem::usage(format!("cannot send this query: {error}")))?;
         let limit = u16::try_from(limit).unwrap_or(u16::MAX);
-        let mut lookup = self.handle().lookup(encoded, limit, window, allow_weak);
-        let mut seen = BTreeSet::new();
-        let mut asked = Asked::default();
-        while let Some(event) = lookup.next().await {
-            match event {
-                LookupEvent::Hits {
-                    hits,
-                    answered,
-                    asked: of,
-                } => {
-                    asked = Asked {
-                        answered,
-                        asked: of,
-                    };
-                    let mut found = Vec::new();
-                    for hit in hits {
-                        // Anyone may have announced it: what is no metadata is no hit.
-                        if let Ok(metadata) = Metadata::decode(&hit.payload)
-                            && seen.insert(hit.id())
-                        {
-                            found.push((hit, metadata));
-                        }
-                    }
-                    if !take(found, asked).await {
-                        break;
-                    }
-                }
-                LookupEvent::Ended { answered, asked: of } => {
-                    asked = Asked {
-                        answered,
-                        asked: of,
-                    };
-                    break;
-                }
-                LookupEvent::Failed(failure) => return Err(failure::problem("search", &failure)),
-            }
-        }
-        Ok(asked)
+        Ok(Answers {
+            lookup: self.handle().lookup(encoded, limit, window, allow_weak),
+            seen: BTreeSet::new(),
+            asked: Asked::default(),
+        })
     }
 
     /// What to tell who publishes, searches or fetches while few peers are there to hide among.
     pub(super) async fn warning(&self) -> Result<Option<String>, Problem> {
         let set = self.protocol_status().await?.anonymity_set;
-        Ok((set < WARN_BELOW).then(|| {
-            format!("weak anonymity: you hide among {set} peers, {WARN_BELOW} or more are advised")
-        }))
+        Ok((set < WARN_BELOW)
+            .then(|| format!("weak anonymity: you hide among {set} peers, {WARN_BELOW} or more are advised")))
     }
 }
 

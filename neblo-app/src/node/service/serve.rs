@@ -11,9 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::Service;
 use crate::{
-    content::{
-        Content, ContentError, Fingerprint, Manifest, ManifestEntry, MemoryContent, Root, SourceFile,
-    },
+    content::{Content, ContentError, Fingerprint, Manifest, ManifestEntry, MemoryContent, Root, SourceFile},
     link::Kind,
     problem::Problem,
     transfer::{Catalogue, ServeOptions, serve},
@@ -29,7 +27,8 @@ impl Service {
         let mut incoming = self.handle().incoming();
         while let Some(stream) = incoming.next().await {
             let Ok(permit) = room.clone().try_acquire_owned() else {
-                tracing::debug!(target: "neblo", "serving as many streams as it may: one refused");
+                tracing::debug!(target: "neblo", "serving as many streams as it may: one is refused");
+                stream.refuse().await;
                 continue;
             };
             let service = self.clone();
@@ -42,24 +41,21 @@ impl Service {
 
     async fn serve_one(&self, stream: IncomingStream) {
         let Some(root) = self.0.offers.root(&stream.publication) else {
-            return;
+            return stream.refuse().await;
         };
         let service = self.clone();
         let catalogue = super::publish::blocking(move || service.catalogue(root)).await;
         let Ok(catalogue) = catalogue else {
-            return;
+            return stream.refuse().await;
         };
         let stream = match stream.accept().await {
             Ok(stream) => stream,
-            Err(failure) => {
-                tracing::debug!(target: "neblo", %failure, "a stream broke before it began");
+            Err(error) => {
+                tracing::debug!(target: "neblo", %error, "a stream broke before it began");
                 return;
             }
         };
-        let options = ServeOptions {
-            upload: self.0.upload.clone(),
-            ..ServeOptions::default()
-        };
+        let options = ServeOptions { upload: self.0.upload.clone(), ..ServeOptions::default() };
         match serve(stream, Arc::new(catalogue), options).await {
             Ok(served) => tracing::debug!(target: "neblo", ?served, "served a stream"),
             Err(error) => tracing::debug!(target: "neblo", %error, "serving ended"),
