@@ -3,5 +3,12 @@
 
 pub mod address;
 pub mod protocol;
+#[cfg(feature = "sim")]
+pub mod sim;
+#[cfg(feature = "swarm")]
+pub mod swarm;
 
 pub use address::{AddrRange, OverlayAddr, in_range};
+pub use protocol::{Config, interface::Failure};
+#[cfg(feature = "swarm")]
+pub use swarm::{AnonymousStream, Behaviour, Event, Handle};

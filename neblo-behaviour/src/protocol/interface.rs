@@ -42,7 +42,7 @@ pub enum Input<P> {
         frame: Box<Frame<P>>,
     },
     /// A timer expired.
-    Expired(Timer),
+    Expired(Timer<P>),
     /// The first connection to a peer that speaks our protocol was established.
     Connected(P),
     /// The last connection to a peer closed.
@@ -97,7 +97,7 @@ pub enum Output<P> {
         /// How long.
         after: Duration,
         /// The timer.
-        timer: Timer,
+        timer: Timer<P>,
     },
     /// Keep the connection to this peer open (dial it if it is not connected).
     Hold(Contact<P>),
@@ -426,6 +426,9 @@ pub enum Command<P> {
         /// The rows that match, best first.
         rows: Vec<u64>,
     },
+    /// The application has just begun to listen to the directory: emit [`Event::RowsCleared`], and [`Event::RowAdded`] for
+    /// every row there is.
+    ReplayRows,
     /// A snapshot for people. Done: `Status`.
     Status {
         /// Names the answer.

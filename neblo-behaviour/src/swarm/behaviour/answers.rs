@@ -1,0 +1,176 @@
+//! Between handles and node: commands in, answers and deliveries out.
+
+use futures::channel::mpsc;
+use libp2p_identity::PeerId;
+
+use super::Behaviour;
+use crate::protocol::interface::{Answer, Command, Event as NodeEvent, Failure, Input, Token};
+use crate::swarm::event::Event;
+use crate::swarm::handle::{Ask, Delivery, DirectoryEvent, LookupEvent, Pending, Request, Responder};
+use crate::swarm::shared::{Notes, count};
+
+use libp2p_swarm::ToSwarm;
+
+/// Commands without an answer yet: further ones fail with `Overloaded`.
+const MAX_PENDING: usize = 4096;
+
+/// The receivers of a port, each with its registration.
+#[derive(Default)]
+pub(super) struct Port {
+    messages: Option<(u64, mpsc::Sender<Delivery>)>,
+    requests: Option<(u64, mpsc::Sender<(Ask, Responder)>)>,
+}
+
+fn fail(pending: Pending, failure: Failure) {
+    match pending {
+        Pending::Once(reply) => drop(reply.send(Err(failure))),
+        Pending::Connect(reply) => drop(reply.send(Err(failure))),
+        Pending::Lookup(events) => last(&events, LookupEvent::Failed(failure)),
+    }
+}
+
+/// Sends the last event of a lookup: a new sender has a place of its own, so it fits even into a full queue.
+fn last(events: &mpsc::Sender<LookupEvent>, event: LookupEvent) {
+    let _ = events.clone().try_send(event);
+}
+
+impl Behaviour {
+    fn command(&mut self, command: Command<PeerId>) {
+        self.inputs.push_back(Input::Command(command));
+    }
+
+    pub(super) fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Ask(_, _, pending) if self.pending.len() >= MAX_PENDING => fail(pending, Failure::Overloaded),
+            Request::Ask(token, command, pending) => {
+                self.pending.insert(token, pending);
+                self.command(command);
+            }
+            Request::Tell(command) => self.command(command),
+            Request::Messages { port, id, queue } => {
+                self.ports.entry(port).or_default().messages = Some((id, queue));
+                self.command(Command::SetReceiver { port, messages: Some(true), requests: None });
+            }
+            Request::Requests { port, id, queue } => {
+                self.ports.entry(port).or_default().requests = Some((id, queue));
+                self.command(Command::SetReceiver { port, messages: None, requests: Some(true) });
+            }
+        }
+    }
+
+    pub(super) fn take_notes(&mut self, notes: Notes) {
+        for (stream, bytes) in notes.ended {
+            self.stream_ended(stream, bytes);
+        }
+        for token in notes.cancelled {
+            // The command itself may still be in the queue before us: its reply is closed then, and it goes unheard.
+            if self.pending.remove(&token).is_some() {
+                self.command(Command::Cancel { token });
+            }
+        }
+        for (ask, payload) in notes.answers {
+            self.command(Command::Respond { ask, payload });
+        }
+        for (ask, rows) in notes.rows {
+            self.command(Command::DirectoryAnswer { ask, rows });
+        }
+        if notes.replay {
+            self.command(Command::ReplayRows);
+        }
+        for id in notes.unregistered {
+            self.unregister(id);
+        }
+    }
+
+    fn unregister(&mut self, id: u64) {
+        let mut gone = None;
+        for (port, receivers) in &mut self.ports {
+            if receivers.messages.as_ref().is_some_and(|(known, _)| *known == id) {
+                receivers.messages = None;
+                gone = Some(Command::SetReceiver { port: *port, messages: Some(false), requests: None });
+            } else if receivers.requests.as_ref().is_some_and(|(known, _)| *known == id) {
+                receivers.requests = None;
+                gone = Some(Command::SetReceiver { port: *port, messages: None, requests: Some(false) });
+            }
+        }
+        self.ports.retain(|_, receivers| receivers.messages.is_some() || receivers.requests.is_some());
+        if let Some(command) = gone {
+            self.command(command);
+        }
+    }
+
+    pub(super) fn done(&mut self, token: Token, answer: Answer) {
+        if let Answer::Hits { hits, answered, asked } = answer {
+            if let Some(Pending::Lookup(events)) = self.pending.get_mut(&token)
+                && events.try_send(LookupEvent::Hits { hits, answered, asked }).is_err()
+            {
+                count(&self.shared.counters.application_dropped);
+            }
+            return;
+        }
+        match (self.pending.remove(&token), answer) {
+            (Some(pending), Answer::Failed(failure)) => fail(pending, failure),
+            (Some(Pending::Once(reply)), answer) => drop(reply.send(Ok(answer))),
+            (Some(Pending::Lookup(events)), Answer::LookupEnded { answered, asked }) => {
+                last(&events, LookupEvent::Ended { answered, asked });
+            }
+            _ => {}
+        }
+    }
+
+    /// Passes on what the node reports: to a receiver's queue, to the directory, or as an event of the swarm.
+    pub(super) fn report(&mut self, event: NodeEvent<PeerId>) {
+        let event = match event {
+            NodeEvent::Delivered { port, to, copy, payload } => {
+                let queue = self.ports.get_mut(&port).and_then(|receivers| receivers.messages.as_mut());
+                let sent = queue.map(|(_, queue)| queue.try_send(Delivery { port, to, copy, payload }));
+                if !matches!(sent, Some(Ok(()))) {
+                    count(&self.shared.counters.application_dropped);
+                }
+                return;
+            }
+            NodeEvent::Asked { ask, port, to, copy, payload } => {
+                let responder = Responder::new(ask, self.shared.clone());
+                // If there is nobody to take it, dropping the responder refuses the request.
+                if let Some((_, queue)) = self.ports.get_mut(&port).and_then(|receivers| receivers.requests.as_mut())
+                    && queue.try_send((Ask { port, to, copy, payload }, responder)).is_err()
+                {
+                    count(&self.shared.counters.application_dropped);
+                }
+                return;
+            }
+            NodeEvent::RowAdded { row, payload } => {
+                self.directory.push(DirectoryEvent::RowAdded { row, payload });
+                return;
+            }
+            NodeEvent::RowRemoved { row } => {
+                self.directory.push(DirectoryEvent::RowRemoved { row });
+                return;
+            }
+            NodeEvent::RowsCleared => {
+                self.directory.push(DirectoryEvent::RowsCleared);
+                return;
+            }
+            NodeEvent::DirectoryAsked { ask, query, limit } => {
+                if !self.directory.push(DirectoryEvent::Asked { ask, query, limit }) {
+                    self.command(Command::DirectoryAnswer { ask, rows: Vec::new() });
+                }
+                return;
+            }
+            NodeEvent::Subscribed { address, range } => Event::Subscribed { address, range },
+            NodeEvent::Isolated => Event::Isolated,
+            NodeEvent::RangeChanged { range } => Event::RangeChanged { range },
+            NodeEvent::SubgroupChanged { subgroup, leader, is_leader, members } => {
+                Event::SubgroupChanged { subgroup, leader, is_leader, members }
+            }
+            NodeEvent::PathReady(purpose) => Event::PathReady(purpose),
+            NodeEvent::PathLost(purpose) => Event::PathLost(purpose),
+            NodeEvent::FirstRelays(relays) => Event::FirstRelays(relays),
+            NodeEvent::Known(contact) => {
+                let addresses = contact.addresses().filter_map(|bytes| bytes.to_vec().try_into().ok()).collect();
+                Event::Known { peer: contact.peer, addresses }
+            }
+        };
+        self.events.push_back(ToSwarm::GenerateEvent(event));
+    }
+}

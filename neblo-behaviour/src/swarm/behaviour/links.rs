@@ -1,0 +1,385 @@
+//! Peers and the connections to them: who speaks our protocol, whom to dial, which connection carries the lanes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use libp2p_core::Multiaddr;
+use libp2p_core::multiaddr::Protocol;
+use libp2p_identity::PeerId;
+use libp2p_swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p_swarm::{CloseConnection, ConnectionId, DialError, ToSwarm};
+
+use super::Behaviour;
+use crate::protocol::interface::{Input, Lane, MAX_FRAME, Refusal};
+use crate::protocol::io::{Contact, Time};
+use crate::protocol::wire::Frame;
+use crate::swarm::handler::data::{ANSWER_TIMEOUT, DataJob};
+use crate::swarm::handler::lane::{APP, DIALLING, Lanes, URGENT};
+use crate::swarm::handler::{Job, Mailbox};
+use crate::swarm::shared::count;
+
+/// How often deadlines of dials and waiting streams are looked at.
+pub(super) const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// Peers dialled at once: further ones count as unreachable.
+const MAX_DIALLING: usize = 1024;
+/// How long a dial may take in all; transports are faster to give up.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Streams that wait for a connection to one peer.
+const MAX_WAITING: usize = 32;
+
+/// What is known of a connected peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nobody has said Hello yet.
+    Unknown,
+    /// It speaks our protocol on our network.
+    Ours,
+    /// It does not.
+    Foreign,
+}
+
+#[derive(Debug)]
+struct Dial {
+    connection: ConnectionId,
+    since: Time,
+    /// The dial was refused because there is another: to be tried again with our addresses if that one fails.
+    refused: bool,
+}
+
+/// A peer that is connected, being dialled, or held.
+#[derive(Debug)]
+pub(in crate::swarm) struct PeerState {
+    /// Connections whose handlers have reported, by age.
+    links: BTreeMap<ConnectionId, Arc<Mailbox>>,
+    connected: bool,
+    standing: Standing,
+    lanes: Arc<Lanes>,
+    /// The connection that carries the lanes.
+    control: Option<ConnectionId>,
+    held: bool,
+    /// We wanted this connection.
+    wanted: bool,
+    dial: Option<Dial>,
+    addresses: Vec<Multiaddr>,
+    /// Streams that wait for a connection.
+    waiting: Vec<(Time, DataJob)>,
+}
+
+impl PeerState {
+    fn new() -> Self {
+        Self {
+            links: BTreeMap::new(),
+            connected: false,
+            standing: Standing::Unknown,
+            lanes: Lanes::new(),
+            control: None,
+            held: false,
+            wanted: false,
+            dial: None,
+            addresses: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Queues bytes as if they were a frame.
+    #[cfg(test)]
+    pub(in crate::swarm) fn push_raw(&self, bytes: Bytes) {
+        assert!(self.lanes.push(Lane::Urgent, bytes, URGENT));
+    }
+
+    pub(super) fn needs_housekeeping(&self) -> bool {
+        self.dial.is_some() || !self.waiting.is_empty()
+    }
+
+    /// Puts the lanes on the oldest connection, if there is reason to and none carries them.
+    fn attach(&mut self) {
+        let reason = self.wanted || self.held || self.standing == Standing::Ours || !self.lanes.are_empty();
+        if self.control.is_some() || self.standing == Standing::Foreign || !reason {
+            return;
+        }
+        if let Some((connection, mailbox)) = self.links.first_key_value() {
+            let _ = mailbox.push(Job::Attach(self.lanes.clone()));
+            mailbox.keep(self.held);
+            self.control = Some(*connection);
+        }
+    }
+
+    fn lease(&self) {
+        if let Some(mailbox) = self.control.and_then(|control| self.links.get(&control)) {
+            mailbox.keep(self.held);
+        }
+    }
+
+    fn learn(&mut self, contact: &Contact<PeerId>) {
+        let addresses = contact.addresses().filter_map(|bytes| Multiaddr::try_from(bytes.to_vec()).ok());
+        let addresses: Vec<_> = addresses
+            .map(|mut address| {
+                if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+                    address.pop();
+                }
+                address
+            })
+            .filter(|address| !address.is_empty())
+            .collect();
+        if !addresses.is_empty() {
+            self.addresses = addresses;
+        }
+    }
+}
+
+impl Behaviour {
+    fn peer(&mut self, contact: &Contact<PeerId>) -> &mut PeerState {
+        let state = self.peers.entry(contact.peer).or_insert_with(PeerState::new);
+        state.learn(contact);
+        state
+    }
+
+    /// Sends a frame, dialling first if need be.
+    pub(super) fn send(&mut self, to: &Contact<PeerId>, lane: Lane, frame: &Frame<PeerId>) {
+        let bytes: Bytes = frame.to_bytes().into();
+        if bytes.len() > MAX_FRAME {
+            count(&self.shared.counters.frames_dropped);
+            tracing::error!(bytes = bytes.len(), "a frame of ours is too long");
+            return;
+        }
+        if !self.reach(to) {
+            return;
+        }
+        let Some(state) = self.peers.get_mut(&to.peer) else { return };
+        let cap = match lane {
+            _ if !state.connected => DIALLING,
+            Lane::Urgent => URGENT,
+            Lane::App => APP,
+        };
+        if !state.lanes.push(lane, bytes, cap) {
+            count(&self.shared.counters.frames_dropped);
+        }
+        state.attach();
+    }
+
+    /// Makes sure that the peer is connected or being dialled; false if it cannot be reached.
+    fn reach(&mut self, to: &Contact<PeerId>) -> bool {
+        if to.peer == self.me {
+            return false;
+        }
+        let state = self.peer(to);
+        state.wanted = true;
+        let foreign = state.standing == Standing::Foreign;
+        let fine = !foreign && (state.connected || state.dial.is_some() || self.dial(to.peer));
+        if !fine {
+            self.unreachable.insert(to.peer);
+            if !foreign {
+                self.give_up(to.peer);
+            }
+        }
+        fine
+    }
+
+    fn dial(&mut self, peer: PeerId) -> bool {
+        if self.peers.values().filter(|state| state.dial.is_some()).count() >= MAX_DIALLING {
+            return false;
+        }
+        let since = self.clock.now();
+        let Some(state) = self.peers.get_mut(&peer) else { return false };
+        let opts = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(state.addresses.clone())
+            .extend_addresses_through_behaviour()
+            .build();
+        state.dial = Some(Dial { connection: opts.connection_id(), since, refused: false });
+        count(&self.shared.counters.dials);
+        self.events.push_back(ToSwarm::Dial { opts });
+        true
+    }
+
+    pub(super) fn dial_failed(&mut self, peer: PeerId, connection: ConnectionId, error: &DialError) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let Some(dial) = &mut state.dial else { return };
+        if state.connected {
+            state.dial = None;
+        } else if dial.connection == connection {
+            if matches!(error, DialError::DialPeerConditionFalse(_)) {
+                dial.refused = true;
+            } else {
+                self.lost(peer);
+            }
+        } else if dial.refused && !self.dial(peer) {
+            self.lost(peer);
+        }
+    }
+
+    /// A dial came to nothing.
+    fn lost(&mut self, peer: PeerId) {
+        count(&self.shared.counters.dials_failed);
+        self.give_up(peer);
+        self.unreachable.insert(peer);
+    }
+
+    /// Forgets a peer that is not connected, and what was to be sent to it.
+    fn give_up(&mut self, peer: PeerId) {
+        if let Some(state) = self.peers.remove(&peer) {
+            for (_, job) in state.waiting {
+                self.fail_job(job, Refusal::Unreachable);
+            }
+        }
+    }
+
+    /// The swarm reports a connection; its handler will report with the way to it.
+    pub(super) fn connected(&mut self, peer: PeerId) {
+        let state = self.peers.entry(peer).or_insert_with(PeerState::new);
+        state.connected = true;
+        state.dial = None;
+    }
+
+    pub(super) fn link_up(&mut self, peer: PeerId, connection: ConnectionId, mailbox: Arc<Mailbox>) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.links.insert(connection, mailbox);
+        state.attach();
+        for (_, job) in std::mem::take(&mut state.waiting) {
+            self.open(peer, job);
+        }
+    }
+
+    pub(super) fn greeted(&mut self, peer: PeerId) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let new = state.standing != Standing::Ours;
+        state.standing = Standing::Ours;
+        state.attach();
+        if new {
+            self.inputs.push_back(Input::Connected(peer));
+        }
+    }
+
+    pub(super) fn foreign(&mut self, peer: PeerId, connection: ConnectionId) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if state.control == Some(connection) {
+            state.control = None;
+        }
+        if state.standing == Standing::Ours {
+            return;
+        }
+        state.standing = Standing::Foreign;
+        state.held = false;
+        state.lanes.clear();
+        if let Some(mailbox) = state.links.get(&connection) {
+            mailbox.keep(false);
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        if state.wanted {
+            self.unreachable.insert(peer);
+        }
+        for (_, job) in waiting {
+            self.fail_job(job, Refusal::Unreachable);
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId, connection: ConnectionId, remaining: usize) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.links.remove(&connection);
+        if state.control == Some(connection) {
+            state.control = None;
+        }
+        if remaining > 0 {
+            state.attach();
+            return;
+        }
+        let Some(state) = self.peers.remove(&peer) else { return };
+        if state.standing == Standing::Ours {
+            self.inputs.push_back(Input::Disconnected(peer));
+        } else if state.wanted && state.standing == Standing::Unknown {
+            self.unreachable.insert(peer);
+        }
+        for (_, job) in state.waiting {
+            self.fail_job(job, Refusal::Unreachable);
+        }
+    }
+
+    pub(super) fn hold(&mut self, contact: &Contact<PeerId>) {
+        if self.reach(contact)
+            && let Some(state) = self.peers.get_mut(&contact.peer)
+        {
+            state.held = true;
+            state.attach();
+            state.lease();
+        }
+    }
+
+    pub(super) fn release(&mut self, peer: PeerId) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.held = false;
+            state.lease();
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, peer: PeerId) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.held = false;
+        state.wanted = false;
+        state.lanes.clear();
+        state.lease();
+        if state.connected {
+            self.events.push_back(ToSwarm::CloseConnection { peer_id: peer, connection: CloseConnection::All });
+        } else {
+            self.give_up(peer);
+        }
+    }
+
+    /// Opens a stream of the data plane to a peer, dialling first if need be.
+    pub(super) fn open_to(&mut self, contact: &Contact<PeerId>, job: DataJob) {
+        if self.reach(contact) {
+            self.open(contact.peer, job);
+        } else {
+            self.fail_job(job, Refusal::Unreachable);
+        }
+    }
+
+    fn open(&mut self, peer: PeerId, job: DataJob) {
+        let deadline = self.clock.now() + ANSWER_TIMEOUT;
+        let Some(state) = self.peers.get_mut(&peer) else { return self.fail_job(job, Refusal::Unreachable) };
+        let control = state.control.and_then(|control| state.links.get(&control));
+        if let Some(mailbox) = control.or_else(|| state.links.values().next()) {
+            if let Err(Job::Open(job)) = mailbox.push(Job::Open(Box::new(job))) {
+                self.fail_job(*job, Refusal::Full);
+            }
+        } else if state.waiting.len() < MAX_WAITING {
+            state.waiting.push((deadline, job));
+        } else {
+            self.fail_job(job, Refusal::Full);
+        }
+    }
+
+    /// A way to a connection, if it is still there.
+    pub(super) fn mailbox(&self, peer: PeerId, connection: ConnectionId) -> Option<&Arc<Mailbox>> {
+        self.peers.get(&peer)?.links.get(&connection)
+    }
+
+    /// Any connection to a peer.
+    pub(super) fn any_connection(&self, peer: PeerId) -> Option<ConnectionId> {
+        self.peers.get(&peer)?.links.keys().next().copied()
+    }
+
+    /// Gives up dials and waiting streams whose time is over.
+    pub(super) fn keep_house(&mut self) {
+        let now = self.clock.now();
+        let mut lost = Vec::new();
+        let mut late = Vec::new();
+        for (peer, state) in &mut self.peers {
+            if state.dial.as_ref().is_some_and(|dial| now.since(dial.since) > DIAL_TIMEOUT) {
+                lost.push(*peer);
+            }
+            let (gone, waiting) =
+                std::mem::take(&mut state.waiting).into_iter().partition(|(deadline, _)| *deadline <= now);
+            state.waiting = waiting;
+            late.extend::<Vec<_>>(gone);
+        }
+        for peer in lost {
+            self.lost(peer);
+        }
+        for (_, job) in late {
+            self.fail_job(job, Refusal::Unreachable);
+        }
+        self.expire_asked(now);
+    }
+}

@@ -1,0 +1,137 @@
+//! Streams of the data plane: the node decides, the swarm executes.
+
+use std::collections::HashMap;
+
+use libp2p_identity::PeerId;
+use libp2p_swarm::{ConnectionId, Stream};
+
+use super::Behaviour;
+use crate::protocol::interface::{Failure, Input, PublicationId, Refusal, StreamHeader, Token};
+use crate::protocol::io::{Contact, Time};
+use crate::swarm::handle::{IncomingStream, Pending};
+use crate::swarm::handler::Job;
+use crate::swarm::handler::data::{ANSWER_TIMEOUT, DataJob, EndGuard, OwnStream, Purpose};
+use crate::swarm::shared::count;
+
+/// Streams that neighbours ask for are named from here on; those that the node opens it names below.
+const ASKED_FROM: u64 = 1 << 63;
+
+/// A stream that a neighbour asked for and the node has not decided on.
+struct Asked {
+    stream: Stream,
+    from: PeerId,
+    connection: ConnectionId,
+    deadline: Time,
+}
+
+/// The streams of a node.
+#[derive(Default)]
+pub(super) struct Streams {
+    asked: HashMap<u64, Asked>,
+    /// Streams that neighbours asked for and that have not ended, by the neighbour.
+    live: HashMap<u64, PeerId>,
+    next: u64,
+}
+
+impl Streams {
+    pub(super) fn needs_housekeeping(&self) -> bool {
+        !self.asked.is_empty()
+    }
+}
+
+impl Behaviour {
+    pub(super) fn stream_asked(
+        &mut self,
+        from: PeerId,
+        connection: ConnectionId,
+        header: StreamHeader,
+        stream: Stream,
+    ) {
+        count(&self.shared.counters.streams_asked);
+        let live = &self.streams.live;
+        let of_neighbour = live.values().filter(|peer| **peer == from).count();
+        if live.len() >= self.max_streams || of_neighbour >= self.max_streams_per_neighbour {
+            return self.refuse(from, connection, stream, Refusal::Full);
+        }
+        let id = ASKED_FROM + self.streams.next;
+        self.streams.next += 1;
+        let deadline = self.clock.now() + ANSWER_TIMEOUT;
+        self.streams.asked.insert(id, Asked { stream, from, connection, deadline });
+        self.streams.live.insert(id, from);
+        self.inputs.push_back(Input::StreamAsked { stream: id, from, header });
+    }
+
+    fn refuse(&mut self, peer: PeerId, connection: ConnectionId, stream: Stream, reason: Refusal) {
+        // If the connection is gone, so is the stream.
+        if let Some(mailbox) = self.mailbox(peer, connection) {
+            let _ = mailbox.push(Job::Refuse(stream, reason));
+        }
+    }
+
+    pub(super) fn stream_refused(&mut self, id: u64, reason: Refusal) {
+        self.streams.live.remove(&id);
+        if let Some(Asked { stream, from, connection, .. }) = self.streams.asked.remove(&id) {
+            self.refuse(from, connection, stream, reason);
+        }
+    }
+
+    fn guard(&self, id: u64) -> EndGuard {
+        EndGuard::new(id, self.shared.clone())
+    }
+
+    pub(super) fn stream_granted(&mut self, id: u64, next: &Contact<PeerId>, header: StreamHeader) {
+        let Some(asked) = self.streams.asked.remove(&id) else { return };
+        let job = DataJob { header, purpose: Purpose::Relay(asked.stream), guard: self.guard(id) };
+        self.open_to(next, job);
+    }
+
+    pub(super) fn stream_accepted(&mut self, id: u64, publication: PublicationId, secret: [u8; 32]) {
+        let Some(Asked { stream, from, connection, .. }) = self.streams.asked.remove(&id) else { return };
+        let stream = IncomingStream::new(publication, secret, OwnStream::new(stream, self.guard(id)));
+        if let Err((stream, reason)) = self.incoming.offer(stream) {
+            self.refuse(from, connection, stream.into_inner(), reason);
+        }
+    }
+
+    pub(super) fn stream_open(&mut self, token: Token, id: u64, next: &Contact<PeerId>, header: StreamHeader) {
+        match self.pending.remove(&token) {
+            Some(Pending::Connect(reply)) => {
+                let job = DataJob { header, purpose: Purpose::Own(reply), guard: self.guard(id) };
+                self.open_to(next, job);
+            }
+            // Nobody waits any more: the guard reports the end.
+            _ => drop(self.guard(id)),
+        }
+    }
+
+    /// Tells whoever wanted a stream that there will be none; the job's guard reports the end.
+    pub(super) fn fail_job(&mut self, job: DataJob, reason: Refusal) {
+        match job.purpose {
+            Purpose::Own(reply) => {
+                let _ = reply.send(Err(Failure::StreamRefused(reason)));
+            }
+            Purpose::Relay(stream) => {
+                let from = self.streams.live.get(&job.guard.stream()).copied();
+                // Any connection to the neighbour will do to tell it.
+                let connection = from.and_then(|from| self.any_connection(from));
+                if let (Some(from), Some(connection)) = (from, connection) {
+                    self.refuse(from, connection, stream, reason);
+                }
+            }
+        }
+    }
+
+    pub(super) fn stream_ended(&mut self, id: u64, bytes: u64) {
+        self.streams.live.remove(&id);
+        self.inputs.push_back(Input::StreamEnded { stream: id, bytes });
+    }
+
+    /// Refuses the streams that the node has not decided on in time.
+    pub(super) fn expire_asked(&mut self, now: Time) {
+        let late = self.streams.asked.iter().filter(|(_, asked)| asked.deadline <= now).map(|(id, _)| *id);
+        for id in late.collect::<Vec<_>>() {
+            self.stream_refused(id, Refusal::Unreachable);
+            self.inputs.push_back(Input::StreamEnded { stream: id, bytes: 0 });
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The control plane of one connection: two lanes, one long-lived substream each way for each.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use asynchronous_codec::Framed;
+use bytes::{Bytes, BytesMut};
+use futures::{SinkExt, StreamExt};
+use libp2p_swarm::Stream;
+use unsigned_varint::codec::UviBytes;
+
+use super::lane::Lanes;
+use crate::protocol::interface::{Lane, MAX_FRAME};
+use crate::swarm::shared::{Counters, add, count};
+
+/// How often a lane is opened anew on one connection before the connection is given up.
+const MAX_ATTEMPTS: u8 = 4;
+/// A lane that held so long is not counted as an attempt.
+const STABLE: Duration = Duration::from_secs(10);
+/// How often the remote may open a lane anew on one connection.
+const MAX_REOPENED: u8 = 32;
+
+type Frames = Framed<Stream, UviBytes<Bytes>>;
+
+fn framed(mut stream: Stream) -> Frames {
+    stream.ignore_for_keep_alive();
+    let mut codec = UviBytes::default();
+    codec.set_max_len(MAX_FRAME);
+    Framed::new(stream, codec)
+}
+
+/// Our substream of a lane.
+pub(super) struct Outbound {
+    lane: Lane,
+    state: State,
+    attempts: u8,
+}
+
+enum State {
+    Closed,
+    Opening,
+    Open { frames: Box<Frames>, since: Instant, unflushed: bool },
+}
+
+/// The lane could not be kept open.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl Outbound {
+    pub(super) fn new(lane: Lane) -> Self {
+        Self { lane, state: State::Closed, attempts: 0 }
+    }
+
+    /// Whether a substream is to be requested now; it counts as requested from then on.
+    ///
+    /// The urgent lane is opened as soon as lanes are attached, so that the remote knows us for one of its own; the other
+    /// when it has something to carry.
+    pub(super) fn wants_substream(&mut self, lanes: &Lanes) -> bool {
+        let wanted = matches!(self.state, State::Closed) && (self.lane == Lane::Urgent || !lanes.is_empty(self.lane));
+        if wanted {
+            self.state = State::Opening;
+        }
+        wanted
+    }
+
+    pub(super) fn opened(&mut self, stream: Stream, hello: Bytes) -> Result<(), Broken> {
+        let mut frames = framed(stream);
+        frames.start_send_unpin(hello).map_err(|_| Broken)?;
+        self.state = State::Open { frames: Box::new(frames), since: Instant::now(), unflushed: true };
+        Ok(())
+    }
+
+    /// The substream failed. An error when it should not be tried again.
+    pub(super) fn failed(&mut self) -> Result<(), Broken> {
+        if matches!(&self.state, State::Open { since, .. } if since.elapsed() > STABLE) {
+            self.attempts = 0;
+        }
+        self.state = State::Closed;
+        self.attempts += 1;
+        if self.attempts < MAX_ATTEMPTS { Ok(()) } else { Err(Broken) }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    /// Moves frames from the lane to the socket; the number of frames moved, or that the substream failed.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        lanes: &Lanes,
+        max: usize,
+        counters: &Counters,
+    ) -> io::Result<usize> {
+        let State::Open { frames, unflushed, .. } = &mut self.state else { return Ok(0) };
+        // Nothing is ever said on the way back; reading notices the end, and a lazy negotiation that failed.
+        if let Poll::Ready(said) = frames.poll_next_unpin(cx) {
+            return Err(said.map_or(io::ErrorKind::UnexpectedEof.into(), |said| {
+                said.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into())
+            }));
+        }
+        let mut moved = 0;
+        while let Poll::Ready(ready) = frames.poll_ready_unpin(cx) {
+            ready?;
+            let Some(frame) = lanes.pop(self.lane) else { break };
+            if frame.len() > max {
+                count(&counters.frames_dropped);
+                continue;
+            }
+            count(&counters.frames_out);
+            add(&counters.frame_bytes_out, frame.len() as u64);
+            frames.start_send_unpin(frame)?;
+            *unflushed = true;
+            moved += 1;
+        }
+        if *unflushed && let Poll::Ready(flushed) = frames.poll_flush_unpin(cx) {
+            flushed?;
+            *unflushed = false;
+        }
+        Ok(moved)
+    }
+}
+
+/// The remote's substream of a lane.
+#[derive(Default)]
+pub(super) struct Inbound {
+    frames: Option<Box<Frames>>,
+    reopened: u8,
+    /// The Hello has arrived on this substream.
+    pub(super) greeted: bool,
+}
+
+impl Inbound {
+    /// Takes a substream in place of the one before; false if the remote has done so too often.
+    pub(super) fn accept(&mut self, stream: Stream) -> bool {
+        self.reopened = self.reopened.saturating_add(1);
+        self.frames = Some(Box::new(framed(stream)));
+        self.greeted = false;
+        self.reopened <= MAX_REOPENED
+    }
+
+    /// The next frame. The end of the substream is no error: the remote may open it anew.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+        let Some(frames) = &mut self.frames else { return Poll::Pending };
+        match frames.poll_next_unpin(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(frame)),
+            // What the framing refuses (too long, or no length at all) is the remote's fault; the rest is the link's.
+            Poll::Ready(Some(Err(error)))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData | io::ErrorKind::Other
+                ) =>
+            {
+                self.frames = None;
+                Poll::Ready(Err(error))
+            }
+            Poll::Ready(_) => {
+                self.frames = None;
+                Poll::Pending
+            }
+        }
+    }
+}

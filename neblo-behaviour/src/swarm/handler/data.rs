@@ -1,0 +1,217 @@
+//! The data plane of one connection: asking for streams, being asked, and carrying them.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures_timer::Delay;
+use libp2p_swarm::Stream;
+
+use crate::protocol::interface::{Failure, Refusal, StreamHeader};
+use crate::swarm::shared::{Shared, add, count};
+use crate::swarm::splice::Splice;
+
+/// How long a peer may take to send its header, or to answer ours.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long telling a peer that it is refused may take.
+const REFUSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const GRANTED: u8 = 0;
+
+/// Reports the end of a stream to the behaviour when it is dropped.
+#[derive(Debug)]
+pub(crate) struct EndGuard {
+    stream: u64,
+    carried: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+impl EndGuard {
+    pub(crate) fn new(stream: u64, shared: Arc<Shared>) -> Self {
+        Self { stream, carried: AtomicU64::new(0), shared }
+    }
+
+    /// The stream's name.
+    pub(crate) fn stream(&self) -> u64 {
+        self.stream
+    }
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let ended = (self.stream, self.carried.load(Ordering::Relaxed));
+        self.shared.note(|notes| notes.ended.push(ended));
+    }
+}
+
+/// A stream that begins or ends at this node.
+#[derive(Debug)]
+pub(crate) struct OwnStream {
+    io: Stream,
+    guard: EndGuard,
+}
+
+impl OwnStream {
+    pub(crate) fn new(io: Stream, guard: EndGuard) -> Self {
+        Self { io, guard }
+    }
+
+    /// The substream alone; the end of the stream is reported.
+    pub(crate) fn into_inner(self) -> Stream {
+        self.io
+    }
+
+    /// Tells the peer that asked for the stream that it has it.
+    pub(crate) async fn grant(&mut self) -> io::Result<()> {
+        self.io.write_all(&[GRANTED]).await?;
+        self.io.flush().await
+    }
+
+    /// Tells the peer that asked for the stream that it will not get it.
+    pub(crate) async fn refuse(self, reason: Refusal) {
+        refuse(self.io, reason).await;
+    }
+}
+
+impl AsyncRead for OwnStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if let Poll::Ready(Ok(len)) = read {
+            add(&self.guard.carried, len as u64);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for OwnStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(len)) = written {
+            add(&self.guard.carried, len as u64);
+        }
+        written
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_close(cx)
+    }
+}
+
+/// A stream to be opened over a connection.
+#[derive(Debug)]
+pub struct DataJob {
+    pub(crate) header: StreamHeader,
+    pub(crate) purpose: Purpose,
+    pub(crate) guard: EndGuard,
+}
+
+/// What a stream is opened for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// Somebody asked us for it: splice it to theirs.
+    Relay(Stream),
+    /// We want it ourselves.
+    Own(oneshot::Sender<Result<OwnStream, Failure>>),
+}
+
+impl DataJob {
+    /// Tells whoever wanted the stream that there will be none.
+    pub(crate) async fn fail(self, reason: Refusal) {
+        match self.purpose {
+            Purpose::Relay(up) => refuse(up, reason).await,
+            Purpose::Own(reply) => {
+                let _ = reply.send(Err(Failure::StreamRefused(reason)));
+            }
+        }
+    }
+
+    /// Asks for the stream over the opened substream, and carries it until it ends.
+    pub(crate) async fn run(self, mut down: Stream, shared: Arc<Shared>) {
+        let Self { header, mut purpose, guard } = self;
+        let asked = async {
+            match within(ANSWER_TIMEOUT, ask(&mut down, &header)).await {
+                Some(Ok(GRANTED)) => Ok(()),
+                Some(Ok(code)) => Err(Refusal::from_code(code)),
+                Some(Err(_)) | None => Err(Refusal::Unreachable),
+            }
+        };
+        let answer = match &mut purpose {
+            Purpose::Relay(_) => asked.await,
+            Purpose::Own(reply) => match select(pin!(asked), reply.cancellation()).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => return,
+            },
+        };
+        match (answer, purpose) {
+            (Ok(()), Purpose::Relay(mut up)) => {
+                if up.write_all(&[GRANTED]).await.is_ok() && up.flush().await.is_ok() {
+                    let mut splice = Splice::new(up, down, shared);
+                    poll_fn(|cx| splice.poll(cx, &guard.carried)).await;
+                }
+            }
+            (Ok(()), Purpose::Own(reply)) => {
+                let _ = reply.send(Ok(OwnStream { io: down, guard }));
+            }
+            (Err(reason), purpose) => {
+                count(&shared.counters.streams_refused);
+                Self { header, purpose, guard }.fail(reason).await;
+            }
+        }
+    }
+}
+
+pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), Delay::new(time)).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
+/// Writes the header, reads the status.
+async fn ask(stream: &mut Stream, header: &StreamHeader) -> io::Result<u8> {
+    let header = header.to_bytes();
+    let mut prefix = unsigned_varint::encode::usize_buffer();
+    let mut message = unsigned_varint::encode::usize(header.len(), &mut prefix).to_vec();
+    message.extend_from_slice(&header);
+    stream.write_all(&message).await?;
+    stream.flush().await?;
+    let mut status = [0; 1];
+    stream.read_exact(&mut status).await?;
+    Ok(status[0])
+}
+
+/// Reads the header of a stream that a peer asks for; `None` if it breaks the protocol or takes too long.
+pub(crate) async fn read_header(mut stream: Stream) -> Option<(StreamHeader, Stream)> {
+    let header = within(ANSWER_TIMEOUT, async {
+        let mut prefix = [0; 2];
+        stream.read_exact(&mut prefix[..1]).await.ok()?;
+        if prefix[0] & 0x80 != 0 {
+            stream.read_exact(&mut prefix[1..]).await.ok()?;
+        }
+        let (len, _) = unsigned_varint::decode::usize(&prefix).ok()?;
+        let mut header = [0; StreamHeader::MAX_LEN];
+        let header = header.get_mut(..len)?;
+        stream.read_exact(header).await.ok()?;
+        StreamHeader::from_bytes(header).ok()
+    });
+    let header = header.await.flatten()?;
+    Some((header, stream))
+}
+
+/// Tells the peer that asked for a stream that it will not get it.
+pub(crate) async fn refuse(mut stream: Stream, reason: Refusal) {
+    let told = async {
+        stream.write_all(&[reason.code()]).await?;
+        stream.close().await
+    };
+    let _ = within(REFUSE_TIMEOUT, told).await;
+}

@@ -1,0 +1,103 @@
+//! The outbound queues of a peer, shared by the behaviour (which fills) and one connection handler (which drains).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+
+use crate::protocol::interface::Lane;
+use crate::swarm::shared::lock;
+
+/// How much a lane may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cap {
+    pub(crate) frames: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Urgent frames to a connected peer.
+pub(crate) const URGENT: Cap = Cap { frames: 512, bytes: 4 << 20 };
+/// The application's frames to a connected peer.
+pub(crate) const APP: Cap = Cap { frames: 512, bytes: 8 << 20 };
+/// Frames of either lane to a peer that is being dialled.
+pub(crate) const DIALLING: Cap = Cap { frames: 64, bytes: 1 << 20 };
+
+/// Both lanes of a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    urgent: Queue,
+    app: Queue,
+    /// Wakes the handler that drains the lanes.
+    pub(crate) waker: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Queue(Mutex<(VecDeque<Bytes>, usize)>);
+
+impl Lanes {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn queue(&self, lane: Lane) -> &Queue {
+        match lane {
+            Lane::Urgent => &self.urgent,
+            Lane::App => &self.app,
+        }
+    }
+
+    /// Appends a frame, unless the lane is full up to `cap`.
+    pub(crate) fn push(&self, lane: Lane, frame: Bytes, cap: Cap) -> bool {
+        let (queue, bytes) = &mut *lock(&self.queue(lane).0);
+        if queue.len() >= cap.frames || *bytes + frame.len() > cap.bytes {
+            return false;
+        }
+        *bytes += frame.len();
+        queue.push_back(frame);
+        self.waker.wake();
+        true
+    }
+
+    pub(crate) fn pop(&self, lane: Lane) -> Option<Bytes> {
+        let (queue, bytes) = &mut *lock(&self.queue(lane).0);
+        let frame = queue.pop_front()?;
+        *bytes -= frame.len();
+        Some(frame)
+    }
+
+    pub(crate) fn is_empty(&self, lane: Lane) -> bool {
+        lock(&self.queue(lane).0).0.is_empty()
+    }
+
+    /// Whether nothing waits on either lane.
+    pub(crate) fn are_empty(&self) -> bool {
+        self.is_empty(Lane::Urgent) && self.is_empty(Lane::App)
+    }
+
+    pub(crate) fn clear(&self) {
+        for queue in [&self.urgent, &self.app] {
+            *lock(&queue.0) = Default::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_lane_takes_no_more_and_says_so() {
+        let lanes = Lanes::new();
+        let cap = Cap { frames: 2, bytes: 10 };
+        assert!(lanes.push(Lane::App, Bytes::from_static(b"12345678"), cap));
+        assert!(!lanes.push(Lane::App, Bytes::from_static(b"123"), cap));
+        assert!(lanes.push(Lane::App, Bytes::from_static(b"1"), cap));
+        assert!(!lanes.push(Lane::App, Bytes::from_static(b""), cap));
+        assert!(lanes.push(Lane::Urgent, Bytes::from_static(b""), cap));
+        assert_eq!(lanes.pop(Lane::App).as_deref(), Some(&b"12345678"[..]));
+        assert!(lanes.push(Lane::App, Bytes::from_static(b"123456789"), cap));
+        lanes.clear();
+        assert!(lanes.are_empty());
+    }
+}

@@ -1,0 +1,148 @@
+//! What behaviour, connection handlers and `Handle` share: counters, and notes that a dropped value leaves behind.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use futures::task::AtomicWaker;
+
+use crate::protocol::interface::Token;
+
+/// Locks without regard to poisoning: every critical section here leaves its data whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+macro_rules! counters {
+    ($($(#[$meta:meta])* $name:ident),* $(,)?) => {
+        /// What the binding counts, for people and monitoring.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters { $($(#[$meta])* pub(crate) $name: AtomicU64),* }
+
+        impl Counters {
+            /// Names and values.
+            pub(crate) fn list(&self) -> Vec<(&'static str, u64)> {
+                vec![$((concat!("swarm_", stringify!($name)), self.$name.load(Ordering::Relaxed))),*]
+            }
+        }
+    };
+}
+
+counters! {
+    frames_in,
+    frames_out,
+    frame_bytes_in,
+    frame_bytes_out,
+    /// Frames of a kind that this version does not know.
+    frames_unknown,
+    /// Frames dropped because their lane was full.
+    frames_dropped,
+    /// Connections closed because the peer broke the protocol.
+    violations,
+    dials,
+    dials_failed,
+    streams_asked,
+    streams_refused,
+    /// Messages and hits dropped because the application did not take them in time.
+    application_dropped,
+    multicast_dropped,
+    /// Bytes of streams carried for others, both ways together.
+    relayed_bytes,
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+pub(crate) fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// Left behind by values that were dropped; taken by the behaviour. Each list holds at most one entry for each live stream,
+/// command, request or receiver.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// Streams that ended, with the bytes they carried.
+    pub(crate) ended: Vec<(u64, u64)>,
+    /// Commands that nobody waits for any more.
+    pub(crate) cancelled: Vec<Token>,
+    /// Answers to requests.
+    pub(crate) answers: Vec<(u64, Option<Vec<u8>>)>,
+    /// Answers to searches.
+    pub(crate) rows: Vec<(u64, Vec<u64>)>,
+    /// Receivers that were dropped: their registrations.
+    pub(crate) unregistered: Vec<u64>,
+    /// Somebody has begun to listen to the directory.
+    pub(crate) replay: bool,
+}
+
+/// Shared by the behaviour, its handlers and its handles.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) counters: Counters,
+    pub(crate) limiter: Option<Limiter>,
+    /// Wakes the behaviour.
+    pub(crate) waker: AtomicWaker,
+    notes: Mutex<Notes>,
+    next: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(relay_rate: Option<u64>) -> Self {
+        Self {
+            counters: Counters::default(),
+            limiter: relay_rate.map(Limiter::new),
+            waker: AtomicWaker::new(),
+            notes: Mutex::default(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    /// A number that was not drawn before.
+    pub(crate) fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Leaves a note and wakes the behaviour.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Notes)) {
+        note(&mut lock(&self.notes));
+        self.waker.wake();
+    }
+
+    pub(crate) fn take_notes(&self) -> Notes {
+        std::mem::take(&mut lock(&self.notes))
+    }
+}
+
+/// A token bucket over all relayed bytes of a node, a quarter of a second deep.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    rate: u64,
+    state: Mutex<(u64, Instant)>,
+}
+
+impl Limiter {
+    fn new(rate: u64) -> Self {
+        Self { rate: rate.max(1024), state: Mutex::new((rate / 4, Instant::now())) }
+    }
+
+    /// Takes leave to move at most `wanted` bytes; 0 means wait a little.
+    pub(crate) fn take(&self, wanted: usize) -> usize {
+        let (tokens, filled) = &mut *lock(&self.state);
+        let now = Instant::now();
+        let fresh = u128::from(self.rate) * now.duration_since(*filled).as_micros() / 1_000_000;
+        if fresh > 0 {
+            let depth = (self.rate / 4).max(1024);
+            *tokens = tokens.saturating_add(u64::try_from(fresh).unwrap_or(depth)).min(depth);
+            *filled = now;
+        }
+        let granted = (wanted as u64).min(*tokens);
+        *tokens -= granted;
+        usize::try_from(granted).unwrap_or(0)
+    }
+
+    /// Gives back what was granted and not moved.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        lock(&self.state).0 += bytes as u64;
+    }
+}

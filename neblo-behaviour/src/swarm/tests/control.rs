@@ -1,0 +1,199 @@
+use bytes::Bytes;
+
+use super::*;
+
+fn connected(node: &mut Swarm<Behaviour>, peer: PeerId) -> bool {
+    heard(node).iter().any(|input| matches!(input, Input::Connected(known) if *known == peer))
+}
+
+fn unreachable(node: &mut Swarm<Behaviour>, peer: PeerId) -> bool {
+    heard(node).iter().any(|input| matches!(input, Input::Unreachable(known) if *known == peer))
+}
+
+fn disconnected(node: &mut Swarm<Behaviour>, peer: PeerId) -> bool {
+    heard(node).iter().any(|input| matches!(input, Input::Disconnected(known) if *known == peer))
+}
+
+async fn frames_arrive_in_order(mut nodes: Vec<Swarm<Behaviour>>) {
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    for nonce in 0..50 {
+        send(&mut nodes[0], &peers[1], Lane::Urgent, probe(nonce));
+    }
+    run(&mut nodes, |nodes| nonces(&mut nodes[1], peers[0].peer).len() == 50).await;
+    assert_eq!(nonces(&mut nodes[1], peers[0].peer), (0..50).collect::<Vec<_>>());
+    // The answer needs no dial: the connection is there.
+    send(&mut nodes[1], &Contact::bare(peers[0].peer), Lane::App, probe(99));
+    run(&mut nodes, |nodes| nonces(&mut nodes[0], peers[1].peer) == [99]).await;
+    assert!(connected(&mut nodes[0], peers[1].peer) && connected(&mut nodes[1], peers[0].peer));
+    // Hello comes before everything else.
+    assert!(matches!(
+        heard(&mut nodes[1]).iter().find(|input| !matches!(input, Input::Addresses(_))),
+        Some(Input::Connected(_))
+    ));
+    let gone = nodes.pop().unwrap();
+    drop(gone);
+    run(&mut nodes, |nodes| disconnected(&mut nodes[0], peers[1].peer)).await;
+}
+
+#[tokio::test]
+async fn frames_arrive_in_order_over_memory() {
+    frames_arrive_in_order(vec![memory().await, memory().await]).await;
+}
+
+#[tokio::test]
+async fn frames_arrive_in_order_over_tcp() {
+    frames_arrive_in_order(vec![tcp().await, tcp().await]).await;
+}
+
+#[tokio::test]
+async fn both_may_dial_at_once() {
+    let mut nodes = vec![tcp().await, tcp().await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(1));
+    send(&mut nodes[1], &peers[0], Lane::Urgent, probe(2));
+    run(&mut nodes, |nodes| nonces(&mut nodes[0], peers[1].peer) == [2] && nonces(&mut nodes[1], peers[0].peer) == [1])
+        .await;
+}
+
+#[tokio::test]
+async fn who_cannot_be_dialled_is_unreachable() {
+    let mut nodes = vec![memory().await];
+    let nobody = PeerId::random();
+    let address: Multiaddr = "/memory/1".parse().unwrap();
+    send(&mut nodes[0], &Contact::new(nobody, vec![address.to_vec()]), Lane::Urgent, probe(1));
+    run(&mut nodes, |nodes| unreachable(&mut nodes[0], nobody)).await;
+    heard(&mut nodes[0]).clear();
+    nodes[0].behaviour_mut().execute(Output::Hold(Contact::bare(nobody)));
+    run(&mut nodes, |nodes| unreachable(&mut nodes[0], nobody)).await;
+    assert!(nodes[0].behaviour().peers.is_empty());
+}
+
+#[tokio::test]
+async fn the_queue_for_a_peer_being_dialled_is_bounded() {
+    let mut nodes = vec![memory().await, memory().await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    for nonce in 0..100 {
+        send(&mut nodes[0], &peers[1], Lane::Urgent, probe(nonce));
+    }
+    assert_eq!(counter(&nodes[0], "frames_dropped"), 36);
+    run(&mut nodes, |nodes| nonces(&mut nodes[1], peers[0].peer).len() == 64).await;
+}
+
+#[tokio::test]
+async fn a_dial_that_another_behaviour_began_is_waited_for() {
+    let mut nodes = vec![memory().await, memory().await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    let address = nodes[1].external_addresses().next().unwrap().clone();
+    nodes[0].dial(address).unwrap();
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(1));
+    run(&mut nodes, |nodes| nonces(&mut nodes[1], peers[0].peer) == [1]).await;
+    assert!(!unreachable(&mut nodes[0], peers[1].peer));
+}
+
+#[tokio::test]
+async fn a_foreign_peer_is_left_alone_and_its_connection_not_kept() {
+    let mut node = memory().await;
+    let mut foreign = Swarm::new_ephemeral_tokio(|_| libp2p::ping::Behaviour::default());
+    foreign.listen().with_memory_addr_external().await;
+    let peer = contact(&foreign);
+    // Connected for another behaviour's sake: not a word.
+    node.dial(foreign.external_addresses().next().unwrap().clone()).unwrap();
+    let mut both = (node, foreign);
+    let turn = |both: &mut (Swarm<Behaviour>, Swarm<libp2p::ping::Behaviour>), cx: &mut std::task::Context<'_>| {
+        both.0.turn(cx) | both.1.turn(cx)
+    };
+    until(&mut both, turn, |both| both.0.is_connected(&peer.peer)).await;
+    assert!(heard(&mut both.0).iter().all(|input| matches!(input, Input::Addresses(_))));
+    // Something is to be said after all.
+    send(&mut both.0, &peer, Lane::Urgent, probe(1));
+    until(&mut both, turn, |both| unreachable(&mut both.0, peer.peer)).await;
+    heard(&mut both.0).clear();
+    both.0.behaviour_mut().execute(Output::Hold(peer.clone()));
+    until(&mut both, turn, |both| unreachable(&mut both.0, peer.peer)).await;
+    until(&mut both, turn, |both| !both.0.is_connected(&peer.peer)).await;
+    assert!(both.0.behaviour().peers.is_empty());
+    assert!(!connected(&mut both.0, peer.peer) && !disconnected(&mut both.0, peer.peer));
+}
+
+#[tokio::test]
+async fn another_network_is_foreign() {
+    let other = Config::default().with_network("other");
+    let mut stranger = Swarm::new_ephemeral_tokio(|key| scripted(&key, other, SwarmConfig::default()));
+    stranger.listen().with_memory_addr_external().await;
+    let mut nodes = vec![memory().await, stranger];
+    let peer = contact(&nodes[1]);
+    send(&mut nodes[0], &peer, Lane::Urgent, probe(1));
+    run(&mut nodes, |nodes| unreachable(&mut nodes[0], peer.peer)).await;
+}
+
+#[tokio::test]
+async fn a_held_connection_is_kept_until_it_is_released() {
+    let mut nodes = vec![memory().await, memory().await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    nodes[0].behaviour_mut().execute(Output::Hold(peers[1].clone()));
+    run(&mut nodes, |nodes| connected(&mut nodes[0], peers[1].peer)).await;
+    let wait = tokio::time::sleep(Duration::from_secs(12));
+    while_running(&mut nodes, wait).await;
+    assert!(nodes[0].is_connected(&peers[1].peer));
+    nodes[0].behaviour_mut().execute(Output::Release(peers[1].peer));
+    run(&mut nodes, |nodes| disconnected(&mut nodes[0], peers[1].peer)).await;
+}
+
+#[tokio::test]
+async fn disconnect_closes_every_connection() {
+    let mut nodes = vec![memory().await, memory().await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(1));
+    run(&mut nodes, |nodes| connected(&mut nodes[0], peers[1].peer)).await;
+    nodes[0].behaviour_mut().execute(Output::Disconnect(peers[1].peer));
+    run(&mut nodes, |nodes| disconnected(&mut nodes[0], peers[1].peer) && disconnected(&mut nodes[1], peers[0].peer))
+        .await;
+}
+
+async fn hostile(hello: Option<Bytes>, then: Option<Bytes>) -> Vec<Swarm<Behaviour>> {
+    let mut nodes = vec![memory().await, memory().await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    if let Some(hello) = hello {
+        nodes[0].behaviour_mut().hello = hello;
+    }
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(1));
+    if let Some(then) = then {
+        nodes[0].behaviour().peers[&peers[1].peer].push_raw(then);
+    }
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(2));
+    run(&mut nodes, |nodes| {
+        counter(&nodes[1], "violations") > 0 || nonces(&mut nodes[1], peers[0].peer).last() == Some(&2)
+    })
+    .await;
+    nodes
+}
+
+#[tokio::test]
+async fn hostile_frames_close_the_link_and_are_counted() {
+    let cases = [
+        (Some(Bytes::from(probe(1).to_bytes())), None),
+        (Some(Bytes::from_static(b"hello")), None),
+        (None, Some(Bytes::from_static(b"\xff\xff\xff"))),
+        (None, Some(Bytes::from_static(b""))),
+    ];
+    for (hello, then) in cases {
+        let mut nodes = hostile(hello, then).await;
+        assert_eq!(counter(&nodes[1], "violations"), 1);
+        let peer = *nodes[0].local_peer_id();
+        run(&mut nodes, |nodes| !nodes[1].is_connected(&peer)).await;
+        // The node goes on.
+        let honest = memory().await;
+        let (target, honest_peer) = (contact(&nodes[1]), *honest.local_peer_id());
+        nodes.push(honest);
+        send(&mut nodes[2], &target, Lane::Urgent, probe(7));
+        run(&mut nodes, |nodes| nonces(&mut nodes[1], honest_peer) == [7]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_kind_of_frame_is_ignored_and_counted() {
+    let mut nodes = hostile(None, Some(Bytes::from_static(&[0x82, 0x18, 0x63, 0xa0]))).await;
+    assert_eq!((counter(&nodes[1], "violations"), counter(&nodes[1], "frames_unknown")), (0, 1));
+    let peer = *nodes[0].local_peer_id();
+    assert_eq!(nonces(&mut nodes[1], peer), [1, 2]);
+}
