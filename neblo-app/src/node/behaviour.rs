@@ -7,6 +7,8 @@ use libp2p::{
     yamux,
 };
 
+use neblo_behaviour::swarm::SwarmConfig;
+
 use crate::{config::Config, problem::Problem};
 
 /// Streams of yamux on one connection: bounds the growth of its windows to 32 MiB (design, data plane).
@@ -24,7 +26,7 @@ pub struct Behaviour {
     /// Denies connections past the cap, before the others see them.
     pub limits: connection_limits::Behaviour,
     /// The protocol.
-    pub neblo: neblo_behaviour::swarm::Behaviour,
+    pub neblo: neblo_behaviour::Behaviour,
     /// Tells what a stock libp2p node needs to know, and nothing of addresses.
     pub identify: identify::Behaviour,
     /// Answers pings of stock libp2p nodes.
@@ -40,7 +42,8 @@ impl std::fmt::Debug for Behaviour {
 /// Assembles a swarm.
 pub(super) fn swarm(key: Keypair, config: &Config) -> Result<Swarm<Behaviour>, Problem> {
     let failed = |error: &dyn std::fmt::Display| Problem::failed(format!("cannot set up the transports: {error}"));
-    let neblo = neblo_behaviour::swarm::Behaviour::new(&key, protocol(config));
+    let planes = SwarmConfig::default().with_relay_rate(config.limits.relayed_rate.bytes());
+    let neblo = neblo_behaviour::Behaviour::with_swarm_config(&key, protocol(config), planes);
     let limits = connection_limits::ConnectionLimits::default()
         .with_max_established(Some(config.limits.connections))
         .with_max_pending_incoming(Some(config.limits.connections))
@@ -70,13 +73,20 @@ pub(super) fn swarm(key: Keypair, config: &Config) -> Result<Swarm<Behaviour>, P
         })
         .with_behaviour(|_| behaviour)
         .map_err(|error| failed(&error))?
-        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))
+        .with_swarm_config(|config| {
+            config
+                .with_idle_connection_timeout(IDLE)
+                // Saves a round trip on each substream.
+                .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy)
+        })
         .build();
     Ok(swarm)
 }
 
-fn protocol(config: &Config) -> neblo_behaviour::protocol::Config {
-    neblo_behaviour::protocol::Config::default()
+fn protocol(config: &Config) -> neblo_behaviour::Config {
+    let mut protocol = neblo_behaviour::Config::default()
         .with_network(config.network.clone())
-        .with_subgroup_size(config.subgroup_size)
+        .with_subgroup_size(config.subgroup_size);
+    protocol.max_streams = config.limits.relayed_streams;
+    protocol
 }

@@ -328,19 +328,13 @@ fn note_event(net: &Net, data: &DataDir, seen: &mut Seen, event: Event) {
             let relays = relays.iter().map(|(group, peer)| (group.to_string(), peer.to_string()));
             remembered.relays.insert(net.network.clone(), relays.collect());
         }),
-        Event::Known(contact) => {
-            for address in known_addresses(&contact) {
+        Event::Known { peer, addresses } => {
+            for address in addresses.into_iter().filter_map(|it| it.with_p2p(peer).ok()) {
                 data.remember_peer(&net.network, address);
             }
         }
         _ => {}
     }
-}
-
-fn known_addresses(contact: &neblo_behaviour::protocol::io::Contact<PeerId>) -> Vec<Multiaddr> {
-    let addresses = contact.addresses().filter_map(|bytes| Multiaddr::try_from(bytes.to_vec()).ok());
-    let addresses = addresses.filter_map(|address| address.with_p2p(contact.peer).ok());
-    addresses.collect()
 }
 
 /// The name of a path's purpose in JSON.
