@@ -1,0 +1,164 @@
+//! The bytes of every frame, as they were agreed on: a change here is a change of the protocol.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::fs;
+use std::path::PathBuf;
+
+use libp2p::PeerId;
+use neblo_behaviour::protocol::WireError;
+use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
+use neblo_behaviour::protocol::wire::Frame;
+
+use super::samples;
+
+/// Set to anything, it makes the tests write the files in place of comparing with them.
+const WRITE: &str = "NEBLO_WRITE_GOLDEN";
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+fn write(name: &str, bytes: &[u8]) {
+    let hex = hex::encode(bytes);
+    let lines = hex.as_bytes().chunks(96).map(|line| std::str::from_utf8(line).unwrap());
+    let text: Vec<_> = std::iter::once(format!("# {name}")).chain(lines.map(str::to_owned)).collect();
+    fs::write(folder().join(format!("{name}.hex")), text.join("\n") + "\n").unwrap();
+}
+
+fn read(name: &str) -> Vec<u8> {
+    let path = folder().join(format!("{name}.hex"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (title, hex) = text.split_once('\n').unwrap();
+    assert_eq!(title, format!("# {name}"));
+    hex::decode(hex.split_whitespace().collect::<String>()).unwrap()
+}
+
+/// Compares with the golden bytes, both ways, and tries the bytes with a key more in each of their maps.
+fn check<T: PartialEq + Debug>(
+    name: &str,
+    value: &T,
+    encode: impl Fn(&T) -> Vec<u8>,
+    decode: impl Fn(&[u8]) -> Result<T, WireError>,
+) {
+    let bytes = encode(value);
+    if std::env::var_os(WRITE).is_some() {
+        write(name, &bytes);
+    }
+    let golden = read(name);
+    assert_eq!(hex::encode(&bytes), hex::encode(&golden), "{name} is not encoded as agreed");
+    let decoded = decode(&golden).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(&decoded, value, "{name}");
+    // Contacts are equal whatever their addresses; their bytes are not.
+    assert_eq!(encode(&decoded), golden, "{name} does not keep all that it was given");
+    let newer = with_unknown_keys(&golden);
+    assert!(!newer.is_empty(), "{name} holds no record");
+    for bytes in newer {
+        assert_eq!(decode(&bytes).as_ref(), Ok(value), "{name} with an unknown key: {}", hex::encode(&bytes));
+    }
+    for len in 0..golden.len() {
+        assert!(decode(golden.get(..len).unwrap()).is_err(), "{name} cut after {len} bytes");
+    }
+}
+
+/// `200: {1: [true, null, h'00', "x", -1]}`
+const UNKNOWN: &[u8] = &[0x18, 200, 0xa1, 0x01, 0x85, 0xf5, 0xf6, 0x41, 0x00, 0x61, b'x', 0x20];
+
+/// The bytes with an unknown key at the end of one map, for each map in them.
+fn with_unknown_keys(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut maps = Vec::new();
+    assert_eq!(walk(bytes, 0, &mut maps), bytes.len());
+    let extended = maps.into_iter().map(|(start, end)| {
+        let mut bytes = bytes.to_vec();
+        bytes.splice(end..end, UNKNOWN.iter().copied());
+        bytes[start] += 1;
+        bytes
+    });
+    extended.collect()
+}
+
+/// The end of the CBOR value at `at`; notes where maps start and end.
+fn walk(bytes: &[u8], at: usize, maps: &mut Vec<(usize, usize)>) -> usize {
+    let (major, info) = (bytes[at] >> 5, bytes[at] & 0x1f);
+    let width = if info < 24 { 0 } else { 1 << (info - 24) };
+    let mut next = at + 1 + width;
+    let number = bytes[at + 1..next].iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+    let number = if width == 0 { usize::from(info) } else { number };
+    match major {
+        2 | 3 => next += number,
+        4 => (0..number).for_each(|_| next = walk(bytes, next, maps)),
+        5 => {
+            assert!(info < 23, "room for one key more in one byte");
+            (0..2 * number).for_each(|_| next = walk(bytes, next, maps));
+            maps.push((at, next));
+        }
+        _ => {}
+    }
+    next
+}
+
+#[test]
+fn frames_have_the_agreed_bytes() {
+    for (name, frame) in samples::frames() {
+        check(&name, &frame, Frame::to_bytes, Frame::from_bytes);
+    }
+    let header = samples::stream_header();
+    check("stream-header", &header, StreamHeader::to_bytes, StreamHeader::from_bytes);
+    let header = samples::crossing_header();
+    check("stream-header-crossing", &header, StreamHeader::to_bytes, StreamHeader::from_bytes);
+    check("hit", &samples::hit(), Hit::to_bytes, Hit::from_bytes);
+}
+
+#[test]
+fn every_kind_has_one_file() {
+    let frames = samples::frames().into_keys();
+    let names: BTreeSet<_> =
+        frames.chain(["stream-header", "stream-header-crossing", "hit"].map(str::to_owned)).collect();
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(files, names);
+}
+
+#[test]
+fn kinds_are_numbered_without_gaps_and_others_are_unknown() {
+    // By family, the kinds that have samples: a family that is a record has none.
+    let mut known: BTreeMap<u8, BTreeSet<u8>> = BTreeMap::new();
+    for (name, frame) in samples::frames() {
+        let bytes = frame.to_bytes();
+        let kinds = known.entry(bytes[1]).or_default();
+        if bytes[2] == 0x82 {
+            assert!(kinds.insert(bytes[3]), "{name}");
+        }
+    }
+    assert!(known.keys().copied().eq(0..known.len() as u8), "{known:?}");
+    assert_eq!(unknown(&[0x82, known.len() as u8, 0xa0]), Err(WireError::UnknownKind));
+    for (family, kinds) in known.into_iter().filter(|(_, kinds)| !kinds.is_empty()) {
+        assert!(kinds.iter().copied().eq(0..kinds.len() as u8), "{family}: {kinds:?}");
+        let next = unknown(&[0x82, family, 0x82, kinds.len() as u8, 0xa0]);
+        assert_eq!(next, Err(WireError::UnknownKind), "a kind of family {family} has no sample");
+    }
+}
+
+fn unknown(bytes: &[u8]) -> Result<Frame<PeerId>, WireError> {
+    Frame::from_bytes(bytes)
+}
+
+#[test]
+fn what_is_signed_in_the_agreed_bytes_holds() {
+    let keys = samples::keys(9);
+    assert!(samples::statement(1, false).holds(&keys, samples::NOW));
+    assert!(!samples::statement(1, false).holds(&keys, samples::NOW + 3_600));
+    let mut forged = samples::statement(1, false);
+    forged.guest = true;
+    assert!(!forged.holds(&keys, samples::NOW));
+    let members = samples::members();
+    let leader = members.leader().unwrap();
+    let verify = |root: &[u8]| {
+        use neblo_behaviour::protocol::seal::Keys;
+        keys.verify(&leader.contact.peer, &leader.identity, root, &members.signature)
+    };
+    assert!(verify(&members.root()));
+    let mut newer = members.clone();
+    newer.version += 1;
+    assert!(!verify(&newer.root()));
+}

@@ -1,0 +1,248 @@
+//! One fixed value for every kind of frame.
+
+use std::collections::BTreeMap;
+
+use libp2p::{PeerId, identity::Keypair};
+use neblo_behaviour::OverlayAddr;
+use neblo_behaviour::protocol::directory::{DirectoryMessage, Found, ResolveAnswer, ResolveAsk};
+use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
+use neblo_behaviour::protocol::io::Contact;
+use neblo_behaviour::protocol::link::LinkMessage;
+use neblo_behaviour::protocol::messaging::{Message, MessagingMessage, NoResponse, Request, Response};
+use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Open, Opened, PathMessage, Up};
+use neblo_behaviour::protocol::ring::{
+    Ask, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster,
+};
+use neblo_behaviour::protocol::seal::Keys;
+use neblo_behaviour::protocol::subgroup::{
+    AskMembers, Elsewhere, InSubgroup, JoinSubgroup, LeaderHello, LeaderRow, LeaveSubgroup, MemberChange, MemberList,
+    Statement, SubgroupMessage, Suspect, Which,
+};
+use neblo_behaviour::protocol::wire::{Frame, Hello};
+use neblo_behaviour::protocol::{Blob, List};
+use neblo_behaviour::swarm::keys::SwarmKeys;
+
+/// Before every statement expires.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+fn keypair(seed: u8) -> Keypair {
+    Keypair::ed25519_from_bytes([seed; 32]).unwrap()
+}
+
+pub(crate) fn keys(seed: u8) -> SwarmKeys {
+    SwarmKeys::new(keypair(seed))
+}
+
+fn peer(seed: u8) -> PeerId {
+    keypair(seed).public().to_peer_id()
+}
+
+fn contact(seed: u8) -> Contact<PeerId> {
+    let address: libp2p::Multiaddr = format!("/ip4/192.0.2.{seed}/tcp/4001").parse().unwrap();
+    Contact::new(peer(seed), vec![address.to_vec()])
+}
+
+fn place(byte: u8) -> OverlayAddr {
+    OverlayAddr::from_bytes([byte; 16])
+}
+
+fn blob<const MAX: usize>(bytes: &[u8]) -> Blob<MAX> {
+    Blob::new(bytes.to_vec()).unwrap()
+}
+
+fn list<T, const MAX: usize>(values: Vec<T>) -> List<T, MAX> {
+    List::new(values).unwrap()
+}
+
+fn principal(seed: u8) -> Principal<PeerId> {
+    Principal { address: place(seed), incarnation: u64::from(seed) << 56, contact: contact(seed) }
+}
+
+fn roster() -> Roster<PeerId> {
+    Roster { term: 1, version: 2, members: list(vec![principal(1), principal(2)]), open: false }
+}
+
+pub(crate) fn statement(seed: u8, guest: bool) -> Statement<PeerId> {
+    Statement::sign(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, guest)
+}
+
+pub(crate) fn members() -> MemberList<PeerId> {
+    let members = list(vec![statement(1, false), statement(2, true)]);
+    let mut members = MemberList { subgroup: place(0xaa), term: 3, version: 4, members, signature: blob(&[]) };
+    members.signature = blob(&keys(1).sign(&members.root()));
+    members
+}
+
+pub(crate) fn hit() -> Hit {
+    Hit { key: [7; 32], expiry_day: 20_900, payload: blob(b"what was announced"), subgroup: place(0xaa), registration: 5 }
+}
+
+/// A stream that comes over a path.
+pub(crate) fn stream_header() -> StreamHeader {
+    StreamHeader { link: Some(77), ticket: [9; 16], version: 1 }
+}
+
+/// A stream that crosses from one path's last relay to the other's.
+pub(crate) fn crossing_header() -> StreamHeader {
+    StreamHeader { link: None, ..stream_header() }
+}
+
+fn ring() -> Vec<RingMessage<PeerId>> {
+    vec![
+        RingMessage::Join(Join { request: 1, me: principal(1), proof: Some(blob(b"proof")) }),
+        RingMessage::Joined(Joined {
+            request: 1,
+            by: principal(2),
+            successors: list(vec![principal(3)]),
+            after: place(0x55),
+            epoch: 6,
+            roster: Some(roster()),
+        }),
+        RingMessage::NotJoined(NotJoined { request: 1, ask: Some(contact(3)), not_owner: true }),
+        RingMessage::Roster(roster()),
+        RingMessage::Ask(Ask { request: 2 }),
+        RingMessage::Neighbours(Neighbours {
+            request: 2,
+            busy: true,
+            me: Some(principal(1)),
+            predecessor: Some(principal(2)),
+            successors: list(vec![principal(3), principal(4)]),
+            open: true,
+        }),
+        RingMessage::Notify(Notify { me: principal(1) }),
+        RingMessage::Nudge(Nudge { leaving: true }),
+    ]
+}
+
+fn messaging() -> Vec<MessagingMessage> {
+    let payload = || blob(b"payload");
+    vec![
+        MessagingMessage::Message(Message { port: 1_000, to: place(0x11), copy: 7, hops: 30, payload: payload() }),
+        MessagingMessage::Request(Request {
+            track: u64::MAX,
+            port: 1_000,
+            to: place(0x11),
+            copy: 0,
+            hops: 30,
+            wait: 5_000,
+            last: true,
+            payload: payload(),
+        }),
+        MessagingMessage::Response(Response { track: 8, payload: payload() }),
+        MessagingMessage::NoResponse(NoResponse { track: 8, reason: 2 }),
+    ]
+}
+
+fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
+    let subgroup = place(0xaa);
+    let row = LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75 };
+    vec![
+        SubgroupMessage::Which(Which { request: 1 }),
+        SubgroupMessage::InSubgroup(InSubgroup { request: 1, subgroup: Some(subgroup), leader: Some(contact(1)) }),
+        SubgroupMessage::Join(JoinSubgroup { statement: statement(2, true) }),
+        SubgroupMessage::Elsewhere(Elsewhere { subgroup, join: Some(place(0xbb)), create: Some(place(0xcc)) }),
+        SubgroupMessage::Members(members()),
+        SubgroupMessage::Change(MemberChange {
+            subgroup,
+            term: 3,
+            version: 4,
+            removed: list(vec![blob(&peer(3).to_bytes())]),
+            added: list(vec![statement(2, true)]),
+            signature: members().signature,
+        }),
+        SubgroupMessage::AskMembers(AskMembers { subgroup }),
+        SubgroupMessage::Leave(LeaveSubgroup { subgroup }),
+        SubgroupMessage::Suspect(Suspect { subgroup, term: 3 }),
+        SubgroupMessage::LeaderHello(LeaderHello { row, answer: true }),
+    ]
+}
+
+fn path() -> Vec<PathMessage<PeerId>> {
+    let sealed = || blob(b"sealed");
+    vec![
+        PathMessage::Open(Open { id: 77, subgroup: place(0xaa) }),
+        PathMessage::Opened(Opened { id: 77 }),
+        PathMessage::Up(Up { id: 77, sealed: sealed() }),
+        PathMessage::Down(Down { id: 77, sealed: sealed() }),
+        PathMessage::Broken(Broken { id: 77, up: true }),
+        PathMessage::Expect(Expect { id: 77, ticket: [9; 16] }),
+        PathMessage::Expecting(Expecting { ticket: [9; 16] }),
+        PathMessage::Bind(Bind { id: 77, ticket: [9; 16], next: contact(4), next_ticket: [10; 16] }),
+    ]
+}
+
+fn directory() -> Vec<DirectoryMessage<PeerId>> {
+    let nonce = [3; 16];
+    vec![
+        DirectoryMessage::Found(Found { nonce, subgroup: place(0xaa), hits: list(vec![hit()]), last: true }),
+        DirectoryMessage::ResolveAsk(ResolveAsk { nonce, registration: 5 }),
+        DirectoryMessage::ResolveAnswer(ResolveAnswer { nonce, next: Some(contact(4)), ticket: [10; 16] }),
+    ]
+}
+
+/// Every kind of frame by name.
+pub(crate) fn frames() -> BTreeMap<String, Frame<PeerId>> {
+    let hello = Hello { versions: 0b10, features: 0, incarnation: 0x0102_0304_0506_0708, max_frame: 163_840 };
+    let mut frames = vec![Frame::Hello(hello)];
+    frames.extend([false, true].map(|answer| Frame::Link(LinkMessage { nonce: 42, answer })));
+    frames.extend(ring().into_iter().map(Frame::Ring));
+    frames.extend(messaging().into_iter().map(Frame::Messaging));
+    frames.extend(subgroup().into_iter().map(Frame::Subgroup));
+    frames.extend(path().into_iter().map(Frame::Path));
+    frames.extend(directory().into_iter().map(Frame::Directory));
+    frames.into_iter().map(|frame| (name(&frame), frame)).collect()
+}
+
+/// The name of a kind of frame. A kind that is added does not compile until it is named here, and fails the test until it
+/// has a sample above.
+fn name(frame: &Frame<PeerId>) -> String {
+    let which = match frame {
+        Frame::Hello(_) => return frame.kind().to_owned(),
+        Frame::Link(LinkMessage { answer: false, .. }) => "probe",
+        Frame::Link(LinkMessage { answer: true, .. }) => "answer",
+        Frame::Ring(message) => match message {
+            RingMessage::Join(_) => "join",
+            RingMessage::Joined(_) => "joined",
+            RingMessage::NotJoined(_) => "not-joined",
+            RingMessage::Roster(_) => "roster",
+            RingMessage::Ask(_) => "ask",
+            RingMessage::Neighbours(_) => "neighbours",
+            RingMessage::Notify(_) => "notify",
+            RingMessage::Nudge(_) => "nudge",
+        },
+        Frame::Messaging(message) => match message {
+            MessagingMessage::Message(_) => "message",
+            MessagingMessage::Request(_) => "request",
+            MessagingMessage::Response(_) => "response",
+            MessagingMessage::NoResponse(_) => "no-response",
+        },
+        Frame::Subgroup(message) => match message {
+            SubgroupMessage::Which(_) => "which",
+            SubgroupMessage::InSubgroup(_) => "in-subgroup",
+            SubgroupMessage::Join(_) => "join",
+            SubgroupMessage::Elsewhere(_) => "elsewhere",
+            SubgroupMessage::Members(_) => "members",
+            SubgroupMessage::Change(_) => "change",
+            SubgroupMessage::AskMembers(_) => "ask-members",
+            SubgroupMessage::Leave(_) => "leave",
+            SubgroupMessage::Suspect(_) => "suspect",
+            SubgroupMessage::LeaderHello(_) => "leader-hello",
+        },
+        Frame::Path(message) => match message {
+            PathMessage::Open(_) => "open",
+            PathMessage::Opened(_) => "opened",
+            PathMessage::Up(_) => "up",
+            PathMessage::Down(_) => "down",
+            PathMessage::Broken(_) => "broken",
+            PathMessage::Expect(_) => "expect",
+            PathMessage::Expecting(_) => "expecting",
+            PathMessage::Bind(_) => "bind",
+        },
+        Frame::Directory(message) => match message {
+            DirectoryMessage::Found(_) => "found",
+            DirectoryMessage::ResolveAsk(_) => "resolve-ask",
+            DirectoryMessage::ResolveAnswer(_) => "resolve-answer",
+        },
+    };
+    format!("{}-{which}", frame.kind())
+}
