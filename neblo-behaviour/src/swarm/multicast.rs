@@ -163,12 +163,12 @@ impl ConnectionHandler for Gate {
                     inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(event));
                 }
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                if info.0 == self.generation {
-                    self.retries = 0;
-                    let event = FullyNegotiatedOutbound { protocol, info: () };
-                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(event));
-                }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info })
+                if info.0 == self.generation =>
+            {
+                self.retries = 0;
+                let event = FullyNegotiatedOutbound { protocol, info: () };
+                inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(event));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: (generation, upgrade), error }) => {
                 if generation != self.generation {

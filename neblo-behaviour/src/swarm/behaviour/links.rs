@@ -340,7 +340,9 @@ impl Behaviour {
         let Some(state) = self.peers.get_mut(&peer) else { return self.fail_job(job, Refusal::Unreachable) };
         let control = state.control.and_then(|control| state.links.get(&control));
         if let Some(mailbox) = control.or_else(|| state.links.values().next()) {
-            if let Err(Job::Open(job)) = mailbox.push(Job::Open(Box::new(job))) {
+            if let Err(job) = mailbox.push(Job::Open(Box::new(job)))
+                && let Job::Open(job) = *job
+            {
                 self.fail_job(*job, Refusal::Full);
             }
         } else if state.waiting.len() < MAX_WAITING {

@@ -88,7 +88,8 @@ impl Behaviour {
     pub(super) fn stream_accepted(&mut self, id: u64, publication: PublicationId, secret: [u8; 32]) {
         let Some(Asked { stream, from, connection, .. }) = self.streams.asked.remove(&id) else { return };
         let stream = IncomingStream::new(publication, secret, OwnStream::new(stream, self.guard(id)));
-        if let Err((stream, reason)) = self.incoming.offer(stream) {
+        if let Err(unwanted) = self.incoming.offer(stream) {
+            let (stream, reason) = *unwanted;
             self.refuse(from, connection, stream.into_inner(), reason);
         }
     }
