@@ -3,6 +3,8 @@
 
 pub mod address;
 pub mod protocol;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "swarm")]
 pub mod swarm;
 

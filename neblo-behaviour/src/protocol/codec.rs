@@ -295,7 +295,7 @@ macro_rules! record {
         $($(#[$fmeta:meta])* $key:literal => $field:ident : $ty:ty),* $(,)?
     }) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[allow(missing_docs)]
         $vis struct $name $(<$p>)? { $($(#[$fmeta])* pub $field: $ty),* }
 
@@ -342,7 +342,7 @@ macro_rules! choice {
         $($(#[$vmeta:meta])* $key:literal => $variant:ident ($ty:ty)),* $(,)?
     }) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         $vis enum $name $(<$p>)? { $($(#[$vmeta])* $variant($ty)),* }
 
         impl $(<$p: $crate::protocol::io::Peer>)? $crate::protocol::codec::Wire for $name $(<$p>)? {

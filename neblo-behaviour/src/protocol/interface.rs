@@ -42,7 +42,7 @@ pub enum Input<P> {
         frame: Box<Frame<P>>,
     },
     /// A timer expired.
-    Expired(Timer),
+    Expired(Timer<P>),
     /// The first connection to a peer that speaks our protocol was established.
     Connected(P),
     /// The last connection to a peer closed.
@@ -97,7 +97,7 @@ pub enum Output<P> {
         /// How long.
         after: Duration,
         /// The timer.
-        timer: Timer,
+        timer: Timer<P>,
     },
     /// Keep the connection to this peer open (dial it if it is not connected).
     Hold(Contact<P>),

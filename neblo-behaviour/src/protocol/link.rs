@@ -1,9 +1,216 @@
-//! Liveness of links.
+//! Liveness of links (design D14): traffic counts, an idle link is probed, three probes without an answer are a death.
+//!
+//! Liveness belongs to links, not to paths: one probe serves the ring, the subgroup and every path over the link.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::codec::record;
+use super::io::{Contact, Ctx, Part, Peer, Time};
+
+/// Idle time after which a link is probed. choice
+const PROBE_AFTER: Duration = Duration::from_secs(5);
+/// The same for a link that carries streams. choice
+const PROBE_BUSY_AFTER: Duration = Duration::from_millis(1_000);
+/// Shortest time-out of a probe (design D2).
+const SHORTEST: Duration = Duration::from_millis(400);
+/// Longest time-out of a probe. choice
+const LONGEST: Duration = Duration::from_secs(3);
+/// Time-out while nothing is known of the link. choice
+const FIRST: Duration = Duration::from_millis(1_000);
+/// Unanswered probes, or failed dials, that are a death (design D2).
+const STRIKES: u8 = 3;
+/// Time between dials of a watched peer that cannot be reached. choice
+const REDIAL: Duration = Duration::from_millis(500);
+
 record! {
-    /// A probe or its answer.
+    /// A probe, or the answer to one.
     pub struct LinkMessage {
         1 => nonce: u64,
         2 => answer: bool,
+    }
+}
+
+/// A link is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkTimer<P> {
+    peer: P,
+    generation: u64,
+}
+
+/// What links report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEvent<P> {
+    /// The peer is taken for dead.
+    Dead(P),
+}
+
+#[derive(Clone, Debug)]
+struct Link<P> {
+    contact: Contact<P>,
+    /// Whether someone here wants to know when it dies.
+    watched: bool,
+    busy: bool,
+    heard: Time,
+    probe: Option<(u64, Time)>,
+    strikes: u8,
+    /// Smoothed round-trip time and its deviation, in microseconds (RFC 6298).
+    round_trip: Option<(u64, u64)>,
+    generation: u64,
+}
+
+/// The links of a node to its neighbours.
+#[derive(Clone, Debug)]
+pub struct Links<P> {
+    links: BTreeMap<P, Link<P>>,
+    next: u64,
+}
+
+impl<P: Peer> Part<P> for Links<P> {
+    type Message = LinkMessage;
+    type Timer = LinkTimer<P>;
+    type Event = LinkEvent<P>;
+}
+
+type LinkCtx<'a, P> = Ctx<'a, P, Links<P>>;
+
+impl<P> Default for Links<P> {
+    fn default() -> Self {
+        Self { links: BTreeMap::new(), next: 0 }
+    }
+}
+
+impl<P: Peer> Links<P> {
+    /// Starts or stops watching a peer; `busy` when its link carries streams.
+    pub fn watch(&mut self, ctx: &mut LinkCtx<'_, P>, contact: &Contact<P>, busy: bool) {
+        let next = self.next_number();
+        let link = self.links.entry(contact.peer).or_insert_with(|| Link {
+            contact: contact.clone(),
+            watched: false,
+            busy,
+            heard: ctx.now,
+            probe: None,
+            strikes: 0,
+            round_trip: None,
+            generation: next,
+        });
+        if contact.has_addresses() {
+            link.contact = contact.clone();
+        }
+        let sooner = busy && !link.busy;
+        link.busy = busy;
+        if !link.watched || sooner {
+            link.watched = true;
+            link.generation = next;
+            let after = if link.probe.is_some() { Duration::ZERO } else { idle_limit(busy) };
+            ctx.out.arm(after, LinkTimer { peer: contact.peer, generation: next });
+        }
+    }
+
+    /// Stops watching a peer.
+    pub fn forget(&mut self, peer: P) {
+        self.links.remove(&peer);
+    }
+
+    /// Whether a peer is watched.
+    pub fn is_watched(&self, peer: P) -> bool {
+        self.links.contains_key(&peer)
+    }
+
+    /// Anything arrived from a peer.
+    pub fn heard(&mut self, now: Time, peer: P) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.heard = now;
+            link.strikes = 0;
+        }
+    }
+
+    /// A probe or an answer arrived.
+    pub fn received(&mut self, ctx: &mut LinkCtx<'_, P>, from: P, message: LinkMessage) {
+        if !message.answer {
+            let answer = LinkMessage { nonce: message.nonce, answer: true };
+            return ctx.out.send(&Contact::bare(from), answer);
+        }
+        let Some(link) = self.links.get_mut(&from) else { return };
+        if let Some((_, sent)) = link.probe.take_if(|(nonce, _)| *nonce == message.nonce) {
+            let sample = u64::try_from(ctx.now.since(sent).as_micros()).unwrap_or(u64::MAX);
+            link.round_trip = Some(match link.round_trip {
+                None => (sample, sample / 2),
+                Some((mean, deviation)) => {
+                    ((mean * 7 + sample) / 8, (deviation * 3 + mean.abs_diff(sample)) / 4)
+                }
+            });
+        }
+    }
+
+    /// A dial failed: not a death, but three in a row are taken for one, because nothing else would ever tell.
+    pub fn unreachable(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
+        let next = self.next_number();
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        link.strikes += 1;
+        if link.strikes >= STRIKES {
+            self.links.remove(&peer);
+            return ctx.out.emit(LinkEvent::Dead(peer));
+        }
+        link.probe = None;
+        link.generation = next;
+        ctx.out.arm(REDIAL, LinkTimer { peer, generation: next });
+    }
+
+    /// The last connection closed: a death at once.
+    pub fn closed(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
+        if self.links.remove(&peer).is_some() {
+            ctx.out.emit(LinkEvent::Dead(peer));
+        }
+    }
+
+    /// A link is looked at.
+    pub fn expired(&mut self, ctx: &mut LinkCtx<'_, P>, timer: LinkTimer<P>) {
+        let next = self.next_number();
+        let nonce = ctx.rng.next_u64();
+        let Some(link) = self.links.get_mut(&timer.peer).filter(|link| link.generation == timer.generation) else {
+            return;
+        };
+        if let Some((_, sent)) = link.probe {
+            if link.heard > sent {
+                link.probe = None;
+            } else {
+                link.strikes += 1;
+                if link.strikes >= STRIKES {
+                    self.links.remove(&timer.peer);
+                    return ctx.out.emit(LinkEvent::Dead(timer.peer));
+                }
+            }
+        }
+        let idle = ctx.now.since(link.heard);
+        let limit = idle_limit(link.busy);
+        link.generation = next;
+        let after = if link.strikes == 0 && idle < limit {
+            limit - idle
+        } else {
+            link.probe = Some((nonce, ctx.now));
+            ctx.out.send(&link.contact, LinkMessage { nonce, answer: false });
+            time_out(link.round_trip)
+        };
+        ctx.out.arm(after, LinkTimer { peer: timer.peer, generation: next });
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+fn idle_limit(busy: bool) -> Duration {
+    if busy { PROBE_BUSY_AFTER } else { PROBE_AFTER }
+}
+
+/// Mean + 4 x deviation (RFC 6298, Bamboo: research §3), within bounds.
+fn time_out(round_trip: Option<(u64, u64)>) -> Duration {
+    match round_trip {
+        None => FIRST,
+        Some((mean, deviation)) => {
+            Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))).clamp(SHORTEST, LONGEST)
+        }
     }
 }

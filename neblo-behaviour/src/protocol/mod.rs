@@ -1,15 +1,24 @@
 //! The protocol, pure: no sockets, no clock, no randomness of its own, and of libp2p only the peer id.
+//!
+//! [`Node`] composes the parts (`ring`, `messaging`, `subgroup`, `path`, `directory`, `client`, `link`), which do not know
+//! one another.
 
+pub mod client;
 pub(crate) mod codec;
 pub mod config;
+pub mod directory;
+pub mod errand;
 pub mod interface;
 pub mod io;
 pub mod link;
+pub mod messaging;
 pub mod node;
+pub mod path;
 pub mod ring;
 pub mod seal;
+pub mod subgroup;
 pub mod wire;
 
-pub use codec::WireError;
+pub use codec::{Blob, List, WireError};
 pub use config::Config;
 pub use node::{Node, Timer};

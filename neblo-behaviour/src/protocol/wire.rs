@@ -1,7 +1,14 @@
 //! The frames of the control plane.
 
 use super::codec::{WireError, choice, from_bytes, record, to_bytes};
+use super::directory::DirectoryMessage;
 use super::interface::Lane;
+use super::io::Peer;
+use super::link::LinkMessage;
+use super::messaging::MessagingMessage;
+use super::path::PathMessage;
+use super::ring::RingMessage;
+use super::subgroup::SubgroupMessage;
 
 record! {
     /// The first frame on every control substream.
@@ -23,23 +30,49 @@ choice! {
         /// The first frame on every control substream; handled by the binding, never by the node.
         0 => Hello(Hello),
         /// Is the link alive?
-        1 => Probe(super::link::LinkMessage),
-        /// Ring.
-        2 => Ring(super::ring::RingMessage<P>),
+        1 => Link(LinkMessage),
+        /// Neighbours on the ring.
+        2 => Ring(RingMessage<P>),
+        /// Messages to overlay addresses.
+        3 => Messaging(MessagingMessage),
+        /// Subgroups.
+        4 => Subgroup(SubgroupMessage<P>),
+        /// Paths.
+        5 => Path(PathMessage<P>),
+        /// Leader to leader.
+        6 => Directory(DirectoryMessage<P>),
     }
 }
 
-impl<P: super::io::Peer> Frame<P> {
+impl<P: Peer> Frame<P> {
     /// Encodes the frame.
     pub fn to_bytes(&self) -> Vec<u8> {
         to_bytes(self)
     }
+
     /// Decodes a frame that fills `bytes` exactly. [`WireError::UnknownKind`] is to be ignored and counted.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
         from_bytes(bytes)
     }
+
     /// The substream that carries it.
     pub fn lane(&self) -> Lane {
-        Lane::Urgent
+        match self {
+            Self::Messaging(_) => Lane::App,
+            _ => Lane::Urgent,
+        }
+    }
+
+    /// The part that it belongs to, for counters.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Link(_) => "link",
+            Self::Ring(_) => "ring",
+            Self::Messaging(_) => "messaging",
+            Self::Subgroup(_) => "subgroup",
+            Self::Path(_) => "path",
+            Self::Directory(_) => "directory",
+        }
     }
 }

@@ -1,0 +1,188 @@
+//! Publishing: announcements are repeated until a leader has them, renewed before they expire there, and made anew
+//! whenever path or leader change (seed 003 §3.1: "re-publishes all its contents").
+
+use super::*;
+use crate::protocol::codec::Blob;
+use crate::protocol::interface::{Announcement, MAX_PUBLICATION, publication_id};
+use crate::protocol::io::draw;
+use crate::protocol::errand::{Announce, Incoming, Withdraw};
+
+/// Wait before an announcement without an answer is repeated. choice
+const REPEAT: Duration = Duration::from_secs(4);
+/// How often an announcement is renewed: a third of what a leader keeps it. choice
+const RENEW: Duration = Duration::from_secs(10 * 60);
+/// Publications of one peer. choice
+const MAX_PUBLICATIONS: usize = 100_000;
+/// Announcements sent in one go; the rest follows at the next look. choice
+const AT_ONCE: usize = 64;
+/// How long a ticket, or a stream that came before its ticket, is kept. choice
+const TICKET_LASTS: Duration = Duration::from_secs(60);
+const STREAM_WAITS: Duration = Duration::from_secs(5);
+const MAX_WAITING: usize = 16;
+const MAX_EXPECTED: usize = 1_024;
+
+/// One publication of ours.
+#[derive(Debug)]
+pub(super) struct Publication {
+    announcement: Announcement,
+    key: [u8; 32],
+    registration: [u8; 16],
+    token: Option<Token>,
+    request: u64,
+    /// When it is to be announced (again).
+    due: Time,
+    held: bool,
+}
+
+impl Publication {
+    pub(super) fn forget_leader(&mut self) {
+        self.held = false;
+        self.due = Time(0);
+    }
+}
+
+impl<P: Peer> Client<P> {
+    /// Publications offered, and those of them that a leader holds.
+    pub fn publications(&self) -> (usize, usize) {
+        (self.publications.len(), self.publications.values().filter(|publication| publication.held).count())
+    }
+
+    /// Offers a publication.
+    pub fn announce(
+        &mut self,
+        ctx: &mut ClientCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        cover: Cover,
+        (token, announcement, allow_weak): (Token, Announcement, bool),
+    ) -> Result<(), Failure> {
+        cover.check(allow_weak)?;
+        if announcement.payload.len() > MAX_PUBLICATION {
+            return Err(Failure::Invalid("the payload of a publication is longer than 8 KiB"));
+        }
+        if u64::from(announcement.expiry_day) < ctx.unix / 86_400 {
+            return Err(Failure::Invalid("the day of expiry has passed"));
+        }
+        let key = keys.public(&announcement.secret);
+        let id = publication_id(&key, announcement.expiry_day, &announcement.payload);
+        let known = self.publications.get(&id);
+        if known.is_none() && self.publications.len() >= MAX_PUBLICATIONS {
+            return Err(Failure::Overloaded);
+        }
+        if known.is_some_and(|known| known.held) {
+            ctx.out.emit(ClientEvent::Done(token, Answer::Announced(id)));
+            return Ok(());
+        }
+        let registration = draw(ctx.rng);
+        let request = self.next_number();
+        let due = Time(0);
+        let token = Some(token);
+        let publication = Publication { announcement, key, registration, token, request, due, held: false };
+        self.publications.insert(id, publication);
+        ctx.out.emit(ClientEvent::Want(Purpose::Publishing));
+        self.announce_due(ctx, keys);
+        Ok(())
+    }
+
+    /// Stops offering a publication.
+    pub fn withdraw(&mut self, ctx: &mut ClientCtx<'_, P>, id: PublicationId) {
+        if let Some(publication) = self.publications.remove(&id) {
+            let withdraw = Errand::Withdraw(Withdraw { registration: publication.registration });
+            ctx.out.emit(ClientEvent::Up(Purpose::Publishing, Box::new(withdraw)));
+            if let Some(token) = publication.token {
+                ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Gone)));
+            }
+        }
+    }
+
+    pub(super) fn announce_all(&mut self, ctx: &mut ClientCtx<'_, P>, keys: &dyn Keys<P>) {
+        for publication in self.publications.values_mut() {
+            publication.due = Time(0);
+        }
+        self.announce_due(ctx, keys);
+    }
+
+    pub(super) fn announce_due(&mut self, ctx: &mut ClientCtx<'_, P>, _keys: &dyn Keys<P>) {
+        self.due = false;
+        let today = ctx.unix / 86_400;
+        self.publications.retain(|_, publication| u64::from(publication.announcement.expiry_day) >= today);
+        let due = self.publications.values_mut().filter(|publication| publication.due <= ctx.now);
+        for publication in due.take(AT_ONCE) {
+            publication.due = ctx.now + REPEAT;
+            let announce = Announce {
+                request: publication.request,
+                registration: publication.registration,
+                key: publication.key,
+                expiry_day: publication.announcement.expiry_day,
+                payload: Blob::new(publication.announcement.payload.clone()).unwrap_or_default(),
+            };
+            ctx.out.emit(ClientEvent::Up(Purpose::Publishing, Box::new(Errand::Announce(announce))));
+        }
+        if !self.publications.is_empty() && !self.due {
+            self.due = true;
+            let more = self.publications.values().any(|publication| publication.due <= ctx.now);
+            let after = if more { Duration::from_millis(50) } else { LOOK_THROUGH };
+            ctx.out.arm(after, ClientTimer::Announce);
+        }
+    }
+
+    pub(super) fn announced(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
+        let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
+        let Some((id, publication)) = found else { return };
+        publication.held = true;
+        publication.due = ctx.now + RENEW;
+        if let Some(token) = publication.token.take() {
+            ctx.out.emit(ClientEvent::Done(token, Answer::Announced(*id)));
+        }
+    }
+
+    pub(super) fn announce_declined(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
+        let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
+        let Some((_, publication)) = found else { return };
+        publication.due = ctx.now + RENEW;
+        if let Some(token) = publication.token.take() {
+            ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Refused)));
+        }
+    }
+
+    /// The leader says that a stream is coming.
+    pub(super) fn incoming(&mut self, ctx: &mut ClientCtx<'_, P>, incoming: &Incoming) {
+        let found = self.publications.iter().find(|(_, publication)| publication.registration == incoming.registration);
+        let Some((id, _)) = found else { return };
+        let id = *id;
+        self.expected.retain(|_, (_, until)| *until > ctx.now);
+        if self.expected.len() < MAX_EXPECTED {
+            self.expected.insert(incoming.ticket, (id, ctx.now + TICKET_LASTS));
+        }
+        if let Some(at) = self.waiting.iter().position(|(_, ticket, _)| *ticket == incoming.ticket) {
+            let (stream, ticket, _) = self.waiting.remove(at);
+            self.stream_came(ctx, stream, ticket);
+        }
+    }
+
+    /// A stream came all the way to us.
+    pub fn stream_came(&mut self, ctx: &mut ClientCtx<'_, P>, stream: u64, ticket: [u8; 16]) {
+        if let Some((publication, _)) = self.expected.remove(&ticket) {
+            match self.publications.get(&publication) {
+                Some(found) => {
+                    let secret = found.announcement.secret;
+                    ctx.out.emit(ClientEvent::Accept { stream, publication, secret });
+                }
+                None => ctx.out.emit(ClientEvent::Refuse { stream, reason: Refusal::Withdrawn }),
+            }
+        } else if self.waiting.len() < MAX_WAITING {
+            self.waiting.push((stream, ticket, ctx.now + STREAM_WAITS));
+            ctx.out.arm(STREAM_WAITS, ClientTimer::Waiting);
+        } else {
+            ctx.out.emit(ClientEvent::Refuse { stream, reason: Refusal::Full });
+        }
+    }
+
+    pub(super) fn waiting_expired(&mut self, ctx: &mut ClientCtx<'_, P>) {
+        let (late, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, _, until)| *until <= ctx.now);
+        self.waiting = waiting;
+        let late: Vec<_> = late;
+        for (stream, _, _) in late {
+            ctx.out.emit(ClientEvent::Refuse { stream, reason: Refusal::Unknown });
+        }
+    }
+}

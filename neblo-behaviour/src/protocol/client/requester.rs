@@ -1,0 +1,150 @@
+//! Looking up and connecting (seed 003 §3.2, §3.3).
+
+use super::*;
+use crate::protocol::codec::Blob;
+use crate::protocol::interface::{Hit, MAX_PUBLICATION};
+use crate::protocol::io::draw;
+use crate::protocol::errand::{Hits, Lookup, Resolve, Resolved};
+
+/// Lookups and connects under way at once. choice
+const MAX_OPEN: usize = 1_024;
+/// Time that a lookup may take over its window, for the paths. choice
+const OVER_WINDOW: Duration = Duration::from_secs(12);
+/// Time that preparing a stream may take, a path being built included. choice
+const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+
+/// A lookup under way.
+#[derive(Debug)]
+pub(super) struct Looking {
+    pub(super) token: Token,
+    pub(super) sent: bool,
+    lookup: Lookup,
+    answered: u32,
+    asked: u32,
+}
+
+/// A connect under way.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    pub(super) token: Token,
+    pub(super) sent: bool,
+    resolve: Resolve,
+}
+
+impl<P: Peer> Client<P> {
+    /// Asks all leaders.
+    pub fn look_up(
+        &mut self,
+        ctx: &mut ClientCtx<'_, P>,
+        cover: Cover,
+        (token, allow_weak): (Token, bool),
+        (query, limit, window): (Vec<u8>, u16, Duration),
+    ) -> Result<(), Failure> {
+        cover.check(allow_weak)?;
+        if self.looking.len() >= MAX_OPEN {
+            return Err(Failure::Overloaded);
+        }
+        let query = Blob::<{ MAX_PUBLICATION }>::new(query).ok_or(Failure::Invalid("the query is longer than 8 KiB"))?;
+        let request = self.next_number();
+        let window_ms = u32::try_from(window.as_millis()).unwrap_or(u32::MAX);
+        let lookup = Lookup { request, query, limit, window: window_ms };
+        self.looking.insert(request, Looking { token, sent: false, lookup, answered: 0, asked: 0 });
+        ctx.out.arm(window + OVER_WINDOW, ClientTimer::Deadline(request));
+        ctx.out.emit(ClientEvent::Want(Purpose::Searching));
+        self.look_up_again(ctx);
+        Ok(())
+    }
+
+    pub(super) fn look_up_again(&mut self, ctx: &mut ClientCtx<'_, P>) {
+        for looking in self.looking.values_mut().filter(|looking| !looking.sent) {
+            let errand = Errand::Lookup(looking.lookup.clone());
+            ctx.out.emit(ClientEvent::Up(Purpose::Searching, Box::new(errand)));
+        }
+    }
+
+    /// An errand has really gone up the path.
+    pub fn went_up(&mut self, errand: &Errand) {
+        match errand {
+            Errand::Lookup(lookup) => {
+                if let Some(looking) = self.looking.get_mut(&lookup.request) {
+                    looking.sent = true;
+                }
+            }
+            Errand::Resolve(resolve) => {
+                if let Some(connecting) = self.connecting.get_mut(&resolve.request) {
+                    connecting.sent = true;
+                }
+            }
+            Errand::Announce(_) | Errand::Withdraw(_) => {}
+        }
+    }
+
+    pub(super) fn hits(&mut self, ctx: &mut ClientCtx<'_, P>, hits: Hits) {
+        let Some(looking) = self.looking.get_mut(&hits.request) else { return };
+        let (token, answered, asked) = (looking.token, hits.answered, hits.asked);
+        (looking.answered, looking.asked) = (answered, asked);
+        let today = ctx.unix / 86_400;
+        let fresh: Vec<Hit> =
+            hits.hits.into_inner().into_iter().filter(|hit| u64::from(hit.expiry_day) >= today).collect();
+        if !fresh.is_empty() || !hits.ended {
+            ctx.out.emit(ClientEvent::Done(token, Answer::Hits { hits: fresh, answered, asked }));
+        }
+        if hits.ended {
+            self.looking.remove(&hits.request);
+            ctx.out.emit(ClientEvent::Done(token, Answer::LookupEnded { answered, asked }));
+        }
+    }
+
+    /// Wants a stream to the publisher of a hit.
+    pub fn connect(
+        &mut self,
+        ctx: &mut ClientCtx<'_, P>,
+        cover: Cover,
+        (token, allow_weak): (Token, bool),
+        hit: &Hit,
+    ) -> Result<(), Failure> {
+        cover.check(allow_weak)?;
+        if self.connecting.len() >= MAX_OPEN {
+            return Err(Failure::Overloaded);
+        }
+        let request = self.next_number();
+        let (subgroup, registration) = (hit.subgroup, hit.registration);
+        let resolve = Resolve { request, subgroup, registration, ticket: draw(ctx.rng) };
+        self.connecting.insert(request, Connecting { token, sent: false, resolve });
+        ctx.out.arm(CONNECT_WITHIN, ClientTimer::Deadline(request));
+        ctx.out.emit(ClientEvent::Want(Purpose::Downloading));
+        self.connect_again(ctx);
+        Ok(())
+    }
+
+    pub(super) fn connect_again(&mut self, ctx: &mut ClientCtx<'_, P>) {
+        for connecting in self.connecting.values_mut().filter(|connecting| !connecting.sent) {
+            let errand = Errand::Resolve(connecting.resolve.clone());
+            ctx.out.emit(ClientEvent::Up(Purpose::Downloading, Box::new(errand)));
+        }
+    }
+
+    pub(super) fn resolved(&mut self, ctx: &mut ClientCtx<'_, P>, resolved: &Resolved) {
+        let Some(connecting) = self.connecting.remove(&resolved.request) else { return };
+        let token = connecting.token;
+        if resolved.found {
+            ctx.out.emit(ClientEvent::OpenStream { token, ticket: connecting.resolve.ticket });
+        } else {
+            ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Gone)));
+        }
+    }
+
+    pub(super) fn deadline(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
+        let failure = |sent| if sent { Failure::TimedOut } else { Failure::NoPath };
+        if let Some(looking) = self.looking.remove(&request) {
+            let answer = match looking.asked {
+                0 => Answer::Failed(failure(looking.sent)),
+                asked => Answer::LookupEnded { answered: looking.answered, asked },
+            };
+            ctx.out.emit(ClientEvent::Done(looking.token, answer));
+        }
+        if let Some(connecting) = self.connecting.remove(&request) {
+            ctx.out.emit(ClientEvent::Done(connecting.token, Answer::Failed(failure(connecting.sent))));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Lookups: a member's, to all leaders, and other leaders', to this one (seed 003 §3.2).
+
+use super::*;
+use crate::protocol::codec::{Blob, List, from_bytes, to_bytes};
+use crate::protocol::interface::{Hit, Verdict};
+use crate::protocol::io::draw;
+use crate::protocol::errand::{Declined, Hits, Lookup, MAX_SEALED_PLAIN};
+
+/// Lookups of members under way. choice
+const MAX_ASKING: usize = 1_024;
+/// Searches that the application owes an answer to. choice
+const MAX_ANSWERING: usize = 256;
+/// The application's time to answer (design: interface).
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// Longest window of a lookup. choice
+const LONGEST_WINDOW: Duration = Duration::from_secs(60);
+/// Clocks may differ, and the multicast takes its time. choice
+const FRESH_SECONDS: u64 = 600;
+/// Lookups remembered as seen. choice
+const MAX_SEEN: usize = 8_192;
+/// Hits of one leader in one frame, in bytes. choice
+const FRAME_OF_HITS: usize = 64 * 1024;
+
+/// A member's lookup.
+#[derive(Debug)]
+pub(super) struct Asking<P> {
+    end: End<P>,
+    reply: [u8; 32],
+    request: u64,
+    /// Leaders that have answered, by subgroup.
+    answered: Vec<OverlayAddr>,
+    asked: u32,
+    until: Time,
+}
+
+/// A search that the application owes an answer to.
+#[derive(Debug)]
+pub(super) struct Answering<P> {
+    nonce: [u8; 16],
+    /// The leader that asks; `None` for a member of ours.
+    asker: Option<Contact<P>>,
+    limit: u16,
+}
+
+impl<P: Peer> Directory<P> {
+    pub(super) fn look_up(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        others: usize,
+        (end, reply): (End<P>, [u8; 32]),
+        lookup: Lookup,
+    ) {
+        let Some((subgroup, term)) = self.leads.filter(|_| self.asking.len() < MAX_ASKING) else {
+            let notice = Notice::Declined(Declined { request: lookup.request });
+            return ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
+        };
+        let nonce = draw(ctx.rng);
+        let window = Duration::from_millis(u64::from(lookup.window)).min(LONGEST_WINDOW);
+        let asking = Asking {
+            end,
+            reply,
+            request: lookup.request,
+            answered: Vec::new(),
+            asked: u32::try_from(others + 1).unwrap_or(u32::MAX),
+            until: ctx.now + window,
+        };
+        self.asking.insert(nonce, asking);
+        ctx.out.arm(window, DirectoryTimer::Lookup(nonce));
+        let cast = LookupCast {
+            asker: self.me.clone(),
+            identity: Blob::new(keys.identity()).unwrap_or_default(),
+            subgroup,
+            term,
+            nonce,
+            sent: ctx.unix,
+            query: lookup.query.clone(),
+            limit: lookup.limit,
+            signature: Blob::default(),
+        };
+        self.saw(nonce);
+        if others > 0 {
+            ctx.out.emit(DirectoryEvent::Cast(to_bytes(&cast.sign(keys))));
+        }
+        self.search(ctx, nonce, None, lookup.query.into_inner(), lookup.limit);
+    }
+
+    fn saw(&mut self, nonce: [u8; 16]) {
+        self.seen.push_back(nonce);
+        if self.seen.len() > MAX_SEEN {
+            self.seen.pop_front();
+        }
+    }
+
+    /// A lookup from the multicast: judged before it is passed on (design D13), answered straight to the asking leader.
+    pub fn cast_received(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, bytes: &[u8]) -> Verdict {
+        let Ok(cast) = from_bytes::<LookupCast<P>>(bytes) else { return Verdict::Reject };
+        if cast.sent.abs_diff(ctx.unix) > FRESH_SECONDS || self.seen.contains(&cast.nonce) {
+            return Verdict::Ignore;
+        }
+        if !cast.holds(keys) {
+            return Verdict::Reject;
+        }
+        self.saw(cast.nonce);
+        if self.leads.is_some() && cast.asker.peer != self.me.peer {
+            self.search(ctx, cast.nonce, Some(cast.asker), cast.query.into_inner(), cast.limit);
+        }
+        Verdict::Accept
+    }
+
+    fn search(&mut self, ctx: &mut DirectoryCtx<'_, P>, nonce: [u8; 16], asker: Option<Contact<P>>, query: Vec<u8>, limit: u16) {
+        let ask = self.next_number();
+        let limit = limit.min(256);
+        self.answering.insert(ask, Answering { nonce, asker, limit });
+        if self.rows.is_empty() || self.answering.len() > MAX_ANSWERING {
+            return self.answer(ctx, ask, &[]);
+        }
+        ctx.out.arm(ANSWER_WITHIN, DirectoryTimer::Answer(ask));
+        ctx.out.emit(DirectoryEvent::Asked { ask, query, limit });
+    }
+
+    /// The application says which rows match.
+    pub fn answer(&mut self, ctx: &mut DirectoryCtx<'_, P>, ask: u64, rows: &[u64]) {
+        let (Some(answering), Some((subgroup, _))) = (self.answering.remove(&ask), self.leads) else { return };
+        let matching = rows.iter().take(usize::from(answering.limit));
+        let hits = matching.filter_map(|row| self.rows.get(row)?.hit(subgroup, *row));
+        let mut batches: Vec<Vec<Hit>> = vec![Vec::new()];
+        let mut size = 0;
+        for hit in hits {
+            let len = hit.payload.len() + 128;
+            if size + len > FRAME_OF_HITS {
+                batches.push(Vec::new());
+                size = 0;
+            }
+            size += len;
+            if let Some(batch) = batches.last_mut() {
+                batch.push(hit);
+            }
+        }
+        let count = batches.len();
+        for (at, batch) in batches.into_iter().enumerate() {
+            let found = Found { nonce: answering.nonce, subgroup, hits: List::chop(batch), last: at + 1 == count };
+            match &answering.asker {
+                Some(asker) => ctx.out.send(asker, DirectoryMessage::Found(found)),
+                None => self.found(ctx, found),
+            }
+        }
+    }
+
+    /// A leader has answered: its hits go on to the requester at once.
+    pub(super) fn found(&mut self, ctx: &mut DirectoryCtx<'_, P>, found: Found) {
+        let Some(asking) = self.asking.get_mut(&found.nonce) else { return };
+        if asking.answered.contains(&found.subgroup) {
+            return;
+        }
+        if found.last {
+            asking.answered.push(found.subgroup);
+            asking.asked = asking.asked.max(u32::try_from(asking.answered.len()).unwrap_or(u32::MAX));
+        }
+        let ended = asking.answered.len() >= asking.asked as usize;
+        pass_on(ctx, asking, found.hits.into_inner(), ended);
+        if ended {
+            self.asking.remove(&found.nonce);
+        }
+    }
+
+    pub(super) fn lookup_expired(&mut self, ctx: &mut DirectoryCtx<'_, P>, nonce: [u8; 16]) {
+        if let Some(asking) = self.asking.remove(&nonce) {
+            debug_assert!(asking.until <= ctx.now);
+            pass_on(ctx, &asking, Vec::new(), true);
+        }
+    }
+}
+
+/// Sends hits to the requester, as many in one notice as fit.
+fn pass_on<P: Peer>(ctx: &mut DirectoryCtx<'_, P>, asking: &Asking<P>, mut hits: Vec<Hit>, ended: bool) {
+    loop {
+        let mut size = 64;
+        let fits = hits.iter().take_while(|hit| {
+            size += hit.payload.len() + 128;
+            size <= MAX_SEALED_PLAIN
+        });
+        let rest = hits.split_off(fits.count());
+        let last = rest.is_empty() || hits.is_empty();
+        let notice = Notice::Hits(Hits {
+            request: asking.request,
+            hits: List::chop(hits),
+            answered: u32::try_from(asking.answered.len()).unwrap_or(u32::MAX),
+            asked: asking.asked,
+            ended: ended && last,
+        });
+        ctx.out.emit(DirectoryEvent::Notice { end: asking.end, reply: asking.reply, notice: Box::new(notice) });
+        if last {
+            return;
+        }
+        hits = rest;
+    }
+}

@@ -1,0 +1,222 @@
+//! What a leader does for publishers and requesters: it keeps the rows of its subgroup, answers lookups from all leaders,
+//! asks them for its own members, and prepares streams (seed 003 §3; design D13, D15).
+//!
+//! The library owns the rows; the application's index is derived from them and only says which of them match.
+
+mod lookups;
+mod message;
+mod resolve;
+mod rows;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use lookups::{Answering, Asking};
+pub use message::*;
+use resolve::Resolving;
+use rows::Row;
+
+use super::io::{Contact, Ctx, Part, Peer, Time};
+use super::errand::{End, Envelope, Errand, Notice};
+use super::seal::Keys;
+use crate::address::OverlayAddr;
+
+/// What the directory waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DirectoryTimer {
+    /// Rows and tickets are looked through.
+    Sweep(u64),
+    /// A lookup of a member ends.
+    Lookup([u8; 16]),
+    /// The application had its time to answer.
+    Answer(u64),
+    /// A stream could not be prepared in time.
+    Resolve([u8; 16]),
+}
+
+/// What the directory reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirectoryEvent<P> {
+    /// Say this to the owner of a path.
+    Notice {
+        /// The path.
+        end: End<P>,
+        /// Its key.
+        reply: [u8; 32],
+        /// What.
+        notice: Box<Notice>,
+    },
+    /// Give this to all leaders.
+    Cast(Vec<u8>),
+    /// Tell the last relay of a path to expect a stream.
+    Expect {
+        /// The path.
+        end: End<P>,
+        /// The ticket.
+        ticket: [u8; 16],
+    },
+    /// Tell the last relay of a path where a stream goes on.
+    Bind {
+        /// The path.
+        end: End<P>,
+        /// The ticket there.
+        ticket: [u8; 16],
+        /// The other last relay.
+        next: Contact<P>,
+        /// The ticket at the other last relay.
+        next_ticket: [u8; 16],
+    },
+    /// A row for the index.
+    RowAdded {
+        /// The row.
+        row: u64,
+        /// What was announced.
+        payload: Vec<u8>,
+    },
+    /// A row is gone.
+    RowRemoved(u64),
+    /// All rows are gone.
+    RowsCleared,
+    /// Which rows match?
+    Asked {
+        /// Names the search.
+        ask: u64,
+        /// The query.
+        query: Vec<u8>,
+        /// The most rows.
+        limit: u16,
+    },
+}
+
+/// A leader as the directory sees it: its subgroup and where it is.
+pub type OtherLeader<P> = (OverlayAddr, Contact<P>);
+
+/// The directory of one leader.
+#[derive(Debug)]
+pub struct Directory<P> {
+    me: Contact<P>,
+    /// The subgroup that this peer leads, and its term.
+    leads: Option<(OverlayAddr, u64)>,
+    /// Members of the subgroup and where they are.
+    members: Vec<Contact<P>>,
+    rows: BTreeMap<u64, Row<P>>,
+    by_registration: BTreeMap<[u8; 16], u64>,
+    asking: BTreeMap<[u8; 16], Asking<P>>,
+    answering: BTreeMap<u64, Answering<P>>,
+    resolving: BTreeMap<[u8; 16], Resolving<P>>,
+    /// Lookups seen lately.
+    seen: VecDeque<[u8; 16]>,
+    next: u64,
+    sweep: u64,
+}
+
+impl<P: Peer> Part<P> for Directory<P> {
+    type Message = DirectoryMessage<P>;
+    type Timer = DirectoryTimer;
+    type Event = DirectoryEvent<P>;
+}
+
+type DirectoryCtx<'a, P> = Ctx<'a, P, Directory<P>>;
+
+/// How often rows are looked through. choice
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+impl<P: Peer> Directory<P> {
+    /// Not a leader's yet.
+    pub fn new(me: Contact<P>) -> Self {
+        Self {
+            me,
+            leads: None,
+            members: Vec::new(),
+            rows: BTreeMap::new(),
+            by_registration: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            answering: BTreeMap::new(),
+            resolving: BTreeMap::new(),
+            seen: VecDeque::new(),
+            next: 0,
+            sweep: 0,
+        }
+    }
+
+    /// Our own addresses changed.
+    pub fn set_contact(&mut self, me: Contact<P>) {
+        self.me = me;
+    }
+
+    /// Rows held.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The members of the subgroup, so that a last relay can be named with its addresses.
+    pub fn set_members(&mut self, members: Vec<Contact<P>>) {
+        self.members = members;
+    }
+
+    /// Became leader of a subgroup, or stopped being one.
+    pub fn lead(&mut self, ctx: &mut DirectoryCtx<'_, P>, leads: Option<(OverlayAddr, u64)>) {
+        if self.leads == leads {
+            return;
+        }
+        self.leads = leads;
+        if !self.rows.is_empty() {
+            ctx.out.emit(DirectoryEvent::RowsCleared);
+        }
+        self.rows.clear();
+        self.by_registration.clear();
+        self.asking.clear();
+        self.answering.clear();
+        self.resolving.clear();
+        if leads.is_some() {
+            self.sweep = self.next_number();
+            ctx.out.arm(SWEEP_EVERY, DirectoryTimer::Sweep(self.sweep));
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// An errand arrived over a path.
+    pub fn arrived(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        others: &dyn Fn() -> Vec<OtherLeader<P>>,
+        end: End<P>,
+        envelope: Envelope,
+    ) {
+        let reply = envelope.reply;
+        match envelope.errand {
+            Errand::Announce(announce) => self.announced(ctx, end, reply, announce),
+            Errand::Withdraw(withdraw) => self.withdrawn(ctx, withdraw.registration),
+            Errand::Lookup(lookup) => self.look_up(ctx, keys, others().len(), (end, reply), lookup),
+            Errand::Resolve(resolve) => self.resolve(ctx, others, (end, reply), &resolve),
+        }
+    }
+
+    /// Handles a message from another leader.
+    pub fn received(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, message: DirectoryMessage<P>) {
+        match message {
+            DirectoryMessage::Found(found) => self.found(ctx, found),
+            DirectoryMessage::ResolveAsk(ask) => self.resolve_asked(ctx, from, &ask),
+            DirectoryMessage::ResolveAnswer(answer) => self.resolve_answered(ctx, from, answer),
+        }
+    }
+
+    /// A timer expired.
+    pub fn expired(&mut self, ctx: &mut DirectoryCtx<'_, P>, timer: DirectoryTimer) {
+        match timer {
+            DirectoryTimer::Sweep(generation) if generation == self.sweep && self.leads.is_some() => {
+                self.sweep_rows(ctx);
+                ctx.out.arm(SWEEP_EVERY, DirectoryTimer::Sweep(generation));
+            }
+            DirectoryTimer::Sweep(_) => {}
+            DirectoryTimer::Lookup(nonce) => self.lookup_expired(ctx, nonce),
+            DirectoryTimer::Answer(ask) => self.answer(ctx, ask, &[]),
+            DirectoryTimer::Resolve(nonce) => self.resolve_failed(ctx, nonce),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Messages to overlay addresses on the wire.
+
+use crate::address::OverlayAddr;
+use crate::protocol::codec::{Blob, choice, record};
+use crate::protocol::interface::MAX_PAYLOAD;
+
+/// A payload, at most 64 KiB.
+pub type Payload = Blob<{ MAX_PAYLOAD }>;
+
+record! {
+    /// A unidirectional message (UD).
+    pub struct Message {
+        1 => port: u16,
+        /// The address as the sender named it, before translation for a copy.
+        2 => to: OverlayAddr,
+        /// Which copy: 0 is the primary.
+        3 => copy: u8,
+        /// Hops that it may still take; starts at a random number, so that it does not name its sender.
+        4 => hops: u8,
+        5 => payload: Payload,
+    }
+}
+
+record! {
+    /// A request (REQ).
+    pub struct Request {
+        /// The track: another number on each hop.
+        1 => track: u64,
+        2 => port: u16,
+        3 => to: OverlayAddr,
+        4 => copy: u8,
+        5 => hops: u8,
+        /// How long the asker still waits, in milliseconds.
+        6 => wait: u32,
+        /// The receiver is to answer itself, whether it owns the address or not (imprecise fingers, design D6).
+        7 => last: bool,
+        8 => payload: Payload,
+    }
+}
+
+record! {
+    /// The response to a request, on its way back along the tracks.
+    pub struct Response {
+        1 => track: u64,
+        2 => payload: Payload,
+    }
+}
+
+record! {
+    /// No response will come.
+    pub struct NoResponse {
+        1 => track: u64,
+        /// 1 no route, 2 no receiver, 3 refused, 4 next hop died, 5 overloaded; others count as refused.
+        2 => reason: u8,
+    }
+}
+
+choice! {
+    /// The messages of messaging.
+    pub enum MessagingMessage {
+        0 => Message(Message),
+        1 => Request(Request),
+        2 => Response(Response),
+        3 => NoResponse(NoResponse),
+    }
+}

@@ -1,0 +1,170 @@
+//! What the application wants.
+
+use super::*;
+use crate::protocol::client::Cover;
+use crate::protocol::interface::{Answer, Command, Failure, Purpose, Status};
+use crate::protocol::messaging::Asking;
+use crate::protocol::ring::RingInput;
+
+impl<P: Peer> Node<P> {
+    pub(super) fn done(step: &mut Step<'_, P>, token: Token, answer: Answer) {
+        step.out.push(Output::Done { token, answer });
+    }
+
+    fn done_or_failed(step: &mut Step<'_, P>, token: Token, result: Result<(), Failure>) {
+        if let Err(failure) = result {
+            Self::done(step, token, Answer::Failed(failure));
+        }
+    }
+
+    pub(super) fn command(&mut self, step: &mut Step<'_, P>, command: Command<P>) {
+        match command {
+            Command::Subscribe { token, known } => self.subscribe(step, token, known),
+            Command::Leave { token } => self.leave(step, token),
+            Command::Send { token, copies, port, to, payload } => {
+                let route = |target| route(&self.ring, &self.fingers, target);
+                let sent = match user_port(port) {
+                    Ok(()) => part!(self, step, |ctx| self.messaging.send(ctx, &route, (copies, port, to), payload)),
+                    Err(failure) => Err(failure),
+                };
+                let answer = match sent {
+                    Ok(()) => Answer::Ok,
+                    Err(failure) => Answer::Failed(failure),
+                };
+                Self::done(step, token, answer);
+            }
+            Command::Request { token, copies, port, to, payload, timeout } => match user_port(port) {
+                Ok(()) => {
+                    let asking = Asking { token: 0, copies, port, to, payload, wait: timeout, via: None };
+                    self.ask(step, asking, Asker::User(token));
+                }
+                Err(failure) => Self::done(step, token, Answer::Failed(failure)),
+            },
+            Command::Cancel { token } => self.cancel(token),
+            Command::SetReceiver { port, messages, requests } => {
+                for (set, for_requests) in [(messages, false), (requests, true)] {
+                    match set {
+                        Some(true) if port >= FIRST_USER_PORT => {
+                            self.receivers.insert((port, for_requests));
+                        }
+                        Some(_) => {
+                            self.receivers.remove(&(port, for_requests));
+                        }
+                        None => {}
+                    }
+                }
+            }
+            Command::Respond { ask, payload } => {
+                let response = payload.ok_or(Failure::Refused);
+                part!(self, step, |ctx| self.messaging.respond(ctx, ask, response));
+            }
+            Command::Announce { token, announcement, allow_weak } => {
+                let cover = self.cover(step);
+                let what = (token, announcement, allow_weak);
+                let result = part!(self, step, |ctx| self.client.announce(ctx, &*self.keys, cover, what));
+                Self::done_or_failed(step, token, result);
+            }
+            Command::Withdraw { token, publication } => {
+                part!(self, step, |ctx| self.client.withdraw(ctx, publication));
+                Self::done(step, token, Answer::Ok);
+            }
+            Command::Lookup { token, query, limit, window, allow_weak } => {
+                let cover = self.cover(step);
+                let what = (query, limit, window);
+                let result = part!(self, step, |ctx| self.client.look_up(ctx, cover, (token, allow_weak), what));
+                Self::done_or_failed(step, token, result);
+            }
+            Command::Connect { token, hit, allow_weak } => {
+                let cover = self.cover(step);
+                let result = part!(self, step, |ctx| self.client.connect(ctx, cover, (token, allow_weak), &hit));
+                Self::done_or_failed(step, token, result);
+            }
+            Command::DirectoryAnswer { ask, rows } => {
+                part!(self, step, |ctx| self.directory.answer(ctx, ask, &rows));
+            }
+            Command::ReplayRows => part!(self, step, |ctx| self.directory.replay(ctx)),
+            Command::Status { token } => {
+                let status = self.status();
+                Self::done(step, token, Answer::Status(Box::new(status)));
+            }
+            Command::PreferRelays { relays } => self.paths.prefer(relays),
+        }
+    }
+
+    /// How well own paths are covered; a leader, and a member of a tiny subgroup, becomes a guest elsewhere on demand.
+    fn cover(&mut self, step: &mut Step<'_, P>) -> Cover {
+        let home = self.subgroups.home().map(|home| home.subgroup());
+        let leads = self.subgroups.leads();
+        let own = self.paths.anonymity_set();
+        let in_own_home = leads && self.subgroups.guest().is_none();
+        if leads || own < 4 {
+            part!(self, step, |ctx| self.subgroups.want_guest(ctx, &*self.keys));
+        }
+        let known = home.is_some() && self.paths.has_view();
+        // A leader's paths through its own members name it to them.
+        Cover { known, members: if in_own_home { own.min(1) } else { own } }
+    }
+
+    fn cancel(&mut self, token: Token) {
+        let asks: Vec<u64> = self
+            .asks
+            .iter()
+            .filter(|(_, asker)| matches!(asker, Asker::User(user) if *user == token))
+            .map(|(ask, _)| *ask)
+            .collect();
+        for ask in asks {
+            self.asks.remove(&ask);
+            self.messaging.cancel(ask);
+        }
+        self.client.cancel(token);
+    }
+
+    fn leave(&mut self, step: &mut Step<'_, P>, token: Token) {
+        self.subscription.wanted = false;
+        part!(self, step, |ctx| self.paths.leave(ctx));
+        part!(self, step, |ctx| self.subgroups.leave(ctx));
+        part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Leave));
+        self.fingers.clear();
+        self.subgroups_changed(step);
+        Self::done(step, token, Answer::Ok);
+    }
+
+    /// A snapshot.
+    pub fn status(&self) -> Status {
+        let home = self.subgroups.home();
+        let (publications, publications_held) = self.client.publications();
+        let leader = home.and_then(|home| home.leader());
+        Status {
+            address: self.address(),
+            range: self.ring.range().map(|(range, _)| range),
+            successors: self.ring.successors().len(),
+            fingers: self.fingers.iter().count(),
+            subgroup: home.map(|home| home.subgroup()),
+            is_leader: self.subgroups.leads(),
+            leader: leader.map(|leader| leader.contact.peer.to_bytes()),
+            members: home.map_or(0, |home| home.list.members.len()),
+            anonymity_set: self.paths.anonymity_set(),
+            leaders: self.subgroups.leaders().count() + usize::from(self.subgroups.leads()),
+            paths_ready: self.paths.ready(),
+            paths_building: self.paths.building(),
+            relayed_paths: self.paths.relayed(),
+            relayed_streams: self.paths.open_streams(),
+            publications,
+            publications_held,
+            rows: self.directory.rows(),
+            counters: self.counters.iter().map(|(name, count)| (*name, *count)).collect(),
+        }
+    }
+
+    /// Whether a path for this purpose is ready.
+    pub fn is_ready(&self, purpose: Purpose) -> bool {
+        self.paths.ready().contains(&purpose)
+    }
+}
+
+fn user_port(port: u16) -> Result<(), Failure> {
+    if port < FIRST_USER_PORT {
+        return Err(Failure::Invalid("ports below 1024 are NEBLO's own"));
+    }
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! Passes the events of one part to the next.
+
+use super::*;
+use crate::protocol::client::ClientEvent;
+use crate::protocol::directory::{DirectoryEvent, OtherLeader};
+use crate::protocol::interface::{Answer, Failure, Purpose};
+use crate::protocol::messaging::{Asking, MessagingEvent};
+use crate::protocol::path::{PathEvent, View};
+use crate::protocol::ring::RingEvent;
+use crate::protocol::subgroup::{Membership, SubgroupEvent};
+
+/// How long the registry is waited for. choice
+const REGISTRY_WITHIN: Duration = Duration::from_secs(4);
+/// Relays, besides the leader and this peer, from which on the home subgroup is used rather than another (design D18).
+const ENOUGH_RELAYS: usize = 2;
+
+impl<P: Peer> Node<P> {
+    /// Until there are no more: each event may bring others.
+    pub(super) fn pass_events(&mut self, step: &mut Step<'_, P>) {
+        while let Some(happened) = self.queue.pop_front() {
+            match happened {
+                Happened::Ring(event) => self.ring_event(step, event),
+                Happened::Link(event) => self.link_event(step, event),
+                Happened::Messaging(event) => self.messaging_event(step, event),
+                Happened::Subgroup(event) => self.subgroup_event(step, event),
+                Happened::Path(event) => self.path_event(step, event),
+                Happened::Directory(event) => self.directory_event(step, event),
+                Happened::Client(event) => self.client_event(step, event),
+            }
+        }
+    }
+
+    fn ring_event(&mut self, step: &mut Step<'_, P>, event: RingEvent<P>) {
+        match event {
+            RingEvent::Locate(target) => self.locate(step, target),
+            RingEvent::Joined => self.joined(step),
+            RingEvent::Range { range, .. } => {
+                Self::event(step, Event::RangeChanged { range });
+                self.refresh_soon(step);
+            }
+            RingEvent::Isolated => self.isolated(step),
+            RingEvent::Seen(contact) => self.seen(step, contact),
+        }
+    }
+
+    fn messaging_event(&mut self, step: &mut Step<'_, P>, event: MessagingEvent<P>) {
+        match event {
+            MessagingEvent::Delivered(message) => {
+                if self.receivers.contains(&(message.port, false)) {
+                    let (port, to, copy) = (message.port, message.to, message.copy);
+                    let payload = message.payload.into_inner();
+                    Self::event(step, Event::Delivered { port, to, copy, payload });
+                } else {
+                    self.count("messages without a receiver");
+                }
+            }
+            MessagingEvent::Asked { ask, request, .. } => match request.port {
+                PORT_RING => self.ring_asked(step, ask, request),
+                PORT_REGISTRY => {
+                    let (at, payload) = (request.to, request.payload);
+                    let answer =
+                        part!(self, step, |ctx| self.subgroups.registry_asked(ctx, &*self.keys, at, &payload));
+                    let answer = answer.ok_or(Failure::Refused);
+                    part!(self, step, |ctx| self.messaging.respond(ctx, ask, answer));
+                }
+                port if port >= FIRST_USER_PORT && self.receivers.contains(&(port, true)) => {
+                    let (to, copy) = (request.to, request.copy);
+                    let payload = request.payload.into_inner();
+                    Self::event(step, Event::Asked { ask, port, to, copy, payload });
+                }
+                _ => part!(self, step, |ctx| self.messaging.respond(ctx, ask, Err(Failure::NoReceiver))),
+            },
+            MessagingEvent::Ended { token, result } => self.ask_ended(step, token, result),
+            MessagingEvent::Carried(peer) => self.fingers.carried(peer),
+        }
+    }
+
+    pub(super) fn ask_ended(&mut self, step: &mut Step<'_, P>, token: u64, result: Result<Vec<u8>, Failure>) {
+        match self.asks.remove(&token) {
+            None => {}
+            Some(Asker::User(token)) => {
+                let answer = match result {
+                    Ok(response) => Answer::Response(response),
+                    Err(failure) => Answer::Failed(failure),
+                };
+                Self::done(step, token, answer);
+            }
+            Some(Asker::Locate(secret)) => self.located(step, &secret, result),
+            Some(Asker::Finger(level, secret)) => self.finger_answered(step, level, &secret, result),
+            Some(Asker::Registry(token)) => {
+                part!(self, step, |ctx| self.subgroups.answered(ctx, &*self.keys, token, result));
+            }
+        }
+    }
+
+    fn subgroup_event(&mut self, step: &mut Step<'_, P>, event: SubgroupEvent<P>) {
+        match event {
+            SubgroupEvent::Ask { token, copies, to, payload } => {
+                let asking =
+                    Asking { token: 0, copies, port: PORT_REGISTRY, to, payload, wait: REGISTRY_WITHIN, via: None };
+                self.ask(step, asking, Asker::Registry(token));
+            }
+            SubgroupEvent::Changed { guest, .. } => {
+                self.subgroups_changed(step);
+                if !guest {
+                    self.tell_subgroup(step);
+                }
+            }
+            SubgroupEvent::Leads(leads) => {
+                step.out.push(Output::MulticastMember(leads));
+                self.subgroups_changed(step);
+            }
+            SubgroupEvent::LeaderLink(contact) => {
+                self.refresh_soon(step);
+                step.out.push(Output::MulticastLink { peer: contact.peer, on: true });
+            }
+        }
+    }
+
+    fn tell_subgroup(&mut self, step: &mut Step<'_, P>) {
+        let Some(home) = self.subgroups.home() else { return };
+        let Some(leader) = home.leader().map(|leader| leader.contact.peer) else { return };
+        let event = Event::SubgroupChanged {
+            subgroup: home.subgroup(),
+            leader,
+            is_leader: self.subgroups.leads(),
+            members: home.list.members.len(),
+        };
+        Self::event(step, event);
+    }
+
+    /// Where this peer's own paths run: in its home subgroup, or as a guest in another when it leads its own (design D12)
+    /// or too few could relay there.
+    fn own_subgroup(&self) -> Option<OverlayAddr> {
+        let relays = |membership: &Membership<P>| membership.relays(self.me.peer).count();
+        let home = self.subgroups.home();
+        let leads = self.subgroups.leads();
+        if let Some(home) = home.filter(|home| !leads && relays(home) >= ENOUGH_RELAYS) {
+            return Some(home.subgroup());
+        }
+        if let Some(guest) = self.subgroups.guest().filter(|guest| relays(guest) > 0) {
+            return Some(guest.subgroup());
+        }
+        let elsewhere = leads && self.subgroups.leaders().next().is_some();
+        home.filter(|home| relays(home) > 0 && !elsewhere).map(Membership::subgroup)
+    }
+
+    pub(super) fn subgroups_changed(&mut self, step: &mut Step<'_, P>) {
+        let view = |membership: &Membership<P>| {
+            let leader = membership.leader()?;
+            Some(View {
+                subgroup: membership.subgroup(),
+                leader: leader.contact.clone(),
+                leader_key: leader.sealing,
+                relays: membership.relays(self.me.peer).cloned().collect(),
+            })
+        };
+        let views: Vec<_> = [self.subgroups.home(), self.subgroups.guest()].into_iter().flatten().filter_map(view).collect();
+        let leads = self.subgroups.home().filter(|_| self.subgroups.leads());
+        let term = leads.map(|home| (home.subgroup(), home.list.term));
+        let members = leads.map(|home| home.list.members.iter().map(|member| member.contact.clone()).collect());
+        let own = self.own_subgroup();
+        let leads = term.map(|(subgroup, _)| subgroup);
+        self.directory.set_members(members.unwrap_or_default());
+        part!(self, step, |ctx| self.directory.lead(ctx, term));
+        part!(self, step, |ctx| self.paths.set_views(ctx, &*self.keys, views, own, leads));
+        if leads.is_none() && own.is_some() {
+            // Everyone has all paths, used or not, so that having one says nothing.
+            for purpose in Purpose::ALL {
+                part!(self, step, |ctx| self.paths.want(ctx, &*self.keys, purpose));
+            }
+        }
+        self.refresh_soon(step);
+    }
+
+    fn path_event(&mut self, step: &mut Step<'_, P>, event: PathEvent<P>) {
+        match event {
+            PathEvent::Ready(purpose) => {
+                part!(self, step, |ctx| self.client.path_ready(ctx, &*self.keys, purpose));
+                Self::event(step, Event::PathReady(purpose));
+            }
+            PathEvent::Lost(purpose) => {
+                self.client.path_lost(purpose);
+                Self::event(step, Event::PathLost(purpose));
+            }
+            PathEvent::Arrived { end, envelope } => {
+                let others = || other_leaders(&self.subgroups);
+                part!(self, step, |ctx| self.directory.arrived(ctx, &*self.keys, &others, end, *envelope));
+            }
+            PathEvent::EndLost(end) => self.directory.end_lost(step.now, end),
+            PathEvent::Notice(notice) => part!(self, step, |ctx| self.client.notice(ctx, *notice)),
+            PathEvent::Expecting(ticket) => part!(self, step, |ctx| self.directory.expecting(ctx, ticket)),
+            PathEvent::Grant { stream, next, header } => {
+                step.out.push(Output::StreamGranted { stream, next, header });
+            }
+            PathEvent::Refuse { stream, reason } => step.out.push(Output::StreamRefused { stream, reason }),
+            PathEvent::Incoming { stream, ticket } => {
+                part!(self, step, |ctx| self.client.stream_came(ctx, stream, ticket));
+            }
+            PathEvent::FirstRelays => Self::event(step, Event::FirstRelays(self.paths.pinned().all())),
+        }
+    }
+
+    fn directory_event(&mut self, step: &mut Step<'_, P>, event: DirectoryEvent<P>) {
+        match event {
+            DirectoryEvent::Notice { end, reply, notice } => {
+                part!(self, step, |ctx| self.paths.send_down(ctx, &*self.keys, end, &reply, &notice));
+            }
+            DirectoryEvent::Cast(bytes) => step.out.push(Output::MulticastPublish(bytes)),
+            DirectoryEvent::Expect { end, ticket } => part!(self, step, |ctx| self.paths.expect(ctx, end, ticket)),
+            DirectoryEvent::Bind { end, ticket, next, next_ticket } => {
+                part!(self, step, |ctx| self.paths.bind(ctx, end, ticket, next, next_ticket));
+            }
+            DirectoryEvent::RowAdded { row, payload } => Self::event(step, Event::RowAdded { row, payload }),
+            DirectoryEvent::RowRemoved(row) => Self::event(step, Event::RowRemoved { row }),
+            DirectoryEvent::RowsCleared => Self::event(step, Event::RowsCleared),
+            DirectoryEvent::Asked { ask, query, limit } => {
+                Self::event(step, Event::DirectoryAsked { ask, query, limit });
+            }
+        }
+    }
+
+    fn client_event(&mut self, step: &mut Step<'_, P>, event: ClientEvent) {
+        match event {
+            ClientEvent::Want(purpose) => part!(self, step, |ctx| self.paths.want(ctx, &*self.keys, purpose)),
+            ClientEvent::Up(purpose, errand) => {
+                let kept = (*errand).clone();
+                let sent = part!(self, step, |ctx| self.paths.send_up(ctx, &*self.keys, purpose, *errand));
+                if sent {
+                    self.client.went_up(&kept);
+                }
+            }
+            ClientEvent::Done(token, answer) => Self::done(step, token, answer),
+            ClientEvent::OpenStream { token, ticket } => {
+                self.next_stream += 1;
+                let stream = self.next_stream;
+                match self.paths.open_stream(stream, ticket) {
+                    Some((next, header)) => step.out.push(Output::StreamOpen { token, stream, next, header }),
+                    None => Self::done(step, token, Answer::Failed(Failure::NoPath)),
+                }
+                self.refresh_soon(step);
+            }
+            ClientEvent::Accept { stream, publication, secret } => {
+                step.out.push(Output::StreamAccepted { stream, publication, secret });
+            }
+            ClientEvent::Refuse { stream, reason } => {
+                self.paths.stream_ended(stream);
+                step.out.push(Output::StreamRefused { stream, reason });
+            }
+        }
+    }
+}
+
+fn other_leaders<P: Peer>(subgroups: &Subgroups<P>) -> Vec<OtherLeader<P>> {
+    subgroups.leaders().map(|row| (row.statement.subgroup, row.statement.contact.clone())).collect()
+}

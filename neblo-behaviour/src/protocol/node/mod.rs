@@ -1,0 +1,281 @@
+//! [`Node`] composes the parts and alone knows them all: it passes one part's events to the next.
+
+mod commands;
+mod events;
+mod sink;
+mod subscription;
+mod upkeep;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::client::Client;
+use super::config::Config;
+use super::directory::Directory;
+use super::interface::{Event, Input, Output, Token};
+use super::io::{Contact, Peer, Time};
+use super::link::Links;
+use super::messaging::Messaging;
+use super::path::{PathConfig, Paths};
+use super::ring::{Fingers, Ring};
+use super::seal::Keys;
+use super::subgroup::{SubgroupConfig, Subgroups};
+use super::wire::Frame;
+use crate::address::OverlayAddr;
+use sink::Happened;
+pub use sink::Timer;
+use subscription::Subscription;
+
+/// Ports below this are NEBLO's own (design: messaging).
+pub const FIRST_USER_PORT: u16 = 1_024;
+/// The port on which owners are located and fingers asked for.
+const PORT_RING: u16 = 0;
+/// The port of the registry.
+const PORT_REGISTRY: u16 = 1;
+
+/// For whom a request was sent.
+#[derive(Clone, Debug)]
+enum Asker {
+    /// The application.
+    User(Token),
+    /// The joining ring; the secret opens the answer.
+    Locate([u8; 32]),
+    /// A finger of this level; the secret opens the answer.
+    Finger(u8, [u8; 32]),
+    /// The subgroup part, under this name.
+    Registry(u64),
+}
+
+/// What is used during one input.
+struct Step<'a, P> {
+    now: Time,
+    unix: u64,
+    rng: &'a mut dyn Rng,
+    out: &'a mut Vec<Output<P>>,
+}
+
+/// Calls a part with its context.
+macro_rules! part {
+    ($node:ident, $step:ident, |$ctx:ident| $body:expr) => {{
+        let jitter = $step.rng.next_u64();
+        let mut sink = $crate::protocol::node::sink::NodeSink { out: &mut *$step.out, queue: &mut $node.queue, jitter };
+        #[allow(unused_mut)]
+        let mut ctx = $crate::protocol::io::Ctx { now: $step.now, unix: $step.unix, rng: &mut *$step.rng, out: &mut sink };
+        let $ctx = &mut ctx;
+        $body
+    }};
+}
+use part;
+
+/// A whole NEBLO node without sockets or clock.
+///
+/// Call [`Node::handle`] for everything that happens and carry out what it appends to `out`, in order and completely,
+/// before the next call.
+pub struct Node<P: Peer> {
+    config: Config,
+    me: Contact<P>,
+    keys: Box<dyn Keys<P>>,
+    sealing: [u8; 32],
+    links: Links<P>,
+    ring: Ring<P>,
+    fingers: Fingers<P>,
+    messaging: Messaging<P>,
+    subgroups: Subgroups<P>,
+    paths: Paths<P>,
+    directory: Directory<P>,
+    client: Client<P>,
+    queue: VecDeque<Happened<P>>,
+    subscription: Subscription<P>,
+    asks: BTreeMap<u64, Asker>,
+    next: u64,
+    /// Ports with a receiver: (port, for requests?).
+    receivers: BTreeSet<(u16, bool)>,
+    /// Peers whose connection is kept.
+    held: BTreeSet<P>,
+    refreshing: bool,
+    upkeep: u64,
+    next_stream: u64,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+impl<P: Peer> std::fmt::Debug for Node<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("ring", &self.ring).field("subgroups", &self.subgroups).finish_non_exhaustive()
+    }
+}
+
+impl<P: Peer> Node<P> {
+    /// A node that has not subscribed yet. `rng` draws the key to which this node is sealed.
+    pub fn new(me: P, config: Config, keys: Box<dyn Keys<P>>, rng: &mut dyn Rng) -> Self {
+        let contact = Contact::bare(me);
+        let (secret, public) = keys.generate(rng);
+        let subgroup_config = SubgroupConfig { network: config.network.clone(), full: config.subgroup_size };
+        let path_config = PathConfig {
+            p: config.p,
+            max_streams: config.max_streams,
+            max_streams_per_neighbour: config.max_streams_per_neighbour,
+        };
+        Self {
+            fingers: Fingers::new(config.delta),
+            subgroups: Subgroups::new(subgroup_config, contact.clone(), public),
+            paths: Paths::new(path_config, me),
+            directory: Directory::new(contact.clone()),
+            config,
+            me: contact,
+            keys,
+            sealing: secret,
+            links: Links::default(),
+            ring: Ring::default(),
+            messaging: Messaging::default(),
+            client: Client::default(),
+            queue: VecDeque::new(),
+            subscription: Subscription::default(),
+            asks: BTreeMap::new(),
+            next: 0,
+            receivers: BTreeSet::new(),
+            held: BTreeSet::new(),
+            refreshing: false,
+            upkeep: 0,
+            next_stream: 1 << 63,
+            counters: BTreeMap::new(),
+        }
+    }
+
+    /// The overlay address, when subscribed.
+    pub fn address(&self) -> Option<OverlayAddr> {
+        self.ring.me().filter(|_| self.ring.is_member()).map(|me| me.address)
+    }
+
+    /// The ring part, to be looked at by tests and simulations.
+    pub fn ring(&self) -> &Ring<P> {
+        &self.ring
+    }
+
+    /// The subgroup part, to be looked at by tests and simulations.
+    pub fn subgroups(&self) -> &Subgroups<P> {
+        &self.subgroups
+    }
+
+    /// The path part, to be looked at by tests and simulations.
+    pub fn paths(&self) -> &Paths<P> {
+        &self.paths
+    }
+
+    /// The long links, to be looked at by tests and simulations.
+    pub fn fingers(&self) -> &Fingers<P> {
+        &self.fingers
+    }
+
+    /// Handles one input; what is to be done is appended to `out`.
+    ///
+    /// `now` never goes back; `unix` is seconds since 1970.
+    pub fn handle(&mut self, now: Time, unix: u64, rng: &mut dyn Rng, input: Input<P>, out: &mut Vec<Output<P>>) {
+        let mut step = Step { now, unix, rng, out };
+        let step = &mut step;
+        match input {
+            Input::Received { from, frame } => self.received(step, from, *frame),
+            Input::Expired(timer) => self.expired(step, timer),
+            Input::Connected(_) => {}
+            Input::Disconnected(peer) => {
+                part!(self, step, |ctx| self.links.closed(ctx, peer));
+                self.peer_gone(step, peer);
+            }
+            Input::Unreachable(peer) => self.unreachable(step, peer),
+            Input::Addresses(addresses) => self.own_addresses(step, addresses),
+            Input::Multicast { message, from, bytes } => {
+                let verdict = part!(self, step, |ctx| self.directory.cast_received(ctx, &*self.keys, &bytes));
+                step.out.push(Output::MulticastVerdict { message, from, verdict });
+            }
+            Input::StreamAsked { stream, from, header } => {
+                part!(self, step, |ctx| self.paths.stream_asked(ctx, stream, from, &header));
+                self.refresh_soon(step);
+            }
+            Input::StreamEnded { stream, .. } => {
+                self.paths.stream_ended(stream);
+                self.refresh_soon(step);
+            }
+            Input::Command(command) => self.command(step, command),
+        }
+        self.pass_events(step);
+    }
+
+    fn received(&mut self, step: &mut Step<'_, P>, from: P, frame: Frame<P>) {
+        self.links.heard(step.now, from);
+        match frame {
+            Frame::Hello(_) => {}
+            Frame::Link(message) => part!(self, step, |ctx| self.links.received(ctx, from, message)),
+            Frame::Ring(message) => {
+                let input = super::ring::RingInput::Received(from, message);
+                part!(self, step, |ctx| self.ring.handle(ctx, input));
+                self.refresh_soon(step);
+            }
+            Frame::Messaging(message) => {
+                let route = |target| route(&self.ring, &self.fingers, target);
+                part!(self, step, |ctx| self.messaging.received(ctx, &route, from, message));
+            }
+            Frame::Subgroup(message) => {
+                part!(self, step, |ctx| self.subgroups.received(ctx, &*self.keys, from, message));
+                self.refresh_soon(step);
+            }
+            Frame::Path(message) => {
+                let keys = (&*self.keys, &self.sealing);
+                part!(self, step, |ctx| self.paths.received(ctx, keys, from, message));
+                self.refresh_soon(step);
+            }
+            Frame::Directory(message) => {
+                part!(self, step, |ctx| self.directory.received(ctx, from, message));
+            }
+        }
+    }
+
+    fn expired(&mut self, step: &mut Step<'_, P>, timer: Timer<P>) {
+        match timer {
+            Timer::Ring(timer) => {
+                let input = super::ring::RingInput::Expired(timer);
+                part!(self, step, |ctx| self.ring.handle(ctx, input));
+            }
+            Timer::Link(timer) => part!(self, step, |ctx| self.links.expired(ctx, timer)),
+            Timer::Messaging(timer) => {
+                let route = |target| route(&self.ring, &self.fingers, target);
+                part!(self, step, |ctx| self.messaging.expired(ctx, &route, timer));
+            }
+            Timer::Subgroup(timer) => part!(self, step, |ctx| self.subgroups.expired(ctx, &*self.keys, timer)),
+            Timer::Path(timer) => {
+                part!(self, step, |ctx| self.paths.expired(ctx, &*self.keys, timer));
+                self.refresh_soon(step);
+            }
+            Timer::Directory(timer) => part!(self, step, |ctx| self.directory.expired(ctx, timer)),
+            Timer::Client(timer) => part!(self, step, |ctx| self.client.expired(ctx, &*self.keys, timer)),
+            Timer::Upkeep(generation) => self.upkeep_expired(step, generation),
+            Timer::Refresh => self.refresh(step),
+        }
+    }
+
+    fn event(step: &mut Step<'_, P>, event: Event<P>) {
+        step.out.push(Output::Event(event));
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counters.entry(what).or_insert(0) += 1;
+    }
+}
+
+fn arm<P>(step: &mut Step<'_, P>, after: Duration, timer: Timer<P>) {
+    step.out.push(Output::Arm { after, timer });
+}
+
+/// The way that the ring knows, as messaging asks for it.
+fn route<P: Peer>(ring: &Ring<P>, fingers: &Fingers<P>, target: OverlayAddr) -> super::messaging::Way<P> {
+    match ring.route(target, fingers) {
+        super::ring::Hop::Here => super::messaging::Way::Here,
+        super::ring::Hop::Next(next) => super::messaging::Way::Next(next),
+        super::ring::Hop::Nowhere => super::messaging::Way::Nowhere,
+    }
+}

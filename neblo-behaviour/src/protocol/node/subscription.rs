@@ -1,0 +1,224 @@
+//! Subscribing: locating the owner of a fresh address through a known peer, joining, and coming back after isolation.
+//! Also the fingers, which are asked for in the same way.
+
+use std::time::Duration;
+
+use super::*;
+use crate::protocol::codec::{Wire, choice, from_bytes, record, to_bytes};
+use crate::protocol::interface::{Answer, Failure};
+use crate::protocol::io::draw;
+use crate::protocol::messaging::{Asking, Request};
+use crate::protocol::ring::{Principal, RingInput};
+
+/// How long locating an owner may take. choice
+const LOCATE_WITHIN: Duration = Duration::from_secs(4);
+/// Failed attempts a known peer until subscribing is given up. choice
+const ATTEMPTS: usize = 6;
+/// Known peers kept. choice
+const MAX_KNOWN: usize = 32;
+
+record! {
+    /// "Who owns this address?" The answer is sealed to `reply`, so that nobody on the way learns who owns what.
+    pub(super) struct Locate { 1 => reply: [u8; 32] }
+}
+
+record! {
+    /// "Who lies here or at most `slack` further on?" (design D6). The answer is a sealed contact without address.
+    pub(super) struct FingerAsk { 1 => reply: [u8; 32], 2 => slack: [u8; 16] }
+}
+
+choice! {
+    /// What is asked on the ring's own port.
+    pub(super) enum RingRequest {
+        0 => Locate(Locate),
+        1 => Finger(FingerAsk),
+    }
+}
+
+/// Where subscribing stands.
+#[derive(Debug)]
+pub(super) struct Subscription<P> {
+    pub(super) token: Option<Token>,
+    pub(super) known: Vec<Contact<P>>,
+    /// The known peer in use.
+    at: usize,
+    /// Attempts in a row in which no owner was located.
+    attempts: usize,
+    pub(super) wanted: bool,
+    /// Whether to found a ring again when nobody lets us in: this node has been a member before.
+    was_member: bool,
+}
+
+impl<P> Default for Subscription<P> {
+    fn default() -> Self {
+        Self { token: None, known: Vec::new(), at: 0, attempts: 0, wanted: false, was_member: false }
+    }
+}
+
+impl<P: Peer> Node<P> {
+    pub(super) fn subscribe(&mut self, step: &mut Step<'_, P>, token: Token, known: Vec<Contact<P>>) {
+        if self.subscription.wanted {
+            return Self::done(step, token, Answer::Failed(Failure::AlreadySubscribed));
+        }
+        let mut known: Vec<_> = known.into_iter().filter(|contact| contact.peer != self.me.peer).collect();
+        known.truncate(MAX_KNOWN);
+        self.subscription =
+            Subscription { token: Some(token), known, at: 0, attempts: 0, wanted: true, was_member: false };
+        self.enter_ring(step);
+        self.start_upkeep(step);
+    }
+
+    /// Draws a fresh address and joins, or founds a ring when no peer is known (design D1).
+    pub(super) fn enter_ring(&mut self, step: &mut Step<'_, P>) {
+        let address = OverlayAddr::from_bytes(draw(step.rng));
+        let incarnation = u64::from_be_bytes(draw(step.rng));
+        let me = Principal { address, incarnation, contact: self.me.clone() };
+        self.fingers.clear();
+        let input = if self.subscription.known.is_empty() { RingInput::Found { me } } else { RingInput::Join { me } };
+        part!(self, step, |ctx| self.ring.handle(ctx, input));
+    }
+
+    pub(super) fn locate(&mut self, step: &mut Step<'_, P>, target: OverlayAddr) {
+        let known = self.subscription.known.clone();
+        let Some(via) = known.get(self.subscription.at % known.len().max(1)).cloned() else { return };
+        if self.subscription.attempts >= ATTEMPTS * known.len() {
+            return self.not_let_in(step);
+        }
+        let (secret, reply) = self.keys.generate(step.rng);
+        let payload = to_bytes(&RingRequest::Locate(Locate { reply }));
+        let asking =
+            Asking { token: 0, copies: 1, port: PORT_RING, to: target, payload, wait: LOCATE_WITHIN, via: Some(via) };
+        self.ask(step, asking, Asker::Locate(secret));
+    }
+
+    fn not_let_in(&mut self, step: &mut Step<'_, P>) {
+        self.subscription.attempts = 0;
+        part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Leave));
+        if let Some(token) = self.subscription.token.take() {
+            self.subscription.wanted = false;
+            return Self::done(step, token, Answer::Failed(Failure::NoBootstrap));
+        }
+        if self.subscription.was_member {
+            // Alone, but others may come through us; upkeep tries the known peers again.
+            let known = std::mem::take(&mut self.subscription.known);
+            self.enter_ring(step);
+            self.subscription.known = known;
+        }
+    }
+
+    pub(super) fn located(&mut self, step: &mut Step<'_, P>, secret: &[u8; 32], result: Result<Vec<u8>, Failure>) {
+        let owner = result.ok().and_then(|sealed| self.open_sealed::<Contact<P>>(secret, &sealed));
+        let input = match owner {
+            Some(owner) => {
+                self.subscription.attempts = 0;
+                // A known peer that owns the address is reached where we know it, whatever it says of itself.
+                let known = self.subscription.known.iter().find(|known| known.peer == owner.peer);
+                RingInput::Located(known.cloned().unwrap_or(owner))
+            }
+            None => {
+                self.subscription.attempts += 1;
+                self.subscription.at += 1;
+                RingInput::NotLocated
+            }
+        };
+        part!(self, step, |ctx| self.ring.handle(ctx, input));
+    }
+
+    /// The ring let us in.
+    pub(super) fn joined(&mut self, step: &mut Step<'_, P>) {
+        self.subscription.attempts = 0;
+        self.subscription.was_member = true;
+        let Some((address, range)) = self.address().zip(self.ring.range().map(|(range, _)| range)) else { return };
+        if let Some(token) = self.subscription.token.take() {
+            Self::done(step, token, Answer::Subscribed { address });
+        }
+        Self::event(step, Event::Subscribed { address, range });
+        let known = self.subscription.known.clone();
+        let via = known.get(self.subscription.at % known.len().max(1)).cloned();
+        part!(self, step, |ctx| self.subgroups.start(ctx, &*self.keys, via));
+        self.refresh_soon(step);
+    }
+
+    /// All neighbours are lost: comes back under another address.
+    pub(super) fn isolated(&mut self, step: &mut Step<'_, P>) {
+        if self.subscription.wanted {
+            Self::event(step, Event::Isolated);
+            self.enter_ring(step);
+        }
+    }
+
+    /// A peer that can serve as a known peer later.
+    pub(super) fn seen(&mut self, step: &mut Step<'_, P>, contact: Contact<P>) {
+        if contact.peer == self.me.peer || !contact.has_addresses() {
+            return;
+        }
+        let known = &mut self.subscription.known;
+        if known.iter().any(|known| known.peer == contact.peer) {
+            return;
+        }
+        if known.len() >= MAX_KNOWN {
+            known.remove(0);
+        }
+        known.push(contact.clone());
+        Self::event(step, Event::Known(contact));
+    }
+
+    // ---- requests on the ring's own port -----------------------------------------------------------------------
+
+    pub(super) fn ask(&mut self, step: &mut Step<'_, P>, mut asking: Asking<P>, asker: Asker) {
+        let token = self.next_number();
+        asking.token = token;
+        self.asks.insert(token, asker);
+        let route = |target| route(&self.ring, &self.fingers, target);
+        let result = part!(self, step, |ctx| self.messaging.request(ctx, &route, asking));
+        if let Err(failure) = result {
+            self.ask_ended(step, token, Err(failure));
+        }
+    }
+
+    /// A request to the ring's own port arrived: "who owns this?" or "who is near?"
+    pub(super) fn ring_asked(&mut self, step: &mut Step<'_, P>, ask: u64, request: Request) {
+        let refuse = Err(Failure::Refused);
+        let (reply, slack) = match from_bytes(&request.payload) {
+            Ok(RingRequest::Locate(locate)) => (locate.reply, None),
+            Ok(RingRequest::Finger(finger)) => (finger.reply, Some(u128::from_be_bytes(finger.slack))),
+            Err(_) => return part!(self, step, |ctx| self.messaging.respond(ctx, ask, refuse)),
+        };
+        if let Some(slack) = slack.filter(|_| !request.last) {
+            let answerer = self.ring.finger_answerer(request.to, slack, step.rng);
+            match answerer {
+                None => return part!(self, step, |ctx| self.messaging.respond(ctx, ask, refuse)),
+                Some(other) if other.peer != self.me.peer => {
+                    return part!(self, step, |ctx| self.messaging.hand_on(ctx, ask, request, &other));
+                }
+                Some(_) => {}
+            }
+        }
+        let sealed = self.keys.seal(step.rng, &reply, &to_bytes(&self.me));
+        part!(self, step, |ctx| self.messaging.respond(ctx, ask, Ok(sealed)));
+    }
+
+    /// Asks for one finger.
+    pub(super) fn ask_finger(&mut self, step: &mut Step<'_, P>) {
+        let Some(level) = self.fingers.next_level(&self.ring) else { return };
+        let Some(me) = self.ring.me().map(|me| me.address) else { return };
+        let to = self.fingers.target(me, level, step.rng);
+        let (secret, reply) = self.keys.generate(step.rng);
+        let slack = self.fingers.slack(level).to_be_bytes();
+        let payload = to_bytes(&RingRequest::Finger(FingerAsk { reply, slack }));
+        let asking = Asking { token: 0, copies: 1, port: PORT_RING, to, payload, wait: LOCATE_WITHIN, via: None };
+        self.ask(step, asking, Asker::Finger(level, secret));
+    }
+
+    pub(super) fn finger_answered(&mut self, step: &mut Step<'_, P>, level: u8, secret: &[u8; 32], result: Result<Vec<u8>, Failure>) {
+        let finger = result.ok().and_then(|sealed| self.open_sealed::<Contact<P>>(secret, &sealed));
+        if let Some(finger) = finger.filter(|finger| finger.peer != self.me.peer) {
+            self.fingers.learn(level, finger);
+            self.refresh_soon(step);
+        }
+    }
+
+    fn open_sealed<T: Wire>(&self, secret: &[u8; 32], sealed: &[u8]) -> Option<T> {
+        from_bytes(&self.keys.open(secret, sealed)?).ok()
+    }
+}

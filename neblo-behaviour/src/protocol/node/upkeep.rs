@@ -1,0 +1,114 @@
+//! Upkeep: periodic stabilising, fingers, and which connections are kept.
+
+use super::*;
+use crate::protocol::io::chance;
+use crate::protocol::link::LinkEvent;
+use crate::protocol::ring::{RingInput, RingTimer};
+
+/// A change of the connections to keep is looked at after this, so that many changes cost one look. choice
+const REFRESH_AFTER: Duration = Duration::from_millis(50);
+/// Rounds of upkeep between two attempts of a lonely node to find the others. choice
+const LONELY_ROUNDS: u64 = 8;
+/// Rounds between two finger requests once all levels have been asked once. choice
+const FINGER_ROUNDS: u64 = 15;
+
+impl<P: Peer> Node<P> {
+    pub(super) fn start_upkeep(&mut self, step: &mut Step<'_, P>) {
+        self.upkeep += 1;
+        arm(step, self.config.stabilise_every, Timer::Upkeep(self.upkeep));
+    }
+
+    pub(super) fn upkeep_expired(&mut self, step: &mut Step<'_, P>, generation: u64) {
+        if generation != self.upkeep || !self.subscription.wanted {
+            return;
+        }
+        // Half of the peers wait a little longer: neighbours must not stay in step.
+        let longer = if chance(step.rng, 0.5) { self.config.stabilise_every / 8 } else { Duration::ZERO };
+        self.upkeep += 1;
+        arm(step, self.config.stabilise_every + longer, Timer::Upkeep(self.upkeep));
+        if self.ring.is_alone() && !self.subscription.known.is_empty() && self.upkeep.is_multiple_of(LONELY_ROUNDS) {
+            return self.enter_ring(step);
+        }
+        part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Expired(RingTimer::Stabilise)));
+        let young = self.upkeep < 64;
+        if young || self.upkeep.is_multiple_of(FINGER_ROUNDS) {
+            for _ in 0..if young { 4 } else { 1 } {
+                self.ask_finger(step);
+            }
+        }
+    }
+
+    pub(super) fn refresh_soon(&mut self, step: &mut Step<'_, P>) {
+        if !self.refreshing {
+            self.refreshing = true;
+            arm(step, REFRESH_AFTER, Timer::Refresh);
+        }
+    }
+
+    /// Keeps the connections that ring, subgroups and paths need, and lets go of the others (design: two planes).
+    pub(super) fn refresh(&mut self, step: &mut Step<'_, P>) {
+        self.refreshing = false;
+        let mut wanted: BTreeMap<P, (Contact<P>, bool)> = BTreeMap::new();
+        let ring = self.ring.neighbours().chain(self.fingers.iter().map(|finger| &finger.contact));
+        let idle = ring.cloned().chain(self.subgroups.neighbours()).map(|contact| (contact, false));
+        for (contact, busy) in idle.chain(self.paths.neighbours()) {
+            if contact.peer == self.me.peer {
+                continue;
+            }
+            let known = wanted.entry(contact.peer).or_insert_with(|| (contact.clone(), false));
+            if !known.0.has_addresses() {
+                known.0 = contact;
+            }
+            known.1 |= busy;
+        }
+        for gone in self.held.iter().filter(|peer| !wanted.contains_key(peer)) {
+            self.links.forget(*gone);
+            step.out.push(Output::Release(*gone));
+        }
+        for (peer, (contact, busy)) in &wanted {
+            if !self.held.contains(peer) {
+                step.out.push(Output::Hold(contact.clone()));
+            }
+            part!(self, step, |ctx| self.links.watch(ctx, contact, *busy));
+        }
+        self.held = wanted.into_keys().collect();
+    }
+
+    pub(super) fn link_event(&mut self, step: &mut Step<'_, P>, event: LinkEvent<P>) {
+        let LinkEvent::Dead(peer) = event;
+        // Whatever still runs over a connection with the dead ends now, streams too.
+        step.out.push(Output::Disconnect(peer));
+        self.peer_gone(step, peer);
+    }
+
+    /// Tells all parts that a peer is gone.
+    pub(super) fn peer_gone(&mut self, step: &mut Step<'_, P>, peer: P) {
+        if self.held.remove(&peer) {
+            step.out.push(Output::Release(peer));
+        }
+        self.links.forget(peer);
+        self.fingers.remove(peer);
+        part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Dead(peer)));
+        part!(self, step, |ctx| self.messaging.lost(ctx, peer));
+        part!(self, step, |ctx| self.subgroups.dead(ctx, &*self.keys, peer));
+        part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));
+        self.refresh_soon(step);
+    }
+
+    /// A peer could not be dialled: what was on its way to it is lost, but it is not dead for that.
+    pub(super) fn unreachable(&mut self, step: &mut Step<'_, P>, peer: P) {
+        part!(self, step, |ctx| self.links.unreachable(ctx, peer));
+        part!(self, step, |ctx| self.messaging.lost(ctx, peer));
+        part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));
+        self.subgroups.unreachable(peer);
+        self.refresh_soon(step);
+    }
+
+    pub(super) fn own_addresses(&mut self, step: &mut Step<'_, P>, addresses: Vec<Vec<u8>>) {
+        self.me = Contact::new(self.me.peer, addresses);
+        let contact = self.me.clone();
+        part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Contact(contact)));
+        self.subgroups.set_contact(self.me.clone());
+        self.directory.set_contact(self.me.clone());
+    }
+}

@@ -1,0 +1,349 @@
+//! Anonymous random-walk paths to a subgroup's leader (seed 003 §3; design D10), and the streams that run over them.
+//!
+//! A path carries a fresh name on each link and no count of hops. What travels on it is sealed between its owner and the
+//! leader, in two sizes. Relays know their two neighbours on it and nothing else.
+
+mod message;
+mod own;
+mod pinned;
+mod relay;
+mod sealed;
+mod streams;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use message::*;
+use own::OwnPath;
+pub use pinned::Pinned;
+use relay::RelayTable;
+use streams::Streams;
+
+use super::errand::{End, Envelope, Errand, Notice, SEALED_SIZES};
+use super::interface::{Purpose, Refusal, StreamHeader};
+use super::io::{Contact, Ctx, Part, Peer};
+use super::seal::Keys;
+use crate::address::OverlayAddr;
+
+/// A subgroup as paths see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View<P> {
+    /// The subgroup.
+    pub subgroup: OverlayAddr,
+    /// Where its paths end.
+    pub leader: Contact<P>,
+    /// The X25519 key to which is sealed what only the leader may read.
+    pub leader_key: [u8; 32],
+    /// Members that may relay: neither the leader nor this peer.
+    pub relays: Vec<Contact<P>>,
+}
+
+/// What paths wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathTimer {
+    /// A path of our own was not built in time, or is to be tried again.
+    Build(Purpose, u64),
+    /// Tickets expire.
+    Tickets,
+}
+
+/// What paths report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathEvent<P> {
+    /// A path of our own is ready.
+    Ready(Purpose),
+    /// A path of our own is lost, and built anew.
+    Lost(Purpose),
+    /// As a leader: something arrived over a path.
+    Arrived {
+        /// Which path.
+        end: End<P>,
+        /// What.
+        envelope: Box<Envelope>,
+    },
+    /// As a leader: a path is gone.
+    EndLost(End<P>),
+    /// The leader says something to us.
+    Notice(Box<Notice>),
+    /// As a leader: the last relay knows the ticket.
+    Expecting([u8; 16]),
+    /// A stream goes on.
+    Grant {
+        /// The stream.
+        stream: u64,
+        /// To whom.
+        next: Contact<P>,
+        /// What is asked there.
+        header: StreamHeader,
+    },
+    /// A stream is refused.
+    Refuse {
+        /// The stream.
+        stream: u64,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A stream came all the way to us, over the path on which we publish.
+    Incoming {
+        /// The stream.
+        stream: u64,
+        /// Its ticket.
+        ticket: [u8; 16],
+    },
+    /// First relays changed.
+    FirstRelays,
+}
+
+/// What paths are told once.
+#[derive(Clone, Debug)]
+pub struct PathConfig {
+    /// Probability that a relay hands the walk to another relay.
+    pub p: f64,
+    /// Streams relayed at once.
+    pub max_streams: usize,
+    /// Streams relayed at once for one neighbour.
+    pub max_streams_per_neighbour: usize,
+}
+
+/// The paths of one peer: its own, those that it relays, and as a leader those that end here.
+pub struct Paths<P> {
+    config: PathConfig,
+    me: P,
+    views: Vec<Arc<View<P>>>,
+    /// Where own paths are built.
+    own_view: Option<Arc<View<P>>>,
+    leads: Option<OverlayAddr>,
+    wanted: BTreeSet<Purpose>,
+    own: BTreeMap<Purpose, OwnPath<P>>,
+    relayed: RelayTable<P>,
+    ends: BTreeSet<End<P>>,
+    pinned: Pinned<P>,
+    streams: Streams<P>,
+    next: u64,
+}
+
+impl<P: Peer> std::fmt::Debug for Paths<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Paths").field("own", &self.own.len()).field("relayed", &self.relayed.len()).finish_non_exhaustive()
+    }
+}
+
+impl<P: Peer> Part<P> for Paths<P> {
+    type Message = PathMessage<P>;
+    type Timer = PathTimer;
+    type Event = PathEvent<P>;
+}
+
+type PathCtx<'a, P> = Ctx<'a, P, Paths<P>>;
+
+impl<P: Peer> Paths<P> {
+    /// No paths yet.
+    pub fn new(config: PathConfig, me: P) -> Self {
+        Self {
+            config,
+            me,
+            views: Vec::new(),
+            own_view: None,
+            leads: None,
+            wanted: BTreeSet::new(),
+            own: BTreeMap::new(),
+            relayed: RelayTable::default(),
+            ends: BTreeSet::new(),
+            pinned: Pinned::default(),
+            streams: Streams::default(),
+            next: 0,
+        }
+    }
+
+    /// First relays, kept over restarts.
+    pub fn pinned(&self) -> &Pinned<P> {
+        &self.pinned
+    }
+
+    /// Prefers these first relays, as kept from an earlier run.
+    pub fn prefer(&mut self, relays: Vec<(OverlayAddr, P)>) {
+        for (subgroup, peer) in relays {
+            self.pinned.prefer(subgroup, peer);
+        }
+    }
+
+    /// Paths that this peer relays.
+    pub fn relayed(&self) -> usize {
+        self.relayed.len()
+    }
+
+    /// Streams that this peer relays or ends.
+    pub fn open_streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The size of the subgroup in which own paths are built, the leader and this peer included.
+    pub fn anonymity_set(&self) -> usize {
+        self.own_view.as_ref().map_or(0, |view| view.relays.len() + 2)
+    }
+
+    /// Whether there is a subgroup to build own paths in.
+    pub fn has_view(&self) -> bool {
+        self.own_view.is_some()
+    }
+
+    /// Purposes with a path that is ready.
+    pub fn ready(&self) -> Vec<Purpose> {
+        self.own.iter().filter(|(_, path)| path.is_ready()).map(|(purpose, _)| *purpose).collect()
+    }
+
+    /// Purposes with a path that is wanted and not ready.
+    pub fn building(&self) -> Vec<Purpose> {
+        let ready = self.ready();
+        self.wanted.iter().filter(|purpose| !ready.contains(purpose)).copied().collect()
+    }
+
+    /// Peers to keep connected, and whether streams run over the link with them.
+    pub fn neighbours(&self) -> Vec<(Contact<P>, bool)> {
+        let mut neighbours: Vec<(Contact<P>, bool)> = Vec::new();
+        let own = self.own.values().filter_map(OwnPath::first);
+        let relayed = self.relayed.neighbours();
+        let ends = self.ends.iter().map(|(peer, _)| Contact::bare(*peer));
+        for contact in own.chain(relayed).chain(ends) {
+            let busy = self.streams.is_busy(contact.peer);
+            neighbours.push((contact, busy));
+        }
+        neighbours
+    }
+
+    /// The subgroups changed: `views` are those this peer is a member of, `own` is where its own paths are built, `leads`
+    /// is the one it leads. Paths whose leader is no longer the leader are rebuilt.
+    pub fn set_views(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        views: Vec<View<P>>,
+        own: Option<OverlayAddr>,
+        leads: Option<OverlayAddr>,
+    ) {
+        self.views = views.into_iter().map(Arc::new).collect();
+        self.own_view = own.and_then(|own| self.view(own));
+        if self.leads != leads {
+            self.leads = leads;
+            for end in std::mem::take(&mut self.ends) {
+                ctx.out.send(&Contact::bare(end.0), PathMessage::Broken(Broken { id: end.1, up: false }));
+                ctx.out.emit(PathEvent::EndLost(end));
+            }
+        }
+        self.check_relayed(ctx);
+        self.check_own(ctx, keys);
+    }
+
+    fn view(&self, subgroup: OverlayAddr) -> Option<Arc<View<P>>> {
+        self.views.iter().find(|view| view.subgroup == subgroup).cloned()
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Handles a message.
+    pub fn received(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        (keys, sealing): (&dyn Keys<P>, &[u8; 32]),
+        from: P,
+        message: PathMessage<P>,
+    ) {
+        match message {
+            PathMessage::Open(open) => self.asked_to_open(ctx, from, &open),
+            PathMessage::Opened(opened) => self.opened(ctx, from, opened.id),
+            PathMessage::Up(up) => self.going_up(ctx, (keys, sealing), from, up),
+            PathMessage::Down(down) => self.going_down(ctx, keys, from, down),
+            PathMessage::Broken(broken) => self.broken(ctx, keys, from, broken),
+            PathMessage::Expect(expect) => self.told_to_expect(ctx, from, &expect),
+            PathMessage::Expecting(expecting) => ctx.out.emit(PathEvent::Expecting(expecting.ticket)),
+            PathMessage::Bind(bind) => self.told_to_bind(ctx, from, bind),
+        }
+    }
+
+    fn going_up(&mut self, ctx: &mut PathCtx<'_, P>, (keys, sealing): (&dyn Keys<P>, &[u8; 32]), from: P, up: Up) {
+        if !SEALED_SIZES.contains(&up.sealed.len()) {
+            return;
+        }
+        if self.ends.contains(&(from, up.id)) {
+            if let Some(envelope) = sealed::open(keys, sealing, &up.sealed) {
+                ctx.out.emit(PathEvent::Arrived { end: (from, up.id), envelope: Box::new(envelope) });
+            }
+        } else if let Some(link) = self.relayed.towards_leader(from, up.id) {
+            let up = Up { id: link.id, ..up };
+            ctx.out.send(&link.contact, PathMessage::Up(up));
+        } else {
+            ctx.out.send(&Contact::bare(from), PathMessage::Broken(Broken { id: up.id, up: false }));
+        }
+    }
+
+    fn going_down(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, from: P, down: Down) {
+        if !SEALED_SIZES.contains(&down.sealed.len()) {
+            return;
+        }
+        if let Some(own) = self.own.values().find(|path| path.is_at(from, down.id)) {
+            if let Some(notice) = sealed::open(keys, own.secret(), &down.sealed) {
+                ctx.out.emit(PathEvent::Notice(Box::new(notice)));
+            }
+        } else if let Some(link) = self.relayed.towards_owner(from, down.id) {
+            let down = Down { id: link.id, ..down };
+            ctx.out.send(&link.contact, PathMessage::Down(down));
+        } else {
+            ctx.out.send(&Contact::bare(from), PathMessage::Broken(Broken { id: down.id, up: true }));
+        }
+    }
+
+    fn broken(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, from: P, broken: Broken) {
+        if broken.up {
+            if self.ends.remove(&(from, broken.id)) {
+                ctx.out.emit(PathEvent::EndLost((from, broken.id)));
+            } else if let Some(entry) = self.relayed.remove_from_owner(from, broken.id) {
+                self.streams.forget_path(entry.key());
+                ctx.out.send(&entry.next, PathMessage::Broken(Broken { id: entry.next_id, up: true }));
+            }
+            return;
+        }
+        if let Some(purpose) = self.own_at(from, broken.id) {
+            self.lost(ctx, keys, purpose);
+        } else if let Some(entry) = self.relayed.remove_from_leader(from, broken.id) {
+            self.streams.forget_path(entry.key());
+            let down = PathMessage::Broken(Broken { id: entry.previous_id, up: false });
+            ctx.out.send(&Contact::bare(entry.previous), down);
+        }
+    }
+
+    /// A peer is dead: all paths over the link with it are broken at once (design D14).
+    pub fn dead(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
+        for entry in self.relayed.remove_all(peer) {
+            self.streams.forget_path(entry.key());
+            if entry.previous != peer {
+                let down = PathMessage::Broken(Broken { id: entry.previous_id, up: false });
+                ctx.out.send(&Contact::bare(entry.previous), down);
+            }
+            if entry.next.peer != peer {
+                let up = PathMessage::Broken(Broken { id: entry.next_id, up: true });
+                ctx.out.send(&entry.next, up);
+            }
+        }
+        let gone: Vec<_> = self.ends.iter().filter(|end| end.0 == peer).copied().collect();
+        for end in gone {
+            self.ends.remove(&end);
+            ctx.out.emit(PathEvent::EndLost(end));
+        }
+        self.pinned.failed(peer);
+        let lost: Vec<_> = self.own.iter().filter(|(_, path)| path.goes_through(peer)).map(|(purpose, _)| *purpose).collect();
+        for purpose in lost {
+            self.lost(ctx, keys, purpose);
+        }
+    }
+
+    /// A timer expired.
+    pub fn expired(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, timer: PathTimer) {
+        match timer {
+            PathTimer::Build(purpose, generation) => self.build_expired(ctx, keys, purpose, generation),
+            PathTimer::Tickets => self.streams.expire(ctx.now),
+        }
+    }
+}

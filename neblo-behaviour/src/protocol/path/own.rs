@@ -1,0 +1,219 @@
+//! A peer's own paths: one each for publishing, searching and downloading (design D10).
+
+use std::time::Duration;
+
+use super::*;
+
+/// A path that is not built within this is given up. choice
+const BUILD_WITHIN: Duration = Duration::from_secs(4);
+/// First and longest wait before a failed build is tried again; doubled each time. choice
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits to be tried again.
+    Waiting,
+    /// The walk is under way.
+    Building,
+    Ready,
+}
+
+/// One path of our own.
+#[derive(Clone)]
+pub(super) struct OwnPath<P> {
+    state: State,
+    subgroup: OverlayAddr,
+    leader: P,
+    leader_key: [u8; 32],
+    first: Option<Contact<P>>,
+    id: u64,
+    secret: [u8; 32],
+    public: [u8; 32],
+    generation: u64,
+    failures: u32,
+}
+
+impl<P: Peer> OwnPath<P> {
+    pub(super) fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+    pub(super) fn first(&self) -> Option<Contact<P>> {
+        self.first.clone().filter(|_| self.state != State::Waiting)
+    }
+    pub(super) fn is_at(&self, first: P, id: u64) -> bool {
+        self.id == id && self.goes_through(first)
+    }
+    pub(super) fn goes_through(&self, first: P) -> bool {
+        self.state != State::Waiting && self.first.as_ref().is_some_and(|contact| contact.peer == first)
+    }
+    pub(super) fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+    pub(super) fn link(&self) -> Option<(Contact<P>, u64)> {
+        self.first.clone().filter(|_| self.is_ready()).map(|first| (first, self.id))
+    }
+}
+
+impl<P: Peer> Paths<P> {
+    /// Wants a path for a purpose; it is built, and rebuilt whenever it breaks, from now on.
+    pub fn want(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        if self.wanted.insert(purpose) {
+            self.build(ctx, keys, purpose, 0);
+        }
+    }
+
+    /// Gives up all own paths.
+    pub fn leave(&mut self, ctx: &mut PathCtx<'_, P>) {
+        self.wanted.clear();
+        for (_, path) in std::mem::take(&mut self.own) {
+            if let Some((first, id)) = path.link() {
+                ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
+            }
+        }
+    }
+
+    pub(super) fn own_at(&self, first: P, id: u64) -> Option<Purpose> {
+        self.own.iter().find(|(_, path)| path.is_at(first, id)).map(|(purpose, _)| *purpose)
+    }
+
+    fn build(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose, failures: u32) {
+        let Some(view) = self.own_view.clone() else {
+            self.own.remove(&purpose);
+            return;
+        };
+        let (first, changed) = self.pinned.choose(ctx.rng, &view);
+        if changed {
+            ctx.out.emit(PathEvent::FirstRelays);
+        }
+        let generation = self.next_number();
+        let (secret, public) = keys.generate(ctx.rng);
+        let id = ctx.rng.next_u64();
+        let state = if first.is_some() { State::Building } else { State::Waiting };
+        if let Some(first) = &first {
+            ctx.out.send(first, PathMessage::Open(Open { id, subgroup: view.subgroup }));
+        }
+        ctx.out.arm(BUILD_WITHIN, PathTimer::Build(purpose, generation));
+        let path = OwnPath {
+            state,
+            subgroup: view.subgroup,
+            leader: view.leader.peer,
+            leader_key: view.leader_key,
+            first,
+            id,
+            secret,
+            public,
+            generation,
+            failures,
+        };
+        self.own.insert(purpose, path);
+    }
+
+    pub(super) fn own_opened(&mut self, ctx: &mut PathCtx<'_, P>, purpose: Purpose) {
+        let Some(path) = self.own.get_mut(&purpose).filter(|path| path.state == State::Building) else { return };
+        path.state = State::Ready;
+        path.failures = 0;
+        if let Some(first) = &path.first {
+            self.pinned.worked(first.peer);
+        }
+        ctx.out.emit(PathEvent::Ready(purpose));
+    }
+
+    /// A path broke: it is built anew behind the same first relay, unless that is what died.
+    pub(super) fn lost(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        let Some(path) = self.own.get_mut(&purpose) else { return };
+        let was_ready = path.is_ready();
+        let failures = path.failures;
+        if was_ready {
+            ctx.out.emit(PathEvent::Lost(purpose));
+            return self.build(ctx, keys, purpose, 1);
+        }
+        path.state = State::Waiting;
+        path.failures += 1;
+        let generation = self.next_number();
+        if let Some(path) = self.own.get_mut(&purpose) {
+            path.generation = generation;
+        }
+        let (first, longest) = BACK_OFF;
+        let wait = first.saturating_mul(1 << failures.min(10)).min(longest);
+        ctx.out.arm(wait, PathTimer::Build(purpose, generation));
+    }
+
+    pub(super) fn build_expired(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose, generation: u64) {
+        let Some(path) = self.own.get(&purpose).filter(|path| path.generation == generation) else { return };
+        let failures = path.failures;
+        match path.state {
+            State::Ready => {}
+            State::Waiting => self.build(ctx, keys, purpose, failures),
+            State::Building => {
+                let link = path.first.clone().map(|first| (first, path.id));
+                if let Some((first, id)) = link {
+                    // Whatever was built of it is taken down. A first relay that never answers is no good one.
+                    ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
+                    if failures > 0 {
+                        self.pinned.failed(first.peer);
+                    }
+                }
+                self.build(ctx, keys, purpose, failures + 1);
+            }
+        }
+    }
+
+    /// The subgroup or its leader changed: own paths elsewhere are rebuilt.
+    pub(super) fn check_own(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>) {
+        for purpose in self.wanted.clone() {
+            let fits = match (self.own.get(&purpose), &self.own_view) {
+                (Some(path), Some(view)) => {
+                    path.subgroup == view.subgroup && path.leader == view.leader.peer && path.leader_key == view.leader_key
+                        && !(path.first.is_none() && !view.relays.is_empty())
+                }
+                (None, None) => true,
+                _ => false,
+            };
+            if fits {
+                continue;
+            }
+            if let Some(path) = self.own.remove(&purpose) {
+                if let Some((first, id)) = path.link() {
+                    ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
+                    ctx.out.emit(PathEvent::Lost(purpose));
+                }
+            }
+            self.build(ctx, keys, purpose, 0);
+        }
+    }
+
+    /// Sends an errand up a path; false if it is not ready or the errand is too long.
+    pub fn send_up(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose, errand: Errand) -> bool {
+        let Some(path) = self.own.get(&purpose) else { return false };
+        let Some((first, id)) = path.link() else { return false };
+        let envelope = Envelope { reply: path.public, errand };
+        let Some(sealed) = sealed::seal(keys, ctx.rng, &path.leader_key, &envelope) else { return false };
+        ctx.out.send(&first, PathMessage::Up(Up { id, sealed }));
+        true
+    }
+
+    /// As a leader: sends a notice down a path that ends here.
+    pub fn send_down(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, end: End<P>, reply: &[u8; 32], notice: &Notice) {
+        if !self.ends.contains(&end) {
+            return;
+        }
+        if let Some(sealed) = sealed::seal(keys, ctx.rng, reply, notice) {
+            ctx.out.send(&Contact::bare(end.0), PathMessage::Down(Down { id: end.1, sealed }));
+        }
+    }
+
+    /// As a leader: whether a path still ends here.
+    pub fn is_end(&self, end: End<P>) -> bool {
+        self.ends.contains(&end)
+    }
+
+    /// As a leader: tells a last relay to expect a stream for the path.
+    pub fn expect(&mut self, ctx: &mut PathCtx<'_, P>, end: End<P>, ticket: [u8; 16]) {
+        ctx.out.send(&Contact::bare(end.0), PathMessage::Expect(Expect { id: end.1, ticket }));
+    }
+
+    /// As a leader: tells a last relay where a stream with this ticket goes on.
+    pub fn bind(&mut self, ctx: &mut PathCtx<'_, P>, end: End<P>, ticket: [u8; 16], next: Contact<P>, next_ticket: [u8; 16]) {
+        ctx.out.send(&Contact::bare(end.0), PathMessage::Bind(Bind { id: end.1, ticket, next, next_ticket }));
+    }
+}

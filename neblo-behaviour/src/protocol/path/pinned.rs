@@ -1,0 +1,90 @@
+//! First relays, pinned: one active and two spare for each subgroup, kept over restarts (design D10).
+//!
+//! Who always enters through the same relay is exposed to another one only when that one dies.
+
+use std::collections::BTreeMap;
+
+use super::View;
+use crate::address::OverlayAddr;
+use crate::protocol::io::{Contact, Peer, below};
+use rand::Rng;
+
+/// One active and two spare.
+const KEPT: usize = 3;
+/// Subgroups remembered. choice
+const MAX_SUBGROUPS: usize = 16;
+
+/// The first relays of a peer.
+#[derive(Clone, Debug)]
+pub struct Pinned<P> {
+    by_subgroup: BTreeMap<OverlayAddr, Vec<P>>,
+    /// Those that failed last, to be tried again only when no other is left.
+    failed: Vec<P>,
+}
+
+impl<P> Default for Pinned<P> {
+    fn default() -> Self {
+        Self { by_subgroup: BTreeMap::new(), failed: Vec::new() }
+    }
+}
+
+impl<P: Peer> Pinned<P> {
+    /// All of them, the active one of a subgroup first.
+    pub fn all(&self) -> Vec<(OverlayAddr, P)> {
+        self.by_subgroup.iter().flat_map(|(subgroup, peers)| peers.iter().map(|peer| (*subgroup, *peer))).collect()
+    }
+
+    pub(super) fn prefer(&mut self, subgroup: OverlayAddr, peer: P) {
+        if self.by_subgroup.len() >= MAX_SUBGROUPS && !self.by_subgroup.contains_key(&subgroup) {
+            return;
+        }
+        let peers = self.by_subgroup.entry(subgroup).or_default();
+        if peers.len() < KEPT && !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
+
+    pub(super) fn failed(&mut self, peer: P) {
+        if !self.failed.contains(&peer) {
+            self.failed.push(peer);
+            if self.failed.len() > 64 {
+                self.failed.remove(0);
+            }
+        }
+    }
+
+    pub(super) fn worked(&mut self, peer: P) {
+        self.failed.retain(|failed| *failed != peer);
+    }
+
+    /// The first relay to use in a subgroup, and whether the set changed. Those no longer members make room for others.
+    pub(super) fn choose(&mut self, rng: &mut dyn Rng, view: &View<P>) -> (Option<Contact<P>>, bool) {
+        if self.by_subgroup.len() >= MAX_SUBGROUPS && !self.by_subgroup.contains_key(&view.subgroup) {
+            self.by_subgroup.pop_first();
+        }
+        let peers = self.by_subgroup.entry(view.subgroup).or_default();
+        let before = peers.clone();
+        let member = |peer: P| view.relays.iter().find(|relay| relay.peer == peer);
+        peers.retain(|peer| member(*peer).is_some());
+        while peers.len() < KEPT {
+            let others: Vec<_> = view.relays.iter().filter(|relay| !peers.contains(&relay.peer)).collect();
+            // One that just failed is no good first relay, as long as there is any other.
+            let sound: Vec<_> = others.iter().filter(|relay| !self.failed.contains(&relay.peer)).collect();
+            let chosen = match sound.get(below(rng, sound.len())) {
+                Some(chosen) => chosen.peer,
+                None => match others.get(below(rng, others.len())) {
+                    Some(chosen) => chosen.peer,
+                    None => break,
+                },
+            };
+            peers.push(chosen);
+        }
+        // The active one stays the first of the list until it fails; a spare takes its turn.
+        let chosen = peers.iter().find(|peer| !self.failed.contains(peer)).or(peers.first()).copied();
+        if chosen.is_none_or(|chosen| self.failed.contains(&chosen)) {
+            self.failed.clear();
+        }
+        let changed = *peers != before;
+        (chosen.and_then(|chosen| member(chosen).cloned()), changed)
+    }
+}

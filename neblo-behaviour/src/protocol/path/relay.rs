@@ -1,0 +1,158 @@
+//! Relaying: a table of (previous, its name) to (next, our name), as in seed 003 §3.1 but with another name on each link.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::protocol::io::{below, chance};
+
+/// Paths relayed in all. choice
+const MAX_RELAYED: usize = 8_192;
+/// Paths relayed for one previous peer, so that one cannot fill the table. choice
+const MAX_A_PREVIOUS: usize = 512;
+/// Paths that may end at a leader, and from one last relay. choice
+const MAX_ENDS: usize = 65_536;
+
+/// One path through this peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry<P> {
+    pub(super) subgroup: OverlayAddr,
+    pub(super) previous: P,
+    pub(super) previous_id: u64,
+    pub(super) next: Contact<P>,
+    pub(super) next_id: u64,
+    /// Whether `next` is the leader, which makes this peer the last relay.
+    pub(super) last: bool,
+}
+
+impl<P: Peer> Entry<P> {
+    /// What names the path here.
+    pub(super) fn key(&self) -> (P, u64) {
+        (self.previous, self.previous_id)
+    }
+}
+
+/// One direction of an entry.
+#[derive(Clone, Debug)]
+pub(super) struct LinkEnd<P> {
+    pub(super) contact: Contact<P>,
+    pub(super) id: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct RelayTable<P> {
+    entries: BTreeMap<(P, u64), Entry<P>>,
+    by_next: BTreeMap<(P, u64), (P, u64)>,
+}
+
+impl<P> Default for RelayTable<P> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), by_next: BTreeMap::new() }
+    }
+}
+
+impl<P: Peer> RelayTable<P> {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = Contact<P>> {
+        self.entries.values().flat_map(|entry| [Contact::bare(entry.previous), entry.next.clone()])
+    }
+
+    fn insert(&mut self, entry: Entry<P>) {
+        self.by_next.insert((entry.next.peer, entry.next_id), entry.key());
+        self.entries.insert(entry.key(), entry);
+    }
+
+    /// The entry of a path as its previous peer names it.
+    pub(super) fn from_owner(&self, previous: P, id: u64) -> Option<&Entry<P>> {
+        self.entries.get(&(previous, id))
+    }
+
+    /// The entry of a path as its next peer names it.
+    pub(super) fn from_leader(&self, next: P, id: u64) -> Option<&Entry<P>> {
+        self.entries.get(self.by_next.get(&(next, id))?)
+    }
+
+    pub(super) fn towards_leader(&self, previous: P, id: u64) -> Option<LinkEnd<P>> {
+        self.from_owner(previous, id).map(|entry| LinkEnd { contact: entry.next.clone(), id: entry.next_id })
+    }
+
+    pub(super) fn towards_owner(&self, next: P, id: u64) -> Option<LinkEnd<P>> {
+        let entry = self.from_leader(next, id)?;
+        Some(LinkEnd { contact: Contact::bare(entry.previous), id: entry.previous_id })
+    }
+
+    pub(super) fn remove_from_owner(&mut self, previous: P, id: u64) -> Option<Entry<P>> {
+        let entry = self.entries.remove(&(previous, id))?;
+        self.by_next.remove(&(entry.next.peer, entry.next_id));
+        Some(entry)
+    }
+
+    pub(super) fn remove_from_leader(&mut self, next: P, id: u64) -> Option<Entry<P>> {
+        let (previous, previous_id) = *self.by_next.get(&(next, id))?;
+        self.remove_from_owner(previous, previous_id)
+    }
+
+    /// Removes every path over a link with `peer`.
+    pub(super) fn remove_all(&mut self, peer: P) -> Vec<Entry<P>> {
+        let over = |entry: &&Entry<P>| entry.previous == peer || entry.next.peer == peer;
+        let keys: Vec<_> = self.entries.values().filter(over).map(Entry::key).collect();
+        keys.into_iter().filter_map(|(previous, id)| self.remove_from_owner(previous, id)).collect()
+    }
+
+    fn has_room(&self, previous: P) -> bool {
+        self.entries.len() < MAX_RELAYED
+            && self.entries.range((previous, 0)..=(previous, u64::MAX)).count() < MAX_A_PREVIOUS
+    }
+}
+
+impl<P: Peer> Paths<P> {
+    /// A walk has come here: it ends at the leader, or goes on by the coin (seed 003 §3.1).
+    pub(super) fn asked_to_open(&mut self, ctx: &mut PathCtx<'_, P>, from: P, open: &Open) {
+        let broken = PathMessage::Broken(Broken { id: open.id, up: false });
+        if self.leads == Some(open.subgroup) {
+            if self.ends.len() >= MAX_ENDS {
+                return ctx.out.send(&Contact::bare(from), broken);
+            }
+            self.ends.insert((from, open.id));
+            return ctx.out.send(&Contact::bare(from), PathMessage::Opened(Opened { id: open.id }));
+        }
+        let known = self.relayed.from_owner(from, open.id).is_some();
+        let Some(view) = self.view(open.subgroup).filter(|_| !known && self.relayed.has_room(from)) else {
+            return ctx.out.send(&Contact::bare(from), broken);
+        };
+        let on = chance(ctx.rng, self.config.p);
+        let chosen = below(ctx.rng, view.relays.len());
+        let relay = view.relays.get(chosen).filter(|_| on).cloned();
+        let last = relay.is_none();
+        let next = relay.unwrap_or_else(|| view.leader.clone());
+        let next_id = ctx.rng.next_u64();
+        ctx.out.send(&next, PathMessage::Open(Open { id: next_id, subgroup: open.subgroup }));
+        let (subgroup, previous_id) = (open.subgroup, open.id);
+        self.relayed.insert(Entry { subgroup, previous: from, previous_id, next, next_id, last });
+    }
+
+    pub(super) fn opened(&mut self, ctx: &mut PathCtx<'_, P>, from: P, id: u64) {
+        if let Some(purpose) = self.own_at(from, id) {
+            self.own_opened(ctx, purpose);
+        } else if let Some(link) = self.relayed.towards_owner(from, id) {
+            ctx.out.send(&link.contact, PathMessage::Opened(Opened { id: link.id }));
+        }
+    }
+
+    /// Paths that end at a leader who is none any more are broken.
+    pub(super) fn check_relayed(&mut self, ctx: &mut PathCtx<'_, P>) {
+        let stale = |entry: &&Entry<P>| {
+            let view = self.views.iter().find(|view| view.subgroup == entry.subgroup);
+            view.is_none_or(|view| entry.last && view.leader != entry.next)
+        };
+        let stale: Vec<_> = self.relayed.entries.values().filter(stale).map(Entry::key).collect();
+        for (previous, id) in stale {
+            let Some(entry) = self.relayed.remove_from_owner(previous, id) else { continue };
+            self.streams.forget_path(entry.key());
+            ctx.out.send(&Contact::bare(previous), PathMessage::Broken(Broken { id, up: false }));
+            ctx.out.send(&entry.next, PathMessage::Broken(Broken { id: entry.next_id, up: true }));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Imprecise fingers (seed 000 §6.1, design D6): of a finger it is known only that it lies in [2^i, 2^i (1 + delta)) from
+//! here. No frame carries its address.
+
+use super::*;
+use crate::protocol::io::below;
+use rand::Rng;
+
+/// Fingers kept a level (design D6).
+const A_LEVEL: usize = 2;
+
+/// One long link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finger<P> {
+    /// Its level i.
+    pub level: u8,
+    /// The peer.
+    pub contact: Contact<P>,
+    /// Messages it has carried on.
+    pub delivered: u64,
+}
+
+/// The long links of a peer, at most two a level.
+#[derive(Clone, Debug)]
+pub struct Fingers<P> {
+    fingers: Vec<Finger<P>>,
+    delta: f64,
+    next_level: u8,
+}
+
+impl<P: Peer> Fingers<P> {
+    /// No fingers yet; `delta` is the relative width.
+    pub fn new(delta: f64) -> Self {
+        Self { fingers: Vec::new(), delta, next_level: 127 }
+    }
+
+    /// All fingers.
+    pub fn iter(&self) -> impl Iterator<Item = &Finger<P>> {
+        self.fingers.iter()
+    }
+
+    /// Forgets a peer.
+    pub fn remove(&mut self, peer: P) {
+        self.fingers.retain(|finger| finger.contact.peer != peer);
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.fingers.clear();
+        self.next_level = 127;
+    }
+
+    /// Half the width of level i: 2^i delta/2.
+    pub fn slack(&self, level: u8) -> u128 {
+        (2f64.powi(i32::from(level)) * self.delta / 2.0) as u128
+    }
+
+    /// The level to ask for next, and whether all levels have had their turn since the last time it was 127. Levels that
+    /// the successor list covers are left out.
+    pub fn next_level(&mut self, ring: &Ring<P>) -> Option<u8> {
+        let me = ring.me()?;
+        let last = ring.successors().last()?;
+        if ring.successors().len() < MAX_SUCCESSORS {
+            return None;
+        }
+        let covered = 127u32.saturating_sub(me.address.distance_to(last.address).leading_zeros());
+        let level = self.next_level;
+        if u32::from(level) <= covered {
+            self.next_level = 127;
+            return None;
+        }
+        self.next_level = level.saturating_sub(1);
+        Some(level)
+    }
+
+    /// A target for level i: uniform in [2^i, 2^i (1 + delta/2)) from `me`.
+    pub fn target(&self, me: OverlayAddr, level: u8, rng: &mut dyn Rng) -> OverlayAddr {
+        let slack = self.slack(level).max(1);
+        let draw = (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64());
+        me.offset((1u128 << level.min(127)).wrapping_add(draw % slack))
+    }
+
+    /// Learns a finger; of more than two a level the one that carried least goes.
+    pub fn learn(&mut self, level: u8, contact: Contact<P>) {
+        if self.fingers.iter().any(|finger| finger.contact == contact && finger.level >= level) {
+            return;
+        }
+        self.fingers.retain(|finger| finger.contact != contact);
+        self.fingers.push(Finger { level, contact, delivered: 0 });
+        let newest = self.fingers.len() - 1;
+        let same: Vec<usize> =
+            (0..newest).filter(|at| self.fingers.get(*at).is_some_and(|finger| finger.level == level)).collect();
+        if same.len() >= A_LEVEL
+            && let Some(worst) =
+                same.into_iter().min_by_key(|at| self.fingers.get(*at).map_or(0, |finger| finger.delivered))
+        {
+            self.fingers.remove(worst);
+        }
+    }
+
+    /// Counts a message that a finger carried on.
+    pub fn carried(&mut self, peer: P) {
+        if let Some(finger) = self.fingers.iter_mut().find(|finger| finger.contact.peer == peer) {
+            finger.delivered += 1;
+        }
+    }
+
+    /// The farthest finger whose upper bound does not pass `distance`, with its lower bound.
+    pub fn farthest_within(&self, distance: u128) -> Option<(u128, &Contact<P>)> {
+        let upper = |finger: &Finger<P>| (2f64.powi(i32::from(finger.level)) * (1.0 + self.delta)) as u128;
+        let within = self.fingers.iter().filter(|finger| upper(finger) <= distance);
+        within.max_by_key(|finger| (finger.level, finger.delivered)).map(|finger| {
+            (1u128 << finger.level.min(127), &finger.contact)
+        })
+    }
+}
+
+impl<P: Peer> Ring<P> {
+    /// Who answers a finger request for `target` with this slack: ourselves or a successor at most that much past it.
+    pub fn finger_answerer(&self, target: OverlayAddr, slack: u128, rng: &mut dyn Rng) -> Option<Contact<P>> {
+        let me = self.me()?;
+        let near = |address: OverlayAddr| target.distance_to(address) <= slack;
+        let mut candidates: Vec<_> = std::iter::once(me).filter(|me| near(me.address)).collect();
+        candidates.extend(self.successors.iter().filter(|successor| near(successor.address)));
+        let chosen = below(rng, candidates.len());
+        candidates.get(chosen).map(|candidate| candidate.contact.clone())
+    }
+}

@@ -1,0 +1,41 @@
+//! Which neighbour is next on the way to an address.
+
+use super::*;
+
+/// Where a message for an address goes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hop<P> {
+    /// This peer owns it.
+    Here,
+    /// To this peer.
+    Next(Contact<P>),
+    /// Nowhere: not a member, or no neighbours.
+    Nowhere,
+}
+
+impl<P: Peer> Ring<P> {
+    /// The next hop towards `target`: the owner among the successors if it is known, else the farthest finger whose upper
+    /// bound does not pass the target (design D6), else the last successor before it.
+    pub fn route(&self, target: OverlayAddr, fingers: &Fingers<P>) -> Hop<P> {
+        let Some(me) = self.me.as_ref().filter(|_| self.is_member()) else { return Hop::Nowhere };
+        if (AddrRange { after: self.after, to: me.address }).contains(target) {
+            return Hop::Here;
+        }
+        if let Some((_, to)) = self.handed.iter().find(|(range, _)| range.contains(target)) {
+            return Hop::Next(to.contact.clone());
+        }
+        let distance = me.address.distance_to(target);
+        let owner = self.successors.iter().find(|successor| me.address.distance_to(successor.address) >= distance);
+        if let Some(owner) = owner {
+            return Hop::Next(owner.contact.clone());
+        }
+        // Beyond the list, or the list ends before it comes round to us: then we are the next after its last.
+        let last = self.successors.last().map(|last| (me.address.distance_to(last.address), &last.contact));
+        match (fingers.farthest_within(distance), last) {
+            (Some((reach, finger)), Some((past, _))) if reach > past => Hop::Next(finger.clone()),
+            (_, Some((_, last))) => Hop::Next(last.clone()),
+            (Some((_, finger)), None) => Hop::Next(finger.clone()),
+            (None, None) => Hop::Nowhere,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Stabilise and rectify by the minimal rules (research §3, rules 3 to 6).
+
+use super::*;
+
+impl<P: Peer> Ring<P> {
+    /// Rule 3: asks the first successor for its neighbours.
+    pub(super) fn stabilise(&mut self, ctx: &mut RingCtx<'_, P>) {
+        self.say_roster(ctx);
+        if !self.is_member() || self.question.is_some() {
+            return;
+        }
+        if let Some(head) = self.successors.first().cloned() {
+            self.question(ctx, &head.contact, Question::Head(head.contact.peer));
+        }
+    }
+
+    fn question(&mut self, ctx: &mut RingCtx<'_, P>, to: &Contact<P>, question: Question<P>) {
+        let request = self.fresh_request();
+        self.question = Some((request, question));
+        ctx.out.send(to, RingMessage::Ask(Ask { request }));
+        ctx.out.arm(ANSWER_WITHIN, RingTimer::Answer(request));
+    }
+
+    /// Rule 6: while an own question is open, others are told "busy".
+    pub(super) fn asked(&mut self, ctx: &mut RingCtx<'_, P>, from: P, ask: Ask) {
+        let me = self.me.clone().filter(|_| self.is_member());
+        let answer = Neighbours {
+            request: ask.request,
+            busy: self.question.is_some() && me.is_some(),
+            predecessor: self.predecessor.clone().filter(|_| me.is_some()),
+            successors: List::chop(self.successors.clone()),
+            open: self.roster.is_none(),
+            me,
+        };
+        ctx.out.send(&Contact::bare(from), RingMessage::Neighbours(answer));
+    }
+
+    pub(super) fn answered(&mut self, ctx: &mut RingCtx<'_, P>, from: P, answer: Neighbours<P>) {
+        let Some((request, question)) = self.question.clone() else { return };
+        if request != answer.request || question.asked() != from {
+            return;
+        }
+        self.question = None;
+        if answer.busy {
+            ctx.out.arm(BUSY_AGAIN, RingTimer::Again(self.next_request));
+            return;
+        }
+        match question {
+            Question::Head(_) => self.head_answered(ctx, from, answer),
+            Question::Closer(_) => self.closer_answered(ctx, from, answer),
+            Question::Predecessor { notifier, .. } => self.predecessor_answered(ctx, answer, notifier),
+        }
+    }
+
+    fn head_answered(&mut self, ctx: &mut RingCtx<'_, P>, from: P, answer: Neighbours<P>) {
+        let Some(head) = self.successors.first().filter(|head| head.contact.peer == from).cloned() else { return };
+        // The peer lives but is no longer the principal that we know.
+        let Some(told) = answer.me.filter(|told| told.is(&head)) else { return self.lose(ctx, from) };
+        if self.roster.is_some() {
+            // A small ring follows its roster; the answer only tells that the ring has outgrown it.
+            if answer.open {
+                self.roster = None;
+            }
+            return;
+        }
+        self.adopt(told, &answer.successors);
+        let Some(me) = self.me.clone() else { return };
+        let closer = answer.predecessor.filter(|closer| {
+            let between = AddrRange { after: me.address, to: head.address };
+            between.contains_strictly(closer.address) && closer.contact.peer != me.contact.peer
+        });
+        match closer {
+            Some(closer) => self.question(ctx, &closer.contact.clone(), Question::Closer(closer.contact.peer)),
+            None => self.notify_head(ctx),
+        }
+    }
+
+    fn closer_answered(&mut self, ctx: &mut RingCtx<'_, P>, from: P, answer: Neighbours<P>) {
+        let (Some(me), Some(head)) = (self.me.clone(), self.successors.first().cloned()) else { return };
+        let between = AddrRange { after: me.address, to: head.address };
+        match answer.me.filter(|told| told.contact.peer == from && between.contains_strictly(told.address)) {
+            Some(closer) => {
+                self.adopt(closer, &answer.successors);
+                self.notify_head(ctx);
+                // There may be another one still closer.
+                self.stabilise(ctx);
+            }
+            None => self.notify_head(ctx),
+        }
+    }
+
+    fn notify_head(&self, ctx: &mut RingCtx<'_, P>) {
+        if let (Some(me), Some(head)) = (&self.me, self.successors.first()) {
+            ctx.out.send(&head.contact, RingMessage::Notify(Notify { me: me.clone() }));
+        }
+    }
+
+    /// Rule 3, last half: the whole list is replaced by what one peer says, never merged (rule 5).
+    pub(super) fn adopt(&mut self, head: Principal<P>, rest: &[Principal<P>]) {
+        let Some(me) = &self.me else { return };
+        let mut list = vec![head];
+        for next in rest {
+            if next.contact.peer == me.contact.peer {
+                break;
+            }
+            let ordered = list.last().is_some_and(|last| {
+                AddrRange { after: last.address, to: me.address }.contains_strictly(next.address)
+            });
+            if ordered && list.len() < MAX_SUCCESSORS {
+                list.push(next.clone());
+            }
+        }
+        self.successors = list;
+    }
+
+    /// Rule 4: rectify, only when notified.
+    pub(super) fn notified(&mut self, ctx: &mut RingCtx<'_, P>, from: P, notifier: Principal<P>) {
+        let Some(me) = self.me.clone().filter(|_| self.is_member() && self.roster.is_none()) else { return };
+        if notifier.contact.peer != from || from == me.contact.peer || notifier.address == me.address {
+            return;
+        }
+        let Some(old) = self.predecessor.clone() else { return self.take_predecessor(ctx, notifier) };
+        if old.is(&notifier) {
+            return;
+        }
+        let closer = AddrRange { after: old.address, to: me.address }.contains_strictly(notifier.address);
+        if closer || old.contact.peer == from {
+            self.take_predecessor(ctx, notifier);
+        } else if self.question.is_none() {
+            let asked = old.contact.peer;
+            self.question(ctx, &old.contact, Question::Predecessor { asked, notifier });
+        }
+    }
+
+    fn predecessor_answered(&mut self, ctx: &mut RingCtx<'_, P>, answer: Neighbours<P>, notifier: Principal<P>) {
+        let alive = match (&self.predecessor, &answer.me) {
+            (Some(old), Some(told)) => old.is(told),
+            _ => false,
+        };
+        if !alive {
+            self.take_predecessor(ctx, notifier);
+        }
+    }
+
+    /// A new predecessor moves the start of the owned range to its address: back over what a dead one owned, or on over
+    /// what a closer one owns now.
+    fn take_predecessor(&mut self, ctx: &mut RingCtx<'_, P>, new: Principal<P>) {
+        let Some(me) = self.me.clone() else { return };
+        let owned = AddrRange { after: self.after, to: me.address };
+        if owned.contains_strictly(new.address) {
+            self.hand_over(ctx, new.clone());
+        } else if self.after != new.address {
+            self.after = new.address;
+            self.epoch += 1;
+            self.handed.retain(|(_, to)| to.contact.peer == new.contact.peer);
+            self.tell_range(ctx);
+        }
+        ctx.out.emit(RingEvent::Seen(new.contact.clone()));
+        if self.successors.is_empty() {
+            self.successors.push(new.clone());
+        }
+        self.predecessor = Some(new);
+    }
+
+    pub(super) fn nudged(&mut self, ctx: &mut RingCtx<'_, P>, from: P, leaving: bool) {
+        if leaving {
+            self.dead(ctx, from);
+        } else if self.successors.first().is_some_and(|head| head.contact.peer == from) {
+            self.stabilise(ctx);
+        }
+    }
+
+    /// The link says that a peer is dead.
+    pub(super) fn dead(&mut self, ctx: &mut RingCtx<'_, P>, peer: P) {
+        if self.roster.is_some() {
+            self.dead_in_roster(ctx, peer);
+            return;
+        }
+        self.lose(ctx, peer);
+    }
+
+    pub(super) fn lose(&mut self, ctx: &mut RingCtx<'_, P>, peer: P) {
+        if !self.is_member() {
+            return;
+        }
+        let head_lost = self.successors.first().is_some_and(|head| head.contact.peer == peer);
+        let had = self.successors.len();
+        self.successors.retain(|principal| principal.contact.peer != peer);
+        self.handed.retain(|(_, to)| to.contact.peer != peer);
+        if self.predecessor.as_ref().is_some_and(|old| old.contact.peer == peer) {
+            // The range stays as it is until another predecessor shows itself.
+            self.predecessor = None;
+        }
+        let open = self.question.take_if(|(_, question)| question.asked() == peer);
+        if let Some((_, Question::Predecessor { notifier, .. })) = open {
+            self.take_predecessor(ctx, notifier);
+        }
+        if self.successors.is_empty() && had > 0 {
+            // The predecessor is the last one who can know the ring.
+            match self.predecessor.clone() {
+                Some(last) => self.successors.push(last),
+                None => return ctx.out.emit(RingEvent::Isolated),
+            }
+        }
+        if head_lost {
+            self.stabilise(ctx);
+        }
+    }
+}

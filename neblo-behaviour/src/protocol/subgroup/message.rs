@@ -1,0 +1,224 @@
+//! What members and leaders of subgroups say to one another.
+
+use crate::address::OverlayAddr;
+use crate::protocol::codec::{Blob, List, choice, record, to_bytes};
+use crate::protocol::io::{Contact, Peer};
+use crate::protocol::seal::Keys;
+
+/// Most members a list can hold: the largest full mark (150) and the most guests (64).
+pub const MAX_MEMBERS: usize = 214;
+/// Most rows in an answer of the registry. choice
+pub const MAX_ROWS: usize = 64;
+/// Most transport addresses in a statement, and the longest of them in bytes, so that a full list fits a frame. choice
+const STATED_ADDRESSES: (usize, usize) = (4, 64);
+
+record! {
+    /// What a member says of itself, signed by it (design D9).
+    pub struct Statement<P> {
+        1 => contact: Contact<P>,
+        /// Its encoded public key.
+        2 => identity: Blob<64>,
+        /// The X25519 key to which what only it may read is sealed.
+        3 => sealing: [u8; 32],
+        4 => subgroup: OverlayAddr,
+        /// Seconds since 1970.
+        5 => expires: u64,
+        /// A leader or member of another subgroup that publishes and asks here (design D12).
+        6 => guest: bool,
+        7 => signature: Blob<96>,
+    }
+}
+
+impl<P: Peer> Statement<P> {
+    /// Makes and signs a statement.
+    pub fn sign(keys: &dyn Keys<P>, me: &Contact<P>, sealing: [u8; 32], subgroup: OverlayAddr, expires: u64, guest: bool) -> Self {
+        let (count, longest) = STATED_ADDRESSES;
+        let addresses = me.addresses().filter(|address| address.len() <= longest).take(count);
+        let mut statement = Self {
+            contact: Contact::new(me.peer, addresses.map(<[u8]>::to_vec).collect()),
+            identity: Blob::new(keys.identity()).unwrap_or_default(),
+            sealing,
+            subgroup,
+            expires,
+            guest,
+            signature: Blob::default(),
+        };
+        statement.signature = Blob::new(keys.sign(&statement.signed())).unwrap_or_default();
+        statement
+    }
+
+    fn signed(&self) -> Vec<u8> {
+        let mut bytes = b"neblo 1 member statement".to_vec();
+        bytes.extend(to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
+        bytes
+    }
+
+    /// Whether the member said so itself and it has not expired.
+    pub fn holds(&self, keys: &dyn Keys<P>, unix: u64) -> bool {
+        let (count, longest) = STATED_ADDRESSES;
+        let modest = self.contact.addresses().count() <= count
+            && self.contact.addresses().all(|address| address.len() <= longest);
+        modest
+            && self.expires > unix
+            && keys.verify(&self.contact.peer, &self.identity, &self.signed(), &self.signature)
+    }
+}
+
+record! {
+    /// "Which subgroup are you in?", to a known peer (seed 003 §2).
+    pub struct Which {
+        1 => request: u64,
+    }
+}
+
+record! {
+    /// The subgroup of the peer that was asked, if it has one yet.
+    pub struct InSubgroup<P> {
+        1 => request: u64,
+        2 => subgroup: Option<OverlayAddr>,
+        3 => leader: Option<Contact<P>>,
+    }
+}
+
+record! {
+    /// "Let me in", to a leader; also renews a statement.
+    pub struct JoinSubgroup<P> {
+        1 => statement: Statement<P>,
+    }
+}
+
+record! {
+    /// "Full": join the one that was urged to be created before, or create one (seed 003 §2).
+    pub struct Elsewhere {
+        1 => subgroup: OverlayAddr,
+        2 => join: Option<OverlayAddr>,
+        3 => create: Option<OverlayAddr>,
+    }
+}
+
+record! {
+    /// The ordered list of members: the leader first, then the candidates (seed 003 §2).
+    pub struct MemberList<P> {
+        1 => subgroup: OverlayAddr,
+        /// Grows with each change of leader.
+        2 => term: u64,
+        /// Grows with each change of the list.
+        3 => version: u64,
+        4 => members: List<Statement<P>, MAX_MEMBERS>,
+        /// By the leader, over subgroup, term, version and the members.
+        5 => signature: Blob<96>,
+    }
+}
+
+impl<P: Peer> MemberList<P> {
+    /// What the leader signs: a hash of the whole list.
+    pub fn root(&self) -> Vec<u8> {
+        let mut hasher = blake3::Hasher::new_derive_key("neblo 1 member list");
+        hasher.update(&to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
+        hasher.finalize().as_bytes().to_vec()
+    }
+
+    /// The leader's statement.
+    pub fn leader(&self) -> Option<&Statement<P>> {
+        self.members.first()
+    }
+
+    /// The statement of a peer.
+    pub fn member(&self, peer: P) -> Option<&Statement<P>> {
+        self.members.iter().find(|member| member.contact.peer == peer)
+    }
+}
+
+record! {
+    /// The difference from one version of the list to the next.
+    pub struct MemberChange<P> {
+        1 => subgroup: OverlayAddr,
+        2 => term: u64,
+        /// The version that it makes of the one before.
+        3 => version: u64,
+        4 => removed: List<Blob<64>, MAX_MEMBERS>,
+        /// Put in place of the same peer's older statement, or at the end.
+        5 => added: List<Statement<P>, MAX_MEMBERS>,
+        /// By the leader, over the whole new list.
+        6 => signature: Blob<96>,
+    }
+}
+
+record! {
+    /// "Send me the list": a version was missed.
+    pub struct AskMembers {
+        1 => subgroup: OverlayAddr,
+    }
+}
+
+record! {
+    /// The sender leaves the subgroup.
+    pub struct LeaveSubgroup {
+        1 => subgroup: OverlayAddr,
+    }
+}
+
+record! {
+    /// "The leader of this term is dead; you are next."
+    pub struct Suspect {
+        1 => subgroup: OverlayAddr,
+        2 => term: u64,
+    }
+}
+
+record! {
+    /// A leader as the registry and other leaders know it.
+    pub struct LeaderRow<P> {
+        1 => statement: Statement<P>,
+        2 => term: u64,
+        3 => size: u16,
+        /// Members at which it is full.
+        4 => full: u16,
+    }
+}
+
+record! {
+    /// One leader to another: "let us be neighbours in the multicast" (design D13).
+    pub struct LeaderHello<P> {
+        1 => row: LeaderRow<P>,
+        2 => answer: bool,
+    }
+}
+
+choice! {
+    /// The messages of subgroups.
+    pub enum SubgroupMessage<P> {
+        0 => Which(Which),
+        1 => InSubgroup(InSubgroup<P>),
+        2 => Join(JoinSubgroup<P>),
+        3 => Elsewhere(Elsewhere),
+        4 => Members(MemberList<P>),
+        5 => Change(MemberChange<P>),
+        6 => AskMembers(AskMembers),
+        7 => Leave(LeaveSubgroup),
+        8 => Suspect(Suspect),
+        9 => LeaderHello(LeaderHello<P>),
+    }
+}
+
+choice! {
+    /// What is asked of the registry, as payload of a request to an overlay address.
+    pub enum RegistryRequest<P> {
+        0 => Register(LeaderRow<P>),
+        1 => Find(FindRows),
+    }
+}
+
+record! {
+    /// "Who is registered at this address?"
+    pub struct FindRows {
+        1 => most: u16,
+    }
+}
+
+record! {
+    /// What is registered at an address.
+    pub struct Rows<P> {
+        1 => rows: List<LeaderRow<P>, MAX_ROWS>,
+    }
+}

@@ -1,0 +1,319 @@
+//! The deterministic simulator: many [`Node`]s, one queue of events, no clock and no sockets.
+//!
+//! A run depends on its seed and on what is done to it, on nothing else: [`Simulation::trace`] is a hash over every
+//! event, the same on every machine. Frames are encoded to know their size and handed over as they are; sealing keeps its
+//! length (`StandInKeys`).
+
+mod keys;
+mod network;
+mod queue;
+mod streams;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+pub use keys::StandInKeys;
+pub use network::Conditions;
+use queue::{Due, Queue};
+pub use streams::SimStream;
+
+use crate::protocol::interface::{Answer, Command, Event, Input, Output, Token};
+use crate::protocol::io::{Contact, Time};
+use crate::protocol::{Config, Node};
+
+/// Seconds since 1970 at which every simulation begins.
+const BEGINS: u64 = 1_800_000_000;
+
+/// One simulated peer.
+struct Host {
+    node: Node<u32>,
+    rng: ChaCha8Rng,
+    alive: bool,
+    frozen: bool,
+    /// Peers connected to this one.
+    connected: BTreeSet<u32>,
+    multicast: bool,
+    multicast_links: BTreeSet<u32>,
+    multicast_seen: BTreeSet<[u8; 32]>,
+    /// What came while the host was frozen.
+    missed: Vec<Input<u32>>,
+}
+
+/// A network of nodes under simulated conditions.
+pub struct Simulation {
+    now: Time,
+    queue: Queue,
+    hosts: Vec<Host>,
+    rng: ChaCha8Rng,
+    conditions: Conditions,
+    trace: blake3::Hasher,
+    events: Vec<(Time, u32, Event<u32>)>,
+    answers: BTreeMap<(u32, Token), Vec<Answer>>,
+    streams: BTreeMap<u64, SimStream>,
+    /// Messages of the multicast that wait for a verdict.
+    passing: BTreeMap<u64, Vec<u8>>,
+    next: u64,
+    /// Bytes sent by kind of frame.
+    pub bytes: BTreeMap<&'static str, u64>,
+    /// Frames sent by kind.
+    pub frames: BTreeMap<&'static str, u64>,
+    seed: u64,
+}
+
+impl std::fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulation").field("now", &self.now).field("hosts", &self.hosts.len()).finish_non_exhaustive()
+    }
+}
+
+impl Simulation {
+    /// An empty network.
+    pub fn new(seed: u64, conditions: Conditions) -> Self {
+        Self {
+            now: Time(0),
+            queue: Queue::default(),
+            hosts: Vec::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            conditions,
+            trace: blake3::Hasher::new(),
+            events: Vec::new(),
+            answers: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            passing: BTreeMap::new(),
+            next: 0,
+            bytes: BTreeMap::new(),
+            frames: BTreeMap::new(),
+            seed,
+        }
+    }
+
+    /// Adds a host that has not subscribed.
+    pub fn add(&mut self, config: Config) -> u32 {
+        let peer = self.hosts.len() as u32;
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(peer));
+        let node = Node::new(peer, config, Box::new(StandInKeys::new(peer)), &mut rng);
+        self.hosts.push(Host {
+            node,
+            rng,
+            alive: true,
+            frozen: false,
+            connected: BTreeSet::new(),
+            multicast: false,
+            multicast_links: BTreeSet::new(),
+            multicast_seen: BTreeSet::new(),
+            missed: Vec::new(),
+        });
+        self.input(peer, Input::Addresses(vec![peer.to_be_bytes().to_vec()]));
+        peer
+    }
+
+    /// Adds a host and subscribes it through `known`.
+    pub fn join(&mut self, config: Config, known: &[u32]) -> u32 {
+        let peer = self.add(config);
+        let known = known.iter().map(|known| contact(*known)).collect();
+        self.command(peer, |token| Command::Subscribe { token, known });
+        peer
+    }
+
+    /// Hands a command to a host; its answers are found under the token.
+    pub fn command(&mut self, peer: u32, command: impl FnOnce(Token) -> Command<u32>) -> Token {
+        self.next += 1;
+        let token = self.next;
+        self.input(peer, Input::Command(command(token)));
+        token
+    }
+
+    /// The answers to a command so far.
+    pub fn answers(&self, peer: u32, token: Token) -> &[Answer] {
+        self.answers.get(&(peer, token)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// All events so far.
+    pub fn events(&self) -> &[(Time, u32, Event<u32>)] {
+        &self.events
+    }
+
+    /// A host's node.
+    pub fn node(&self, peer: u32) -> &Node<u32> {
+        &self.hosts[peer as usize].node
+    }
+
+    /// Hosts that live.
+    pub fn living(&self) -> Vec<u32> {
+        (0..self.hosts.len() as u32).filter(|peer| self.hosts[*peer as usize].alive).collect()
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Open and ended streams by name.
+    pub fn streams(&self) -> &BTreeMap<u64, SimStream> {
+        &self.streams
+    }
+
+    /// A hash over every event so far.
+    pub fn trace(&self) -> [u8; 32] {
+        *self.trace.clone().finalize().as_bytes()
+    }
+
+    /// Changes the conditions from now on.
+    pub fn set_conditions(&mut self, conditions: Conditions) {
+        self.conditions = conditions;
+    }
+
+    /// A host dies: its connections close, nothing more comes from it.
+    pub fn kill(&mut self, peer: u32) {
+        let host = &mut self.hosts[peer as usize];
+        host.alive = false;
+        for other in std::mem::take(&mut host.connected) {
+            self.disconnect(peer, other);
+        }
+        self.break_streams(|stream| stream.hops.contains(&peer));
+    }
+
+    /// A host stops or goes on, its connections staying open.
+    pub fn freeze(&mut self, peer: u32, frozen: bool) {
+        self.hosts[peer as usize].frozen = frozen;
+        if !frozen {
+            for input in std::mem::take(&mut self.hosts[peer as usize].missed) {
+                self.input(peer, input);
+            }
+        }
+    }
+
+    /// Runs until `done` or for at most `time`; whether it was done.
+    pub fn run_until(&mut self, time: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + time;
+        // Looked at every 10 ms of simulated time, not after every event.
+        let mut look = self.now;
+        loop {
+            if self.now >= look {
+                if done(self) {
+                    return true;
+                }
+                look = self.now + Duration::from_millis(10);
+            }
+            match self.queue.pop(end) {
+                Some((at, due)) => {
+                    self.now = at;
+                    self.happen(due);
+                }
+                None => {
+                    self.now = end;
+                    return done(self);
+                }
+            }
+        }
+    }
+
+    /// Runs for some time.
+    pub fn run(&mut self, time: Duration) {
+        self.run_until(time, |_| false);
+    }
+
+    fn happen(&mut self, due: Due) {
+        self.trace.update(&self.now.0.to_le_bytes());
+        match due {
+            Due::Input(peer, input) => self.input(peer, *input),
+            Due::Frame { from, to, bytes, frame } => self.frame_arrives(from, to, bytes, frame),
+            Due::Dialled { from, to, frame } => self.dialled(from, to, frame),
+            Due::Multicast { from, to, bytes } => self.multicast_arrives(from, to, bytes),
+            Due::Stream(step) => self.stream_step(step),
+        }
+    }
+
+    fn input(&mut self, peer: u32, input: Input<u32>) {
+        let Some(host) = self.hosts.get_mut(peer as usize).filter(|host| host.alive) else { return };
+        if host.frozen {
+            // A stopped process finds its timers and the kernel's buffers when it goes on.
+            host.missed.push(input);
+            return;
+        }
+        self.trace.update(&peer.to_le_bytes());
+        let unix = BEGINS + self.now.0 / 1_000_000;
+        let mut out = Vec::new();
+        host.node.handle(self.now, unix, &mut host.rng, input, &mut out);
+        for output in out {
+            self.output(peer, output);
+        }
+    }
+
+    fn output(&mut self, peer: u32, output: Output<u32>) {
+        match output {
+            Output::Send { to, frame, .. } => self.send(peer, &to, frame),
+            Output::Arm { after, timer } => {
+                self.queue.push(self.now + after, Due::Input(peer, Box::new(Input::Expired(timer))));
+            }
+            Output::Hold(contact) => self.dial(peer, &contact, None),
+            Output::Release(_) => {}
+            Output::Disconnect(other) => {
+                if self.hosts[peer as usize].connected.remove(&other) {
+                    self.hosts[other as usize].multicast_links.remove(&peer);
+                    self.disconnect(peer, other);
+                }
+                self.hosts[peer as usize].multicast_links.remove(&other);
+                self.break_streams(|stream| stream.has_link(peer, other));
+            }
+            Output::MulticastMember(member) => self.hosts[peer as usize].multicast = member,
+            Output::MulticastLink { peer: other, on } => {
+                let links = &mut self.hosts[peer as usize].multicast_links;
+                if on { links.insert(other) } else { links.remove(&other) };
+            }
+            Output::MulticastPublish(bytes) => self.multicast(peer, None, &bytes),
+            Output::MulticastVerdict { message, from, verdict } => self.verdict(peer, message, from, verdict),
+            Output::StreamGranted { .. }
+            | Output::StreamAccepted { .. }
+            | Output::StreamRefused { .. }
+            | Output::StreamOpen { .. } => self.stream_output(peer, output),
+            Output::Event(event) => self.happened(peer, event),
+            Output::Done { token, answer } => self.answers.entry((peer, token)).or_default().push(answer),
+        }
+    }
+
+    /// The simulated application: it searches its rows for the query as a substring, and answers requests with their
+    /// own payload.
+    fn happened(&mut self, peer: u32, event: Event<u32>) {
+        match &event {
+            Event::DirectoryAsked { ask, query, .. } => {
+                let rows = self.rows_of(peer).into_iter();
+                let matching = rows.filter(|(_, payload)| payload.windows(query.len().max(1)).any(|part| part == query));
+                let answer = Command::DirectoryAnswer { ask: *ask, rows: matching.map(|(row, _)| row).collect() };
+                self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(answer))));
+            }
+            Event::Asked { ask, payload, .. } => {
+                let respond = Command::Respond { ask: *ask, payload: Some(payload.clone()) };
+                self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(respond))));
+            }
+            _ => {}
+        }
+        self.events.push((self.now, peer, event));
+    }
+
+    /// The rows that the application of a leader has been told of.
+    pub fn rows_of(&self, peer: u32) -> BTreeMap<u64, Vec<u8>> {
+        let mut rows = BTreeMap::new();
+        for (_, at, event) in &self.events {
+            match event {
+                Event::RowAdded { row, payload } if *at == peer => {
+                    rows.insert(*row, payload.clone());
+                }
+                Event::RowRemoved { row } if *at == peer => {
+                    rows.remove(row);
+                }
+                Event::RowsCleared if *at == peer => rows.clear(),
+                _ => {}
+            }
+        }
+        rows
+    }
+}
+
+/// A simulated host's contact.
+fn contact(peer: u32) -> Contact<u32> {
+    Contact::new(peer, vec![peer.to_be_bytes().to_vec()])
+}

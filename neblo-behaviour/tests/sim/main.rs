@@ -1,0 +1,45 @@
+//! The protocol under the deterministic simulator, by seed.
+
+mod lookup;
+mod ring;
+mod subgroups;
+
+use std::time::Duration;
+
+use neblo_behaviour::protocol::Config;
+use neblo_behaviour::sim::{Conditions, Simulation};
+
+/// A network of `n` hosts that join one after another, all subscribed.
+fn network(seed: u64, n: usize, subgroup_size: usize) -> Simulation {
+    let mut sim = Simulation::new(seed, Conditions::default());
+    let config = Config::default().with_subgroup_size(subgroup_size);
+    sim.join(config.clone(), &[]);
+    for _ in 1..n {
+        sim.run(Duration::from_millis(150));
+        sim.join(config.clone(), &[0]);
+    }
+    let joined = sim.run_until(Duration::from_secs(60), |sim| {
+        sim.living().iter().all(|peer| sim.node(*peer).address().is_some())
+    });
+    assert!(joined, "seed {seed}: not all joined");
+    sim
+}
+
+/// Whether the living members form one ring in which each address has one owner.
+fn is_ideal(sim: &Simulation) -> bool {
+    let mut members: Vec<_> = sim
+        .living()
+        .into_iter()
+        .filter_map(|peer| Some((sim.node(peer).ring().range()?.0, peer)))
+        .collect();
+    members.sort_by_key(|(range, _)| range.to);
+    let ring: Vec<_> = members.iter().map(|(range, _)| range.to).collect();
+    members.iter().enumerate().all(|(at, (range, peer))| {
+        let before = ring[(at + ring.len() - 1) % ring.len()];
+        let successors = sim.node(*peer).ring().successors();
+        let right = successors.iter().enumerate().all(|(nth, successor)| {
+            successor.address == ring[(at + nth + 1) % ring.len()]
+        });
+        range.after == before && right && successors.len() == 8.min(ring.len() - 1)
+    }) && ring.len() == sim.living().len()
+}

@@ -1,0 +1,108 @@
+use super::*;
+use neblo_behaviour::OverlayAddr;
+use neblo_behaviour::protocol::interface::{Answer, Command};
+
+#[test]
+fn a_ring_forms_and_every_address_has_one_owner() {
+    for (seed, n) in [(1, 2), (2, 5), (3, 9), (4, 12), (5, 24), (6, 48)] {
+        let mut sim = network(seed, n, 8);
+        assert!(sim.run_until(Duration::from_secs(120), is_ideal), "seed {seed}, {n} hosts: {sim:?}");
+    }
+}
+
+#[test]
+fn hosts_that_join_at_the_same_moment_form_one_ring() {
+    for seed in 10..16 {
+        let mut sim = Simulation::new(seed, Conditions::default());
+        let config = Config::default().with_subgroup_size(6);
+        sim.join(config.clone(), &[]);
+        for _ in 1..24 {
+            sim.join(config.clone(), &[0]);
+        }
+        assert!(sim.run_until(Duration::from_secs(120), is_ideal), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_range_of_a_dead_peer_is_taken_over() {
+    for seed in 20..26 {
+        let mut sim = network(seed, 24, 8);
+        assert!(sim.run_until(Duration::from_secs(120), is_ideal), "seed {seed}");
+        for _ in 0..6 {
+            let living = sim.living();
+            let victim = living[1 + sim.draw(living.len() - 1)];
+            sim.kill(victim);
+            sim.run(Duration::from_millis(700));
+        }
+        assert!(sim.run_until(Duration::from_secs(60), is_ideal), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_small_ring_outlives_its_founder() {
+    for seed in 30..34 {
+        let mut sim = network(seed, 6, 8);
+        assert!(sim.run_until(Duration::from_secs(60), is_ideal), "seed {seed}");
+        sim.kill(0);
+        assert!(sim.run_until(Duration::from_secs(60), is_ideal), "seed {seed} after the founder's death");
+        for _ in 0..8 {
+            sim.join(Config::default().with_subgroup_size(8), &[1, 2]);
+        }
+        assert!(sim.run_until(Duration::from_secs(60), is_ideal), "seed {seed} after growing on");
+    }
+}
+
+#[test]
+fn every_request_ends_in_a_result_while_peers_die_and_frames_are_lost() {
+    for seed in 40..46 {
+        let mut sim = network(seed, 32, 8);
+        for peer in sim.living() {
+            sim.command(peer, |_| Command::SetReceiver { port: 2_000, messages: None, requests: Some(true) });
+        }
+        sim.set_conditions(Conditions { loss: 0.02, ..Conditions::default() });
+        let mut open = Vec::new();
+        for round in 0..200u32 {
+            let living = sim.living();
+            let asker = living[sim.draw(living.len())];
+            let to = OverlayAddr::hash(&[&round.to_le_bytes()]);
+            let payload = round.to_le_bytes().to_vec();
+            let token = sim.command(asker, |token| {
+                Command::Request { token, copies: 1 + (round % 8) as u8, port: 2_000, to, payload, timeout: Duration::from_secs(5) }
+            });
+            open.push((asker, token, round));
+            if round % 20 == 10 {
+                let victim = living[1 + sim.draw(living.len() - 1)];
+                sim.kill(victim);
+            }
+            sim.run(Duration::from_millis(250));
+        }
+        sim.run(Duration::from_secs(6));
+        let living = sim.living();
+        open.retain(|(asker, _, _)| living.contains(asker));
+        let mut good = 0;
+        for (asker, token, round) in &open {
+            match sim.answers(*asker, *token) {
+                [Answer::Response(payload)] => {
+                    assert_eq!(payload, &round.to_le_bytes());
+                    good += 1;
+                }
+                [Answer::Failed(_)] => {}
+                other => panic!("seed {seed}, round {round}: {other:?}"),
+            }
+        }
+        assert!(good * 10 >= open.len() * 9, "seed {seed}: only {good} of {} answered", open.len());
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let run = |seed| {
+        let mut sim = network(seed, 20, 6);
+        sim.run(Duration::from_secs(20));
+        sim.kill(3);
+        sim.run(Duration::from_secs(20));
+        sim.trace()
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
