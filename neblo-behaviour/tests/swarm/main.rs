@@ -16,7 +16,6 @@ use tokio::task::JoinHandle;
 struct Host {
     handle: Handle,
     address: Multiaddr,
-    peer: PeerId,
     swarm: JoinHandle<()>,
 }
 
@@ -50,13 +49,12 @@ impl Host {
     async fn start(config: Config) -> Self {
         let (mut swarm, address) = listening(|key| Behaviour::new(key, config)).await;
         let handle = swarm.behaviour().handle();
-        let peer = *swarm.local_peer_id();
         let task = tokio::spawn(async move {
             loop {
                 swarm.next().await;
             }
         });
-        Self { handle, address, peer, swarm: task }
+        Self { handle, address, swarm: task }
     }
 
     async fn join(&self, known: &[&Host]) -> Result<OverlayAddr, Failure> {
