@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_timer::Delay;
+use libp2p_identity::PeerId;
 
 use crate::protocol::Timer;
 use crate::protocol::io::Time;
@@ -17,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// The node's clock and the timers it has armed, in the order of their deadlines.
 pub(super) struct Clock {
     start: Instant,
-    timers: BinaryHeap<Reverse<(Time, u64, Timer)>>,
+    timers: BinaryHeap<Reverse<(Time, u64, Timer<PeerId>)>>,
     armed: u64,
     housekeeping: Option<Time>,
     delay: Delay,
@@ -45,13 +46,13 @@ impl Clock {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
-    pub(super) fn arm(&mut self, after: Duration, timer: Timer) {
+    pub(super) fn arm(&mut self, after: Duration, timer: Timer<PeerId>) {
         self.armed += 1;
         self.timers.push(Reverse((self.now() + after, self.armed, timer)));
     }
 
     /// The next timer that has expired.
-    pub(super) fn expired(&mut self) -> Option<Timer> {
+    pub(super) fn expired(&mut self) -> Option<Timer<PeerId>> {
         let Reverse((at, ..)) = self.timers.peek()?;
         if *at > self.now() {
             return None;
@@ -100,16 +101,16 @@ mod tests {
     #[test]
     fn timers_expire_in_order_and_not_before_their_time() {
         let mut clock = Clock::new();
-        clock.arm(Duration::from_millis(30), Timer(3));
-        clock.arm(Duration::from_millis(10), Timer(1));
-        clock.arm(Duration::from_millis(10), Timer(2));
+        clock.arm(Duration::from_millis(30), Timer::Upkeep(3));
+        clock.arm(Duration::from_millis(10), Timer::Upkeep(1));
+        clock.arm(Duration::from_millis(10), Timer::Upkeep(2));
         assert_eq!(clock.expired(), None);
         futures::executor::block_on(futures::future::poll_fn(|cx| clock.poll(cx, None)));
         let mut expired = vec![];
         while expired.len() < 3 {
             expired.extend(clock.expired());
         }
-        assert_eq!(expired, [Timer(1), Timer(2), Timer(3)]);
+        assert_eq!(expired, [Timer::Upkeep(1), Timer::Upkeep(2), Timer::Upkeep(3)]);
         assert!(clock.now() >= Time(30_000));
     }
 }

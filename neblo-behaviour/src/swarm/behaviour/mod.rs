@@ -135,7 +135,6 @@ impl Behaviour {
             .ok();
         Self {
             me,
-            rng,
             clock: Clock::new(),
             names: Names::new(&network),
             hello: Frame::<PeerId>::Hello(hello).to_bytes().into(),
@@ -145,7 +144,8 @@ impl Behaviour {
             incoming,
             max_streams: config.max_streams,
             max_streams_per_neighbour: config.max_streams_per_neighbour,
-            node: Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone()))),
+            node: Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng),
+            rng,
             inputs: VecDeque::new(),
             outputs: Vec::new(),
             events: VecDeque::new(),
