@@ -35,7 +35,7 @@ struct Behaviour {
 }
 
 /// The port that this program uses on the overlay.
-const PORT: u16 = 1;
+const PORT: u16 = 2048;
 
 fn swarm() -> Result<Swarm<Behaviour>> {
     let swarm = SwarmBuilder::with_new_identity()

@@ -15,7 +15,7 @@ pub struct Status {
     pub listen_addrs: Vec<String>,
     /// Name of the network.
     pub network: String,
-    /// Whether the node is on the ring and all its paths are ready.
+    /// Whether the node is on the ring and all its paths are ready (a leader builds them when it first needs them).
     pub ready: bool,
     /// Place on the ring, once subscribed.
     pub ring: Option<Ring>,

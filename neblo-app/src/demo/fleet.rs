@@ -102,6 +102,9 @@ impl Fleet {
             }
             if Instant::now() > deadline {
                 let on_ring = statuses.iter().filter(|(_, status)| status.ring.is_some()).count();
+                for (number, status) in statuses.iter().filter(|(_, status)| !status.ready) {
+                    tracing::debug!(target: "neblo", number, ?status, "not ready");
+                }
                 return Err(Problem::new(
                     Code::Unreachable,
                     format!(
@@ -136,7 +139,8 @@ impl Fleet {
         let publishers = group(publisher);
         let mut path = PathShown { requester, publisher, ..PathShown::default() };
         for (number, status) in &statuses {
-            if status.relayed_streams > 0 {
+            // Its two ends hold the stream too.
+            if status.relayed_streams > 0 && ![requester, publisher].contains(number) {
                 match group(*number) == publishers {
                     true => path.publisher_relays.push(*number),
                     false => path.requester_relays.push(*number),

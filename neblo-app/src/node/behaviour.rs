@@ -22,7 +22,7 @@ const CONNECTIONS_A_PEER: u32 = 4;
 
 /// The behaviours of a node.
 #[derive(NetworkBehaviour)]
-pub struct Behaviour {
+pub(super) struct Behaviour {
     /// Denies connections past the cap, before the others see them.
     pub limits: connection_limits::Behaviour,
     /// The protocol.

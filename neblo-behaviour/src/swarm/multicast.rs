@@ -40,7 +40,9 @@ const MAX_UNDECIDED: usize = 1024;
 const HEARTBEAT: Duration = Duration::from_millis(700);
 /// The two ends of a link open their gates at slightly different times, so a refused substream is asked for again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-const MAX_RETRIES: u8 = 20;
+/// After so many refusals it is asked for more rarely: the other end leads no more, but may again.
+const QUICK_RETRIES: u8 = 20;
+const RETRY_RARELY_AFTER: Duration = Duration::from_secs(5);
 
 /// What the behaviour tells a gate.
 pub enum GateIn {
@@ -163,20 +165,22 @@ impl ConnectionHandler for Gate {
                     inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(event));
                 }
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                if info.0 == self.generation {
-                    self.retries = 0;
-                    let event = FullyNegotiatedOutbound { protocol, info: () };
-                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(event));
-                }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info })
+                if info.0 == self.generation =>
+            {
+                self.retries = 0;
+                let event = FullyNegotiatedOutbound { protocol, info: () };
+                inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(event));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: (generation, upgrade), error }) => {
                 if generation != self.generation {
                     return;
                 }
-                if matches!(error, StreamUpgradeError::NegotiationFailed) && self.retries < MAX_RETRIES {
-                    self.retries += 1;
-                    self.retry = Some((Delay::new(RETRY_AFTER), upgrade));
+                if matches!(error, StreamUpgradeError::NegotiationFailed) {
+                    let quick = self.retries < QUICK_RETRIES;
+                    self.retries = self.retries.saturating_add(1);
+                    let after = if quick { RETRY_AFTER } else { RETRY_RARELY_AFTER };
+                    self.retry = Some((Delay::new(after), upgrade));
                 } else {
                     let event = DialUpgradeError { info: (), error };
                     inner.on_connection_event(ConnectionEvent::DialUpgradeError(event));
@@ -233,12 +237,15 @@ impl Multicast {
         })
     }
 
-    /// Takes part, or stops.
-    pub(crate) fn take_part(&mut self, on: bool) {
+    /// Takes part, or stops and closes all gates.
+    pub(crate) fn take_part(&mut self, on: bool, out: &mut Vec<MulticastOut>) {
         if on {
             let _ = self.inner.subscribe(&self.topic);
         } else {
             let _ = self.inner.unsubscribe(&self.topic);
+            for peer in self.leaders.iter().copied().collect::<Vec<_>>() {
+                self.link(peer, false, out);
+            }
         }
     }
 

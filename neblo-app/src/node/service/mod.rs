@@ -130,7 +130,7 @@ impl Service {
             peer_id: net.peer_id().to_string(),
             listen_addrs: net.addresses().iter().map(ToString::to_string).collect(),
             network: self.config().network.clone(),
-            ready: ring.is_some() && subgroup.is_some() && paths.ready.len() == interface::Purpose::ALL.len(),
+            ready: ring.is_some() && subgroup.is_some() && paths_ready(&status),
             trouble: match ring {
                 None => join::trouble(self.config(), net),
                 Some(_) => None,
@@ -166,6 +166,11 @@ impl Service {
     pub fn peers(&self) -> Vec<Peer> {
         self.0.net.peers()
     }
+}
+
+/// Whether all paths are there. A leader builds its own, as a guest in another subgroup, when it first needs them.
+fn paths_ready(status: &interface::Status) -> bool {
+    status.paths_ready.len() == interface::Purpose::ALL.len() || (status.is_leader && status.paths_building.is_empty())
 }
 
 fn path_state(status: &interface::Status) -> PathState {

@@ -58,6 +58,7 @@ pub(in crate::swarm) struct PeerState {
     lanes: Arc<Lanes>,
     /// The connection that carries the lanes.
     control: Option<ConnectionId>,
+    /// The node wants its connection kept.
     held: bool,
     /// We wanted this connection.
     wanted: bool,
@@ -68,15 +69,15 @@ pub(in crate::swarm) struct PeerState {
 }
 
 impl PeerState {
-    fn new() -> Self {
+    fn new(held: bool) -> Self {
         Self {
             links: BTreeMap::new(),
             connected: false,
             standing: Standing::Unknown,
             lanes: Lanes::new(),
             control: None,
-            held: false,
-            wanted: false,
+            held,
+            wanted: held,
             dial: None,
             addresses: Vec::new(),
             waiting: Vec::new(),
@@ -131,7 +132,8 @@ impl PeerState {
 
 impl Behaviour {
     fn peer(&mut self, contact: &Contact<PeerId>) -> &mut PeerState {
-        let state = self.peers.entry(contact.peer).or_insert_with(PeerState::new);
+        let held = self.held.contains(&contact.peer);
+        let state = self.peers.entry(contact.peer).or_insert_with(|| PeerState::new(held));
         state.learn(contact);
         state
     }
@@ -228,7 +230,8 @@ impl Behaviour {
 
     /// The swarm reports a connection; its handler will report with the way to it.
     pub(super) fn connected(&mut self, peer: PeerId) {
-        let state = self.peers.entry(peer).or_insert_with(PeerState::new);
+        let held = self.held.contains(&peer);
+        let state = self.peers.entry(peer).or_insert_with(|| PeerState::new(held));
         state.connected = true;
         state.dial = None;
     }
@@ -296,7 +299,10 @@ impl Behaviour {
         }
     }
 
+    /// Keeps the connection to a peer, dialling it first if need be. The hold outlives dials that fail: the node tries again
+    /// by sending, and ends it by a release.
     pub(super) fn hold(&mut self, contact: &Contact<PeerId>) {
+        self.held.insert(contact.peer);
         if self.reach(contact)
             && let Some(state) = self.peers.get_mut(&contact.peer)
         {
@@ -307,6 +313,7 @@ impl Behaviour {
     }
 
     pub(super) fn release(&mut self, peer: PeerId) {
+        self.held.remove(&peer);
         if let Some(state) = self.peers.get_mut(&peer) {
             state.held = false;
             state.lease();
@@ -314,6 +321,7 @@ impl Behaviour {
     }
 
     pub(super) fn disconnect(&mut self, peer: PeerId) {
+        self.held.remove(&peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.held = false;
         state.wanted = false;
@@ -340,7 +348,9 @@ impl Behaviour {
         let Some(state) = self.peers.get_mut(&peer) else { return self.fail_job(job, Refusal::Unreachable) };
         let control = state.control.and_then(|control| state.links.get(&control));
         if let Some(mailbox) = control.or_else(|| state.links.values().next()) {
-            if let Err(Job::Open(job)) = mailbox.push(Job::Open(Box::new(job))) {
+            if let Err(job) = mailbox.push(Job::Open(Box::new(job)))
+                && let Job::Open(job) = *job
+            {
                 self.fail_job(*job, Refusal::Full);
             }
         } else if state.waiting.len() < MAX_WAITING {

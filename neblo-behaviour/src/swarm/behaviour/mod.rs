@@ -93,6 +93,8 @@ pub struct Behaviour {
     unreachable: BTreeSet<PeerId>,
 
     pub(super) peers: HashMap<PeerId, PeerState>,
+    /// Peers whose connections the node wants kept, whether there are any or not.
+    held: BTreeSet<PeerId>,
     streams: Streams,
     addresses: OwnAddresses,
     multicast: Option<Multicast>,
@@ -133,6 +135,8 @@ impl Behaviour {
         let multicast = Multicast::new(&network)
             .inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up"))
             .ok();
+        let (max_streams, max_streams_per_neighbour) = (config.max_streams, config.max_streams_per_neighbour);
+        let node = Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng);
         Self {
             me,
             clock: Clock::new(),
@@ -142,16 +146,17 @@ impl Behaviour {
             shared,
             directory,
             incoming,
-            max_streams: config.max_streams,
-            max_streams_per_neighbour: config.max_streams_per_neighbour,
-            node: Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng),
             rng,
+            max_streams,
+            max_streams_per_neighbour,
+            node,
             inputs: VecDeque::new(),
             outputs: Vec::new(),
             events: VecDeque::new(),
             taken: Vec::new(),
             unreachable: BTreeSet::new(),
             peers: HashMap::new(),
+            held: BTreeSet::new(),
             streams: Streams::default(),
             addresses: OwnAddresses::default(),
             multicast,

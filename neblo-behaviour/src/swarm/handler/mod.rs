@@ -74,10 +74,10 @@ pub struct Mailbox {
 
 impl Mailbox {
     /// Appends a job; gives it back if too many wait.
-    pub(crate) fn push(&self, job: Job) -> Result<(), Job> {
+    pub(crate) fn push(&self, job: Job) -> Result<(), Box<Job>> {
         let mut jobs = lock(&self.jobs);
         if jobs.len() >= MAX_JOBS && !matches!(job, Job::Attach(_)) {
-            return Err(job);
+            return Err(Box::new(job));
         }
         jobs.push_back(job);
         self.waker.wake();

@@ -64,7 +64,7 @@ fn contact<B: NetworkBehaviour>(swarm: &Swarm<B>) -> Contact<PeerId> {
 }
 
 fn probe(nonce: u64) -> Frame<PeerId> {
-    Frame::Probe(LinkMessage { nonce, answer: false })
+    Frame::Link(LinkMessage { nonce, answer: false })
 }
 
 fn send(from: &mut Swarm<Behaviour>, to: &Contact<PeerId>, lane: Lane, frame: Frame<PeerId>) {
@@ -134,7 +134,7 @@ fn heard(node: &mut Swarm<Behaviour>) -> &mut Vec<Input<PeerId>> {
 fn nonces(node: &mut Swarm<Behaviour>, peer: PeerId) -> Vec<u64> {
     let nonce = |input: &Input<PeerId>| match input {
         Input::Received { from, frame } if *from == peer => match &**frame {
-            Frame::Probe(message) => Some(message.nonce),
+            Frame::Link(message) => Some(message.nonce),
             _ => None,
         },
         _ => None,
