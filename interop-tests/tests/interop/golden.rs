@@ -98,25 +98,22 @@ fn walk(bytes: &[u8], at: usize, maps: &mut Vec<(usize, usize)>) -> usize {
 }
 
 #[test]
-fn frames_have_the_agreed_bytes() {
-    for (name, frame) in samples::frames() {
-        check(&name, &frame, Frame::to_bytes, Frame::from_bytes);
+fn every_kind_of_frame_has_the_agreed_bytes() {
+    let frames = samples::frames();
+    for (name, frame) in &frames {
+        check(name, frame, Frame::to_bytes, Frame::from_bytes);
     }
-    let header = samples::stream_header();
-    check("stream-header", &header, StreamHeader::to_bytes, StreamHeader::from_bytes);
-    let header = samples::crossing_header();
-    check("stream-header-crossing", &header, StreamHeader::to_bytes, StreamHeader::from_bytes);
+    let headers = [("stream-header", samples::stream_header()), ("stream-header-crossing", samples::crossing_header())];
+    for (name, header) in &headers {
+        check(name, header, StreamHeader::to_bytes, StreamHeader::from_bytes);
+    }
     check("hit", &samples::hit(), Hit::to_bytes, Hit::from_bytes);
-}
 
-#[test]
-fn every_kind_has_one_file() {
-    let frames = samples::frames().into_keys();
-    let names: BTreeSet<_> =
-        frames.chain(["stream-header", "stream-header-crossing", "hit"].map(str::to_owned)).collect();
+    let names = frames.keys().map(String::as_str).chain(headers.iter().map(|(name, _)| *name)).chain(["hit"]);
+    let names: BTreeSet<_> = names.map(str::to_owned).collect();
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let files: BTreeSet<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
-    assert_eq!(files, names);
+    assert_eq!(files, names, "files of kinds that there are");
 }
 
 #[test]

@@ -74,7 +74,13 @@ pub(crate) fn members() -> MemberList<PeerId> {
 }
 
 pub(crate) fn hit() -> Hit {
-    Hit { key: [7; 32], expiry_day: 20_900, payload: blob(b"what was announced"), subgroup: place(0xaa), registration: 5 }
+    Hit {
+        key: [7; 32],
+        expiry_day: 20_900,
+        payload: blob(b"what was announced"),
+        subgroup: place(0xaa),
+        registration: 5,
+    }
 }
 
 /// A stream that comes over a path.

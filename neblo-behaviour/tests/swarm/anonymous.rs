@@ -25,7 +25,7 @@ fn index(handle: &Handle) {
     });
 }
 
-async fn find(handle: &Handle, query: &[u8]) -> Vec<Hit> {
+pub(crate) async fn find(handle: &Handle, query: &[u8]) -> Vec<Hit> {
     let mut lookup = handle.lookup(query.to_vec(), 10, Duration::from_secs(2), true);
     let mut found = Vec::new();
     while let Some(event) = in_time(lookup.next()).await {
@@ -38,14 +38,10 @@ async fn find(handle: &Handle, query: &[u8]) -> Vec<Hit> {
     found
 }
 
-#[tokio::test]
-async fn a_publication_is_found_and_streamed_from_another_subgroup() {
-    let hosts = network(10, Config::default().with_subgroup_size(5)).await;
-    for host in &hosts {
-        index(&host.handle);
-    }
+/// Waits until every member has its paths; the members that lead nothing, by place and subgroup.
+pub(crate) async fn members_with_paths(hosts: &[Host]) -> Vec<(usize, Option<OverlayAddr>)> {
     // A leader becomes a guest elsewhere only when it wants something.
-    for host in &hosts {
+    for host in hosts {
         eventually(async || {
             let status = host.handle.status().await.unwrap();
             status.is_leader || status.paths_ready.len() == 3
@@ -57,6 +53,16 @@ async fn a_publication_is_found_and_streamed_from_another_subgroup() {
         let status = host.handle.status().await.unwrap();
         members.extend((!status.is_leader).then_some((at, status.subgroup)));
     }
+    members
+}
+
+#[tokio::test]
+async fn a_publication_is_found_and_streamed_from_another_subgroup() {
+    let hosts = network(10, Config::default().with_subgroup_size(5)).await;
+    for host in &hosts {
+        index(&host.handle);
+    }
+    let members = members_with_paths(&hosts).await;
     let (publisher, home) = members[0];
     let (requester, _) = *members.iter().find(|(_, subgroup)| *subgroup != home).expect("two subgroups");
 

@@ -1,6 +1,7 @@
 //! The binding over real sockets, with real nodes.
 
 mod anonymous;
+mod canary;
 mod compose;
 mod messaging;
 
@@ -29,13 +30,17 @@ impl Drop for Host {
 async fn listening<B: NetworkBehaviour>(
     behaviour: impl FnOnce(&libp2p::identity::Keypair) -> B,
 ) -> (Swarm<B>, Multiaddr) {
-    let mut swarm = SwarmBuilder::with_new_identity()
+    let swarm = SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .unwrap()
         .with_behaviour(behaviour)
         .unwrap()
         .build();
+    listen(swarm).await
+}
+
+async fn listen<B: NetworkBehaviour>(mut swarm: Swarm<B>) -> (Swarm<B>, Multiaddr) {
     swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
     loop {
         if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
@@ -47,7 +52,10 @@ async fn listening<B: NetworkBehaviour>(
 
 impl Host {
     async fn start(config: Config) -> Self {
-        let (mut swarm, address) = listening(|key| Behaviour::new(key, config)).await;
+        Self::run(listening(|key| Behaviour::new(key, config)).await)
+    }
+
+    fn run((mut swarm, address): (Swarm<Behaviour>, Multiaddr)) -> Self {
         let handle = swarm.behaviour().handle();
         let task = tokio::spawn(async move {
             loop {
@@ -65,9 +73,13 @@ impl Host {
 
 /// A network of `n` hosts that are one ring.
 async fn network(n: usize, config: Config) -> Vec<Host> {
+    network_of(n, async || Host::start(config.clone()).await).await
+}
+
+async fn network_of(n: usize, mut start: impl AsyncFnMut() -> Host) -> Vec<Host> {
     let mut hosts: Vec<Host> = Vec::new();
     for at in 0..n {
-        let host = Host::start(config.clone()).await;
+        let host = start().await;
         host.join(&hosts.first().into_iter().collect::<Vec<_>>()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
         hosts.push(host);
     }
