@@ -26,8 +26,7 @@ pub enum CborError {
 
 /// Encodes `value`, which must fit in `max` bytes.
 pub(crate) fn encode<T: Serialize>(value: &T, max: usize) -> Result<Vec<u8>, CborError> {
-    let bytes =
-        cbor4ii::serde::to_vec(Vec::new(), value).map_err(|e| CborError::Encode(e.to_string()))?;
+    let bytes = cbor4ii::serde::to_vec(Vec::new(), value).map_err(|e| CborError::Encode(e.to_string()))?;
     check_len(bytes.len(), max)?;
     Ok(bytes)
 }
@@ -89,9 +88,6 @@ mod tests {
 
     #[test]
     fn too_many_bytes_are_refused_before_they_are_read() {
-        assert!(matches!(
-            decode::<u8>(&[0; 17], 16),
-            Err(CborError::TooLong { len: 17, max: 16 })
-        ));
+        assert!(matches!(decode::<u8>(&[0; 17], 16), Err(CborError::TooLong { len: 17, max: 16 })));
     }
 }

@@ -20,11 +20,7 @@ pub const MAX_NETWORK: usize = 64;
 
 const SCHEME: &str = "neblo:";
 /// Everything but what RFC 3986 calls unreserved.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What a link leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,9 +90,7 @@ pub enum LinkError {
         here: String,
     },
     /// A command-line argument that is neither a link nor a root.
-    #[error(
-        "{0:?} is neither a `neblo:` link nor a root of 64 hex digits; find one with `neblo search`"
-    )]
+    #[error("{0:?} is neither a `neblo:` link nor a root of 64 hex digits; find one with `neblo search`")]
     NotATarget(String),
 }
 
@@ -116,10 +110,7 @@ impl Link {
         if self.network == here {
             return Ok(());
         }
-        Err(LinkError::ForeignNetwork {
-            link: self.network.clone(),
-            here: here.to_owned(),
-        })
+        Err(LinkError::ForeignNetwork { link: self.network.clone(), here: here.to_owned() })
     }
 }
 
@@ -147,9 +138,7 @@ impl FromStr for Link {
         if text.len() > MAX_LINK {
             return Err(LinkError::TooLong(text.len()));
         }
-        let rest = text
-            .strip_prefix(SCHEME)
-            .ok_or_else(|| LinkError::Scheme(text.chars().take(12).collect()))?;
+        let rest = text.strip_prefix(SCHEME).ok_or_else(|| LinkError::Scheme(text.chars().take(12).collect()))?;
         let (root, query) = rest.split_once('?').unwrap_or((rest, ""));
         let root = parse_root(root)?;
         let (mut network, mut len, mut name, mut dir) = (None, None, None, None);
@@ -201,11 +190,7 @@ impl FromStr for Target {
             return text.parse().map(Target::Link);
         }
         parse_root(text).map(Target::Root).map_err(|e| match e {
-            LinkError::Root { ref found, .. }
-                if found.len() >= 32 && found.bytes().all(|b| b.is_ascii_hexdigit()) =>
-            {
-                e
-            }
+            LinkError::Root { ref found, .. } if found.len() >= 32 && found.bytes().all(|b| b.is_ascii_hexdigit()) => e,
             _ => LinkError::NotATarget(text.chars().take(80).collect()),
         })
     }
@@ -219,10 +204,7 @@ pub fn parse_root(text: &str) -> Result<Root, LinkError> {
             Some((at, c)) => format!("{c:?} at position {} is no hex digit", at.saturating_add(1)),
             None => format!("{} digits", text.len()),
         };
-        LinkError::Root {
-            found: text.chars().take(80).collect(),
-            why,
-        }
+        LinkError::Root { found: text.chars().take(80).collect(), why }
     })?;
     Ok(root)
 }
@@ -259,10 +241,7 @@ fn parse_dir(text: &str) -> Result<Kind, LinkError> {
 }
 
 fn decode(key: &'static str, text: &str) -> Result<String, LinkError> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map(|s| s.into_owned())
-        .map_err(|_| value(key, text, "not UTF-8"))
+    percent_decode_str(text).decode_utf8().map(|s| s.into_owned()).map_err(|_| value(key, text, "not UTF-8"))
 }
 
 fn check_network_name(network: &str) -> Result<(), &'static str> {
@@ -283,11 +262,7 @@ fn set<T>(slot: &mut Option<T>, key: &'static str, value: T) -> Result<(), LinkE
 }
 
 fn value(key: &'static str, text: &str, why: impl Into<String>) -> LinkError {
-    LinkError::Value {
-        key,
-        value: text.chars().take(80).collect(),
-        why: why.into(),
-    }
+    LinkError::Value { key, value: text.chars().take(80).collect(), why: why.into() }
 }
 
 fn name_value(text: &str, error: &NameError) -> LinkError {
@@ -335,10 +310,7 @@ mod tests {
         says(&good.replacen("ab", "xb", 1), "'x' at position 1");
         says(&format!("neblo:{root}"), "lacks `net=`");
         says(&good.replace("len=12", "len=1e3"), "number of bytes");
-        says(
-            &good.replace("len=12", "len=99999999999999999999"),
-            "at most",
-        );
+        says(&good.replace("len=12", "len=99999999999999999999"), "at most");
         says(&good.replace("len=12", "len=12&len=13"), "twice");
         says(&good.replace("name=a", "name=a%2F"), "'/'");
         says(&good.replace("name=a", "name=%ff"), "UTF-8");
@@ -362,14 +334,8 @@ mod tests {
     fn target_is_a_link_or_a_root() {
         let root = "AB".repeat(32);
         assert_eq!(root.parse::<Target>().unwrap(), Target::Root([0xab; 32]));
-        assert_eq!(
-            link().to_string().parse::<Target>().unwrap(),
-            Target::Link(link())
-        );
-        assert!(matches!(
-            "film.mkv".parse::<Target>(),
-            Err(LinkError::NotATarget(_))
-        ));
+        assert_eq!(link().to_string().parse::<Target>().unwrap(), Target::Link(link()));
+        assert!(matches!("film.mkv".parse::<Target>(), Err(LinkError::NotATarget(_))));
         let short = "ab".repeat(31).parse::<Target>().unwrap_err().to_string();
         assert!(short.contains("62 digits"), "{short}");
     }

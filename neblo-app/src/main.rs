@@ -1,1 +1,7 @@
-fn main() {}
+//! The `neblo` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    neblo_app::cli::main()
+}

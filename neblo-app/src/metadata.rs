@@ -83,15 +83,7 @@ impl Metadata {
     /// Metadata of a file; the media type is guessed from the extension.
     pub fn file(name: String, root: Root, len: u64) -> Self {
         let media_type = media_type_of(&name);
-        Metadata {
-            name,
-            size: len,
-            len,
-            media_type,
-            tags: BTreeMap::new(),
-            kind: Kind::File,
-            root,
-        }
+        Metadata { name, size: len, len, media_type, tags: BTreeMap::new(), kind: Kind::File, root }
     }
 
     /// Metadata of a collection: `len` of its manifest, `size` of all its files.
@@ -140,22 +132,13 @@ impl Metadata {
 
     /// The link to this content in `network`.
     pub fn link(&self, network: &str) -> Link {
-        Link {
-            network: network.to_owned(),
-            root: self.root,
-            len: self.len,
-            name: self.name.clone(),
-            kind: self.kind,
-        }
+        Link { network: network.to_owned(), root: self.root, len: self.len, name: self.name.clone(), kind: self.kind }
     }
 }
 
 /// Guesses the media type from the extension of `name`.
 pub fn media_type_of(name: &str) -> String {
-    mime_guess::from_path(name)
-        .first_or_octet_stream()
-        .essence_str()
-        .to_owned()
+    mime_guess::from_path(name).first_or_octet_stream().essence_str().to_owned()
 }
 
 /// Lower-case extension of `name`, or nothing.
@@ -168,33 +151,19 @@ pub fn extension_of(name: &str) -> String {
 
 /// Checks one tag.
 pub fn check_tag(key: &str, value: &str) -> Result<(), MetadataError> {
-    let bad = |text: &str, max: usize| {
-        text.is_empty() || text.len() > max || text.chars().any(is_deceptive)
-    };
+    let bad = |text: &str, max: usize| text.is_empty() || text.len() > max || text.chars().any(is_deceptive);
     if bad(key, MAX_TAG_KEY) || bad(value, MAX_TAG_VALUE) {
-        return Err(MetadataError::Tag {
-            key: key.chars().take(MAX_TAG_KEY).collect(),
-        });
+        return Err(MetadataError::Tag { key: key.chars().take(MAX_TAG_KEY).collect() });
     }
     Ok(())
 }
 
 fn check_media_type(text: &str) -> Result<(), MetadataError> {
-    let token = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
-    };
+    let token =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     match text.split_once('/') {
-        Some((class, subtype))
-            if token(class) && token(subtype) && text.len() <= MAX_MEDIA_TYPE =>
-        {
-            Ok(())
-        }
-        _ => Err(MetadataError::MediaType(
-            text.chars().take(MAX_MEDIA_TYPE).collect(),
-        )),
+        Some((class, subtype)) if token(class) && token(subtype) && text.len() <= MAX_MEDIA_TYPE => Ok(()),
+        _ => Err(MetadataError::MediaType(text.chars().take(MAX_MEDIA_TYPE).collect())),
     }
 }
 
@@ -263,11 +232,7 @@ mod tests {
         refused(|m| m.tags = [("k".repeat(65), "v".into())].into());
         refused(|m| m.tags = [("k".into(), "v".repeat(257))].into());
         // Each tag is allowed, all of them together are too many bytes.
-        refused(|m| {
-            m.tags = (10..42)
-                .map(|i| (format!("k{i}"), "v".repeat(256)))
-                .collect()
-        });
+        refused(|m| m.tags = (10..42).map(|i| (format!("k{i}"), "v".repeat(256))).collect());
     }
 
     proptest! {

@@ -6,9 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    ContentError, Fingerprint, Manifest, ManifestEntry, ManifestError, Outboards, Root, hash_file,
-};
+use super::{ContentError, Fingerprint, Manifest, ManifestEntry, ManifestError, Outboards, Root, hash_file};
 use crate::names::{NameError, check_relative_path};
 
 /// Most files of a collection.
@@ -86,14 +84,10 @@ pub fn walk(dir: &Path) -> Result<Collection, CollectionError> {
             let path = entry.path();
             seen = seen.saturating_add(1);
             if files.len() >= MAX_FILES || seen > MAX_ENTRIES {
-                return Err(CollectionError::TooManyFiles {
-                    dir: dir.to_owned(),
-                });
+                return Err(CollectionError::TooManyFiles { dir: dir.to_owned() });
             }
             // Of the entry itself, not of what a link leads to.
-            let kind = entry
-                .file_type()
-                .map_err(|e| ContentError::read("look at", &path, e))?;
+            let kind = entry.file_type().map_err(|e| ContentError::read("look at", &path, e))?;
             if !kind.is_dir() && !kind.is_file() {
                 skipped.push(path);
                 continue;
@@ -107,9 +101,7 @@ pub fn walk(dir: &Path) -> Result<Collection, CollectionError> {
         }
     }
     if files.is_empty() {
-        return Err(CollectionError::Empty {
-            dir: dir.to_owned(),
-        });
+        return Err(CollectionError::Empty { dir: dir.to_owned() });
     }
     files.sort();
     skipped.sort();
@@ -117,14 +109,9 @@ pub fn walk(dir: &Path) -> Result<Collection, CollectionError> {
 }
 
 fn relative(prefix: &str, name: &std::ffi::OsStr, path: &Path) -> Result<String, CollectionError> {
-    let name = name.to_str().ok_or_else(|| CollectionError::NotUtf8 {
-        path: path.to_owned(),
-    })?;
+    let name = name.to_str().ok_or_else(|| CollectionError::NotUtf8 { path: path.to_owned() })?;
     let relative = format!("{prefix}{name}");
-    check_relative_path(&relative).map_err(|why| CollectionError::Name {
-        path: path.to_owned(),
-        why,
-    })?;
+    check_relative_path(&relative).map_err(|why| CollectionError::Name { path: path.to_owned(), why })?;
     Ok(relative)
 }
 
@@ -151,28 +138,17 @@ impl Collection {
         let mut files = Vec::with_capacity(self.files.len());
         let mut before = 0u64;
         for (relative, path) in &self.files {
-            let hashed = hash_file(path, outboards, &mut |read| {
-                progress(before.saturating_add(read))
-            })?;
+            let hashed = hash_file(path, outboards, &mut |read| progress(before.saturating_add(read)))?;
             before = before.saturating_add(hashed.len);
             files.push(CollectionFile {
-                entry: ManifestEntry {
-                    path: relative.clone(),
-                    root: hashed.root,
-                    len: hashed.len,
-                },
+                entry: ManifestEntry { path: relative.clone(), root: hashed.root, len: hashed.len },
                 path: path.clone(),
                 fingerprint: hashed.fingerprint,
             });
         }
         let manifest = Manifest::new(files.iter().map(|f| f.entry.clone()).collect())?;
         let bytes = manifest.encode()?;
-        Ok(HashedCollection {
-            root: *blake3::hash(&bytes).as_bytes(),
-            manifest: bytes,
-            size: manifest.size(),
-            files,
-        })
+        Ok(HashedCollection { root: *blake3::hash(&bytes).as_bytes(), manifest: bytes, size: manifest.size(), files })
     }
 }
 
@@ -197,9 +173,7 @@ mod tests {
         let names: Vec<_> = collection.files.iter().map(|f| f.0.as_str()).collect();
         assert_eq!(names, ["a.txt", "b/empty", "b/two.txt"]);
         let outboards = Outboards::open(data.path()).unwrap();
-        let hashed = collection
-            .hash(&outboards, &mut |_| ControlFlow::Continue(()))
-            .unwrap();
+        let hashed = collection.hash(&outboards, &mut |_| ControlFlow::Continue(())).unwrap();
         let manifest = Manifest::decode(&hashed.manifest).unwrap();
         assert_eq!(hashed.size, 6);
         let last = manifest.files().last().unwrap();
@@ -225,18 +199,9 @@ mod tests {
     fn folders_that_make_no_collection_say_why() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("sub")).unwrap();
-        assert!(matches!(
-            walk(dir.path()),
-            Err(CollectionError::Empty { .. })
-        ));
-        assert!(matches!(
-            walk(&dir.path().join("none")),
-            Err(CollectionError::Content(ContentError::NotFound { .. }))
-        ));
+        assert!(matches!(walk(dir.path()), Err(CollectionError::Empty { .. })));
+        assert!(matches!(walk(&dir.path().join("none")), Err(CollectionError::Content(ContentError::NotFound { .. }))));
         write(dir.path(), "bad\\name", "x");
-        assert!(matches!(
-            walk(dir.path()),
-            Err(CollectionError::Name { .. })
-        ));
+        assert!(matches!(walk(dir.path()), Err(CollectionError::Name { .. })));
     }
 }

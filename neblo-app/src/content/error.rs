@@ -96,19 +96,12 @@ impl ContentError {
         match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound { path },
             io::ErrorKind::PermissionDenied => Self::PermissionDenied { path },
-            _ => Self::Io {
-                doing,
-                path,
-                source,
-            },
+            _ => Self::Io { doing, path, source },
         }
     }
 
     /// Whether the published file itself is why it cannot be served, so that it must be published again.
     pub fn is_source_lost(&self) -> bool {
-        matches!(
-            self,
-            Self::SourceGone { .. } | Self::SourceChanged { .. } | Self::OutboardDamaged { .. }
-        )
+        matches!(self, Self::SourceGone { .. } | Self::SourceChanged { .. } | Self::OutboardDamaged { .. })
     }
 }

@@ -37,17 +37,14 @@ impl Outboards {
     pub fn remove(&self, root: &Root) -> Result<(), ContentError> {
         let path = self.path(root);
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(ContentError::read("remove", &path, e))
-            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(ContentError::read("remove", &path, e)),
             _ => Ok(()),
         }
     }
 
     /// Removes every tree that `keep` does not want, and what a crash left; returns how many.
     pub fn retain(&self, keep: impl Fn(&Root) -> bool) -> Result<usize, ContentError> {
-        let entries =
-            fs::read_dir(&self.dir).map_err(|e| ContentError::read("list", &self.dir, e))?;
+        let entries = fs::read_dir(&self.dir).map_err(|e| ContentError::read("list", &self.dir, e))?;
         let mut removed = 0usize;
         for entry in entries {
             let entry = entry.map_err(|e| ContentError::read("list", &self.dir, e))?;
@@ -58,8 +55,7 @@ impl Outboards {
                 .and_then(|name| name.strip_suffix(".obao4"))
                 .is_some_and(|hex| hex::decode_to_slice(hex, &mut root).is_ok() && keep(&root));
             if !wanted {
-                fs::remove_file(entry.path())
-                    .map_err(|e| ContentError::read("remove", &entry.path(), e))?;
+                fs::remove_file(entry.path()).map_err(|e| ContentError::read("remove", &entry.path(), e))?;
                 removed = removed.saturating_add(1);
             }
         }
@@ -86,10 +82,7 @@ pub fn hash_file(
 ) -> Result<Hashed, ContentError> {
     let (file, before) = open_regular(path)?;
     if before.len > MAX_CONTENT_LEN {
-        return Err(ContentError::TooLarge {
-            path: path.to_owned(),
-            len: before.len,
-        });
+        return Err(ContentError::TooLarge { path: path.to_owned(), len: before.len });
     }
     let dir = &outboards.dir;
     let temporary = tempfile::Builder::new()
@@ -97,50 +90,28 @@ pub fn hash_file(
         .tempfile_in(dir)
         .map_err(|e| ContentError::read("write to", dir, e))?;
     let mut writer = BufWriter::with_capacity(BUFFER, temporary);
-    let mut reader = Counting {
-        inner: BufReader::with_capacity(BUFFER, &file),
-        read: 0,
-        reported: 0,
-        progress,
-    };
+    let mut reader = Counting { inner: BufReader::with_capacity(BUFFER, &file), read: 0, reported: 0, progress };
     let hashed = outboard_post_order(&mut reader, tree(before.len), &mut writer);
     let root = hashed.map_err(|e| failed(path, dir, e))?;
-    let temporary = writer
-        .into_inner()
-        .map_err(|e| ContentError::read("write to", dir, e.into_error()))?;
-    let after = file
-        .metadata()
-        .map_err(|e| ContentError::read("read", path, e))?;
+    let temporary = writer.into_inner().map_err(|e| ContentError::read("write to", dir, e.into_error()))?;
+    let after = file.metadata().map_err(|e| ContentError::read("read", path, e))?;
     if Fingerprint::of(&after) != before {
         return Err(changed_while_read(path));
     }
     let root = *root.as_bytes();
-    temporary
-        .as_file()
-        .sync_all()
-        .map_err(|e| ContentError::read("write to", dir, e))?;
-    temporary
-        .persist(outboards.path(&root))
-        .map_err(|e| ContentError::read("write to", dir, e.error))?;
-    Ok(Hashed {
-        root,
-        len: before.len,
-        fingerprint: before,
-    })
+    temporary.as_file().sync_all().map_err(|e| ContentError::read("write to", dir, e))?;
+    temporary.persist(outboards.path(&root)).map_err(|e| ContentError::read("write to", dir, e.error))?;
+    Ok(Hashed { root, len: before.len, fingerprint: before })
 }
 
 fn open_regular(path: &Path) -> Result<(File, Fingerprint), ContentError> {
     // Ask before opening: opening a pipe would wait for its other end.
     let metadata = fs::metadata(path).map_err(|e| ContentError::read("read", path, e))?;
     if !metadata.is_file() {
-        return Err(ContentError::NotAFile {
-            path: path.to_owned(),
-        });
+        return Err(ContentError::NotAFile { path: path.to_owned() });
     }
     let file = File::open(path).map_err(|e| ContentError::read("open", path, e))?;
-    let metadata = file
-        .metadata()
-        .map_err(|e| ContentError::read("read", path, e))?;
+    let metadata = file.metadata().map_err(|e| ContentError::read("read", path, e))?;
     Ok((file, Fingerprint::of(&metadata)))
 }
 
@@ -150,18 +121,13 @@ fn failed(path: &Path, dir: &Path, error: io::Error) -> ContentError {
     }
     match error.kind() {
         io::ErrorKind::UnexpectedEof => changed_while_read(path),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ContentError::read("write to", dir, error)
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ContentError::read("write to", dir, error),
         _ => ContentError::read("read", path, error),
     }
 }
 
 fn changed_while_read(path: &Path) -> ContentError {
-    ContentError::SourceChanged {
-        path: path.to_owned(),
-        what: "while it was being read",
-    }
+    ContentError::SourceChanged { path: path.to_owned(), what: "while it was being read" }
 }
 
 /// Tells how far reading has come, each MiB, and stops it when asked to.
@@ -203,30 +169,17 @@ pub fn verify_file(
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<u64, ContentError> {
     let (file, fingerprint) = open_regular(path)?;
-    let differs = |what: String| ContentError::NotThisContent {
-        path: path.to_owned(),
-        what,
-    };
+    let differs = |what: String| ContentError::NotThisContent { path: path.to_owned(), what };
     if let Some(len) = len
         && len != fingerprint.len
     {
-        return Err(differs(format!(
-            "it has {} bytes, the content has {len}",
-            fingerprint.len
-        )));
+        return Err(differs(format!("it has {} bytes, the content has {len}", fingerprint.len)));
     }
     let mut hasher = blake3::Hasher::new();
-    let mut reader = Counting {
-        inner: file,
-        read: 0,
-        reported: 0,
-        progress,
-    };
+    let mut reader = Counting { inner: file, read: 0, reported: 0, progress };
     let mut buffer = vec![0; BUFFER];
     loop {
-        let n = reader
-            .read(&mut buffer)
-            .map_err(|e| failed(path, path, e))?;
+        let n = reader.read(&mut buffer).map_err(|e| failed(path, path, e))?;
         if n == 0 {
             break;
         }
@@ -263,16 +216,8 @@ mod tests {
             let hashed = hash_file(&path, &outboards, &mut go).unwrap();
             assert_eq!(hashed.root, *blake3::hash(&vec![7; len]).as_bytes());
             assert_eq!(hashed.len, len as u64);
-            assert_eq!(
-                verify_file(&path, &hashed.root, None, &mut go).unwrap(),
-                len as u64
-            );
-            let source = SourceFile::open(
-                &path,
-                &hashed.root,
-                hashed.fingerprint,
-                &outboards.path(&hashed.root),
-            );
+            assert_eq!(verify_file(&path, &hashed.root, None, &mut go).unwrap(), len as u64);
+            let source = SourceFile::open(&path, &hashed.root, hashed.fingerprint, &outboards.path(&hashed.root));
             assert_eq!(source.unwrap().root(), hashed.root);
         }
     }
@@ -294,16 +239,10 @@ mod tests {
         file.set_modified(time).unwrap();
         out.clear();
         let error = source.encode(16_384..32_768, &mut out).unwrap_err();
-        assert!(
-            matches!(error, ContentError::SourceChanged { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ContentError::SourceChanged { .. }), "{error}");
 
         fs::rename(&path, dir.path().join("away")).unwrap();
-        assert!(matches!(
-            source.encode(0..16_384, &mut out),
-            Err(ContentError::SourceGone { .. })
-        ));
+        assert!(matches!(source.encode(0..16_384, &mut out), Err(ContentError::SourceGone { .. })));
         assert!(matches!(open(), Err(ContentError::SourceGone { .. })));
         fs::write(&path, [1; 5]).unwrap();
         assert!(matches!(open(), Err(ContentError::SourceChanged { .. })));
@@ -316,14 +255,8 @@ mod tests {
         let outboard = outboards.path(&hashed.root);
         let open = || SourceFile::open(&path, &hashed.root, hashed.fingerprint, &outboard);
         fs::write(&outboard, [0; 100]).unwrap();
-        let error = open()
-            .unwrap()
-            .encode(0..16_384, &mut Vec::new())
-            .unwrap_err();
-        assert!(
-            matches!(error, ContentError::OutboardDamaged { .. }),
-            "{error}"
-        );
+        let error = open().unwrap().encode(0..16_384, &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, ContentError::OutboardDamaged { .. }), "{error}");
         outboards.remove(&hashed.root).unwrap();
         outboards.remove(&hashed.root).unwrap();
         assert!(matches!(open(), Err(ContentError::OutboardDamaged { .. })));
@@ -356,19 +289,11 @@ mod tests {
     fn what_is_no_readable_file_is_said_to_be_so() {
         let (dir, path, outboards) = setup(10);
         let error = |path: &Path| hash_file(path, &outboards, &mut go).unwrap_err();
-        assert!(matches!(
-            error(&dir.path().join("none")),
-            ContentError::NotFound { .. }
-        ));
+        assert!(matches!(error(&dir.path().join("none")), ContentError::NotFound { .. }));
         assert!(matches!(error(dir.path()), ContentError::NotAFile { .. }));
         let wrong = verify_file(&path, &[0; 32], None, &mut go).unwrap_err();
         assert!(wrong.to_string().contains("its root is"), "{wrong}");
         let short = verify_file(&path, &[0; 32], Some(11), &mut go).unwrap_err();
-        assert!(
-            short
-                .to_string()
-                .contains("has 10 bytes, the content has 11"),
-            "{short}"
-        );
+        assert!(short.to_string().contains("has 10 bytes, the content has 11"), "{short}");
     }
 }

@@ -83,9 +83,7 @@ impl Manifest {
 
     /// Bytes of all files together.
     pub fn size(&self) -> u64 {
-        self.files
-            .iter()
-            .fold(0, |sum, file| sum.saturating_add(file.len))
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.len))
     }
 
     /// The manifest as content. Equal collections have equal bytes, and so equal roots.
@@ -109,10 +107,8 @@ impl Manifest {
         }
         let mut before: Option<&str> = None;
         for file in &self.files {
-            check_relative_path(&file.path).map_err(|why| ManifestError::Path {
-                path: file.path.chars().take(80).collect(),
-                why,
-            })?;
+            check_relative_path(&file.path)
+                .map_err(|why| ManifestError::Path { path: file.path.chars().take(80).collect(), why })?;
             if before.is_some_and(|before| before >= file.path.as_str()) {
                 return Err(ManifestError::Order(file.path.clone()));
             }
@@ -121,10 +117,7 @@ impl Manifest {
             }
             before = Some(&file.path);
         }
-        let sum = self
-            .files
-            .iter()
-            .try_fold(0u64, |sum, f| sum.checked_add(f.len));
+        let sum = self.files.iter().try_fold(0u64, |sum, f| sum.checked_add(f.len));
         if sum.is_none_or(|sum| sum > MAX_CONTENT_LEN) {
             return Err(ManifestError::Length("all together".to_owned()));
         }
@@ -153,11 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(path: &str) -> ManifestEntry {
-        ManifestEntry {
-            path: path.into(),
-            root: [1; 32],
-            len: 5,
-        }
+        ManifestEntry { path: path.into(), root: [1; 32], len: 5 }
     }
 
     #[test]
@@ -176,42 +165,18 @@ mod tests {
             Manifest::decode(&bytes).unwrap_err()
         };
         for path in ["../x", "/etc/passwd", "a/../../x", "a\\b", "a\0", ""] {
-            assert!(
-                matches!(refused(vec![entry(path)]), ManifestError::Path { .. }),
-                "{path}"
-            );
+            assert!(matches!(refused(vec![entry(path)]), ManifestError::Path { .. }), "{path}");
         }
         assert!(matches!(refused(vec![]), ManifestError::Count(0)));
+        assert!(matches!(refused(vec![entry("a"), entry("a")]), ManifestError::Order(_)));
+        assert!(matches!(refused(vec![entry("b"), entry("a")]), ManifestError::Order(_)));
+        assert!(matches!(refused(vec![entry("a"), entry("a-b"), entry("a/b/c")]), ManifestError::FileAndFolder(_)));
+        let long = ManifestEntry { len: u64::MAX, ..entry("a") };
         assert!(matches!(
-            refused(vec![entry("a"), entry("a")]),
-            ManifestError::Order(_)
-        ));
-        assert!(matches!(
-            refused(vec![entry("b"), entry("a")]),
-            ManifestError::Order(_)
-        ));
-        assert!(matches!(
-            refused(vec![entry("a"), entry("a-b"), entry("a/b/c")]),
-            ManifestError::FileAndFolder(_)
-        ));
-        let long = ManifestEntry {
-            len: u64::MAX,
-            ..entry("a")
-        };
-        assert!(matches!(
-            refused(vec![
-                long.clone(),
-                ManifestEntry {
-                    path: "b".into(),
-                    ..long
-                }
-            ]),
+            refused(vec![long.clone(), ManifestEntry { path: "b".into(), ..long }]),
             ManifestError::Length(_)
         ));
-        let empty = ManifestEntry {
-            len: 0,
-            ..entry("a")
-        };
+        let empty = ManifestEntry { len: 0, ..entry("a") };
         assert!(matches!(refused(vec![empty]), ManifestError::Length(_)));
         let many = (0..=MAX_FILES).map(|i| entry(&format!("{i:05}"))).collect();
         assert!(matches!(refused(many), ManifestError::Count(10_001)));

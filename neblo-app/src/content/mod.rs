@@ -12,9 +12,7 @@ mod ranges;
 mod slice;
 mod source;
 
-pub use collection::{
-    Collection, CollectionError, CollectionFile, HashedCollection, MAX_FILES, walk,
-};
+pub use collection::{Collection, CollectionError, CollectionFile, HashedCollection, MAX_FILES, walk};
 pub use error::ContentError;
 pub use hash::{Hashed, Outboards, hash_file, verify_file};
 pub use manifest::{MAX_MANIFEST, Manifest, ManifestEntry, ManifestError};

@@ -72,17 +72,9 @@ impl PartFile {
     /// Starts a download to `destination`, or goes on with the one that was begun there.
     ///
     /// An existing destination is refused unless `overwrite`; it stays as it is until [`PartFile::finish`].
-    pub fn open(
-        destination: &Path,
-        root: Root,
-        len: u64,
-        overwrite: bool,
-    ) -> Result<Self, PartError> {
+    pub fn open(destination: &Path, root: Root, len: u64, overwrite: bool) -> Result<Self, PartError> {
         if len > MAX_CONTENT_LEN {
-            return Err(PartError::TooLarge {
-                len,
-                max: MAX_CONTENT_LEN,
-            });
+            return Err(PartError::TooLarge { len, max: MAX_CONTENT_LEN });
         }
         if len == 0 && root != empty_root() {
             return Err(PartError::WrongLength { len });
@@ -94,14 +86,10 @@ impl PartFile {
         let before = present(&part, &ranges, &root, len, found)?;
         check_space(&part, len.saturating_sub(before.total()))?;
         let file = open_locked(&part)?;
-        let found = file
-            .metadata()
-            .map_err(|e| PartError::io("read", &part, e))?
-            .len();
+        let found = file.metadata().map_err(|e| PartError::io("read", &part, e))?.len();
         let present = present(&part, &ranges, &root, len, found)?;
         if found != len {
-            file.set_len(len)
-                .map_err(|e| PartError::write(&part, len, e))?;
+            file.set_len(len).map_err(|e| PartError::write(&part, len, e))?;
         }
         Ok(Self {
             destination: destination.to_owned(),
@@ -109,16 +97,9 @@ impl PartFile {
             root,
             len,
             resumed: present.total() > 0,
-            writer: Mutex::new(
-                file.try_clone()
-                    .map_err(|e| PartError::io("open", &part, e))?,
-            ),
+            writer: Mutex::new(file.try_clone().map_err(|e| PartError::io("open", &part, e))?),
             file,
-            state: Mutex::new(State {
-                present,
-                unsaved: 0,
-                saved_at: Instant::now(),
-            }),
+            state: Mutex::new(State { present, unsaved: 0, saved_at: Instant::now() }),
             saving: Mutex::new(()),
             part,
         })
@@ -149,27 +130,17 @@ impl PartFile {
     /// All bytes were verified when they were written; those of an earlier run are verified again, because the file
     /// was in nobody's hands meanwhile. Takes `&self` so that a failure, such as an existing target, loses nothing.
     pub fn finish(&self, overwrite: bool) -> Result<PathBuf, PartError> {
-        let missing = self.missing_ranges().iter().fold(0u64, |sum, r| {
-            sum.saturating_add(r.end.saturating_sub(r.start))
-        });
+        let missing =
+            self.missing_ranges().iter().fold(0u64, |sum, r| sum.saturating_add(r.end.saturating_sub(r.start)));
         if missing > 0 {
-            return Err(PartError::Incomplete {
-                part: self.part.clone(),
-                missing,
-            });
+            return Err(PartError::Incomplete { part: self.part.clone(), missing });
         }
-        let found = fs::metadata(&self.part)
-            .map_err(|e| PartError::io("read", &self.part, e))?
-            .len();
+        let found = fs::metadata(&self.part).map_err(|e| PartError::io("read", &self.part, e))?.len();
         if found != self.len || (self.resumed && !self.is_intact()?) {
             self.reset()?;
-            return Err(PartError::Damaged {
-                part: self.part.clone(),
-            });
+            return Err(PartError::Damaged { part: self.part.clone() });
         }
-        self.file
-            .sync_all()
-            .map_err(|e| PartError::write(&self.part, self.len, e))?;
+        self.file.sync_all().map_err(|e| PartError::write(&self.part, self.len, e))?;
         if let Err(error) = finish::rename(&self.part, &self.destination, overwrite) {
             self.save()?;
             return Err(error);
@@ -199,11 +170,8 @@ impl PartFile {
     fn is_intact(&self) -> Result<bool, PartError> {
         let mut hasher = blake3::Hasher::new();
         let mut file = File::open(&self.part).map_err(|e| PartError::io("read", &self.part, e))?;
-        io::copy(
-            &mut file,
-            &mut io::BufWriter::with_capacity(1 << 18, &mut hasher),
-        )
-        .map_err(|e| PartError::io("read", &self.part, e))?;
+        io::copy(&mut file, &mut io::BufWriter::with_capacity(1 << 18, &mut hasher))
+            .map_err(|e| PartError::io("read", &self.part, e))?;
         Ok(hasher.finalize().as_bytes() == &self.root)
     }
 
@@ -224,15 +192,8 @@ impl PartFile {
             let state = self.state();
             (state.present.clone(), state.unsaved)
         };
-        self.file
-            .sync_data()
-            .map_err(|e| PartError::write(&self.part, self.len, e))?;
-        let progress = Progress {
-            version: 1,
-            root: self.root,
-            len: self.len,
-            present,
-        };
+        self.file.sync_data().map_err(|e| PartError::write(&self.part, self.len, e))?;
+        let progress = Progress { version: 1, root: self.root, len: self.len, present };
         let bytes = cbor::encode(&progress, MAX_RANGES_FILE)
             .map_err(|e| PartError::io("encode", &self.ranges, io::Error::other(e)))?;
         finish::replace(&self.ranges, &bytes)?;
@@ -286,9 +247,7 @@ impl Sink for PartFile {
 
 /// Names of the two files beside `destination`; a name that would be too long is cut and made unique by the root.
 fn names(destination: &Path, root: &Root) -> Result<(PathBuf, PathBuf), PartError> {
-    let name = destination.file_name().ok_or_else(|| PartError::NoName {
-        path: destination.to_owned(),
-    })?;
+    let name = destination.file_name().ok_or_else(|| PartError::NoName { path: destination.to_owned() })?;
     let mut stem = name.to_owned();
     if stem.len().saturating_add(RANGES.len()) > MAX_NAME {
         let hex = hex::encode(root);
@@ -308,9 +267,7 @@ fn open_locked(part: &Path) -> Result<File, PartError> {
     // Between opening and locking another download may have finished and renamed the file: then it is not ours.
     for _ in 0..3 {
         let file = try_open_locked(part)?;
-        let ours = file
-            .metadata()
-            .map_err(|e| PartError::io("read", part, e))?;
+        let ours = file.metadata().map_err(|e| PartError::io("read", part, e))?;
         match fs::metadata(part) {
             Ok(named) if Fingerprint::of(&named).inode == Fingerprint::of(&ours).inode => {
                 return Ok(file);
@@ -320,18 +277,12 @@ fn open_locked(part: &Path) -> Result<File, PartError> {
             Err(e) => return Err(PartError::io("read", part, e)),
         }
     }
-    Err(PartError::InUse {
-        part: part.to_owned(),
-    })
+    Err(PartError::InUse { part: part.to_owned() })
 }
 
 /// The beginning of `text`, at most `max` bytes of whole characters.
 fn cut(text: &str, max: usize) -> &str {
-    let end = text
-        .char_indices()
-        .map(|(at, c)| at.saturating_add(c.len_utf8()))
-        .take_while(|end| *end <= max)
-        .last();
+    let end = text.char_indices().map(|(at, c)| at.saturating_add(c.len_utf8())).take_while(|end| *end <= max).last();
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
@@ -345,9 +296,7 @@ fn try_open_locked(part: &Path) -> Result<File, PartError> {
         .map_err(|e| PartError::create(part, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(PartError::InUse {
-            part: part.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(PartError::InUse { part: part.to_owned() }),
         // A file system without locks still takes downloads.
         Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(TryLockError::Error(e)) => Err(PartError::io("lock", part, e)),
@@ -355,13 +304,7 @@ fn try_open_locked(part: &Path) -> Result<File, PartError> {
 }
 
 /// What an earlier run left. Progress that cannot be read counts as none: its data is fetched again.
-fn present(
-    part: &Path,
-    ranges: &Path,
-    root: &Root,
-    len: u64,
-    found: u64,
-) -> Result<Ranges, PartError> {
+fn present(part: &Path, ranges: &Path, root: &Root, len: u64, found: u64) -> Result<Ranges, PartError> {
     let bytes = match read_bounded(ranges) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Ranges::new()),
@@ -375,18 +318,11 @@ fn present(
         }
     };
     if progress.root != *root || progress.len != len {
-        return Err(PartError::OtherContent {
-            part: part.to_owned(),
-            root: hex::encode(progress.root),
-        });
+        return Err(PartError::OtherContent { part: part.to_owned(), root: hex::encode(progress.root) });
     }
     // A file of another length lost or gained something that the ranges do not know of.
     let sound = progress.version == 1 && found == len && progress.present.is_sound(len);
-    Ok(if sound {
-        progress.present
-    } else {
-        Ranges::new()
-    })
+    Ok(if sound { progress.present } else { Ranges::new() })
 }
 
 /// Reads a file of ranges; of one that is too long only so much that decoding refuses it.

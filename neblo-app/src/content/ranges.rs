@@ -28,27 +28,19 @@ impl Ranges {
         let from = self.0.partition_point(|r| r.1 < range.start);
         let to = self.0.partition_point(|r| r.0 <= range.end).max(from);
         let touching = self.0.get(from..to).unwrap_or_default();
-        let start = touching
-            .first()
-            .map_or(range.start, |r| r.0.min(range.start));
+        let start = touching.first().map_or(range.start, |r| r.0.min(range.start));
         let end = touching.last().map_or(range.end, |r| r.1.max(range.end));
         self.0.splice(from..to, [(start, end)]);
     }
 
     /// Number of bytes.
     pub fn total(&self) -> u64 {
-        self.0
-            .iter()
-            .fold(0, |sum, r| sum.saturating_add(r.1.saturating_sub(r.0)))
+        self.0.iter().fold(0, |sum, r| sum.saturating_add(r.1.saturating_sub(r.0)))
     }
 
     /// Whether every byte of `range` is in the set.
     pub fn contains(&self, range: &Range<u64>) -> bool {
-        range.start >= range.end
-            || self
-                .0
-                .iter()
-                .any(|r| r.0 <= range.start && range.end <= r.1)
+        range.start >= range.end || self.0.iter().any(|r| r.0 <= range.start && range.end <= r.1)
     }
 
     /// The bytes from 0 to `len` that are not in the set, in order.
@@ -106,12 +98,7 @@ mod tests {
             let scaled = ranges.iter().map(|r| (r.0 * GROUP, r.1 * GROUP));
             Ranges(scaled.collect()).is_sound(len)
         };
-        for bad in [
-            &[(3, 2)][..],
-            &[(0, 2), (1, 3)],
-            &[(0, 9)],
-            &[(0, 2), (2, 3)],
-        ] {
+        for bad in [&[(3, 2)][..], &[(0, 2), (1, 3)], &[(0, 9)], &[(0, 2), (2, 3)]] {
             assert!(!sound(bad, 8 * GROUP));
         }
         assert!(sound(&[(0, 2), (3, 8)], 8 * GROUP));

@@ -40,16 +40,8 @@ pub fn max_slice_len(window: u64) -> u64 {
 }
 
 /// Verifies a slice and returns the bytes of `range`.
-pub(super) fn decode(
-    root: &Root,
-    len: u64,
-    range: &Range<u64>,
-    slice: &[u8],
-) -> Result<Vec<u8>, SliceError> {
-    let refused = SliceError::Range {
-        start: range.start,
-        end: range.end,
-    };
+pub(super) fn decode(root: &Root, len: u64, range: &Range<u64>, slice: &[u8]) -> Result<Vec<u8>, SliceError> {
+    let refused = SliceError::Range { start: range.start, end: range.end };
     if !is_window(range, len) {
         return Err(refused);
     }
@@ -75,16 +67,10 @@ pub(super) fn decode(
 
 fn sort(error: DecodeError) -> SliceError {
     match error {
-        DecodeError::ParentHashMismatch(node) => SliceError::Mismatch {
-            at: node.chunk_range().start.to_bytes(),
-        },
-        DecodeError::LeafHashMismatch(chunk) => SliceError::Mismatch {
-            at: chunk.to_bytes(),
-        },
+        DecodeError::ParentHashMismatch(node) => SliceError::Mismatch { at: node.chunk_range().start.to_bytes() },
+        DecodeError::LeafHashMismatch(chunk) => SliceError::Mismatch { at: chunk.to_bytes() },
         // Reading from memory fails only at its end.
-        DecodeError::ParentNotFound(_) | DecodeError::LeafNotFound(_) | DecodeError::Io(_) => {
-            SliceError::Length
-        }
+        DecodeError::ParentNotFound(_) | DecodeError::LeafNotFound(_) | DecodeError::Io(_) => SliceError::Length,
     }
 }
 
@@ -122,28 +108,17 @@ impl MemoryTarget {
         let size = usize::try_from(len)
             .ok()
             .filter(|size| *size <= max)
-            .ok_or(PartError::TooLarge {
-                len,
-                max: max as u64,
-            })?;
+            .ok_or(PartError::TooLarge { len, max: max as u64 })?;
         if len == 0 && root != super::empty_root() {
             return Err(PartError::WrongLength { len });
         }
-        Ok(Self {
-            root,
-            len,
-            state: Mutex::new((vec![0; size], Ranges::new())),
-        })
+        Ok(Self { root, len, state: Mutex::new((vec![0; size], Ranges::new())) })
     }
 
     /// The bytes, once all are there.
     pub fn take(&self) -> Option<Vec<u8>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state
-            .1
-            .missing(self.len)
-            .is_empty()
-            .then(|| std::mem::take(&mut state.0))
+        state.1.missing(self.len).is_empty().then(|| std::mem::take(&mut state.0))
     }
 }
 
@@ -207,19 +182,7 @@ mod tests {
 
     #[test]
     fn slices_of_every_kind_of_length_read_back_within_the_bound() {
-        for len in [
-            1,
-            1023,
-            1024,
-            16_383,
-            16_384,
-            16_385,
-            32_768,
-            50_000,
-            2 << 20,
-            (2 << 20) + 1,
-            5_000_000,
-        ] {
+        for len in [1, 1023, 1024, 16_383, 16_384, 16_385, 32_768, 50_000, 2 << 20, (2 << 20) + 1, 5_000_000] {
             let data = bytes(len);
             let content = MemoryContent::new(data.clone());
             let target = MemoryTarget::new(content.root(), len as u64, len).unwrap();
@@ -246,10 +209,7 @@ mod tests {
             slice[at] ^= 1;
         }
         for wrong in [&slice[..slice.len() - 1], &[&slice[..], b"x"].concat()] {
-            assert!(matches!(
-                target.write_slice(range.clone(), wrong),
-                Err(PartError::Slice(SliceError::Length))
-            ));
+            assert!(matches!(target.write_slice(range.clone(), wrong), Err(PartError::Slice(SliceError::Length))));
         }
         assert!(target.write_slice(16_384..81_920, &slice).is_err());
         assert_eq!(target.present(), 0);

@@ -43,11 +43,7 @@ pub struct Fingerprint {
 impl Fingerprint {
     /// Takes it from what the file system says.
     pub fn of(metadata: &Metadata) -> Self {
-        Self {
-            len: metadata.len(),
-            mtime_ns: mtime_ns(metadata),
-            inode: inode(metadata),
-        }
+        Self { len: metadata.len(), mtime_ns: mtime_ns(metadata), inode: inode(metadata) }
     }
 
     /// What differs from `now`.
@@ -67,9 +63,7 @@ impl Fingerprint {
 fn mtime_ns(metadata: &Metadata) -> i64 {
     let since = |t: std::time::SystemTime| match t.duration_since(std::time::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos())
-            .unwrap_or(i64::MAX)
-            .saturating_neg(),
+        Err(before) => i64::try_from(before.duration().as_nanos()).unwrap_or(i64::MAX).saturating_neg(),
     };
     metadata.modified().map_or(0, since)
 }
@@ -97,19 +91,13 @@ pub struct SourceFile {
 impl SourceFile {
     /// Opens `path` if it is still the file that had `fingerprint` when it was published under `root`; `outboard` is
     /// the file with the inner hashes.
-    pub fn open(
-        path: &Path,
-        root: &Root,
-        fingerprint: Fingerprint,
-        outboard: &Path,
-    ) -> Result<Self, ContentError> {
+    pub fn open(path: &Path, root: &Root, fingerprint: Fingerprint, outboard: &Path) -> Result<Self, ContentError> {
         check_unchanged(path, &fingerprint)?;
         let file = File::open(path).map_err(|e| gone(path, e))?;
         let hashes = File::open(outboard).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => ContentError::OutboardDamaged {
-                outboard: outboard.to_owned(),
-                path: path.to_owned(),
-            },
+            io::ErrorKind::NotFound => {
+                ContentError::OutboardDamaged { outboard: outboard.to_owned(), path: path.to_owned() }
+            }
             _ => ContentError::read("open", outboard, e),
         })?;
         Ok(Self {
@@ -117,11 +105,7 @@ impl SourceFile {
             file,
             fingerprint,
             outboard_path: outboard.to_owned(),
-            outboard: PostOrderOutboard {
-                root: (*root).into(),
-                tree: tree(fingerprint.len),
-                data: hashes,
-            },
+            outboard: PostOrderOutboard { root: (*root).into(), tree: tree(fingerprint.len), data: hashes },
         })
     }
 
@@ -141,10 +125,7 @@ fn check_unchanged(path: &Path, fingerprint: &Fingerprint) -> Result<(), Content
     };
     match what {
         None => Ok(()),
-        Some(what) => Err(ContentError::SourceChanged {
-            path: path.to_owned(),
-            what,
-        }),
+        Some(what) => Err(ContentError::SourceChanged { path: path.to_owned(), what }),
     }
 }
 
@@ -168,14 +149,10 @@ impl Content for SourceFile {
         self.check_unchanged()?;
         encode(&self.file, &self.outboard, range, out).map_err(|e| match e {
             Failure::Range(e) => e,
-            Failure::Leaf => ContentError::SourceChanged {
-                path: self.path.clone(),
-                what: "its bytes are others",
-            },
-            Failure::Parent => ContentError::OutboardDamaged {
-                outboard: self.outboard_path.clone(),
-                path: self.path.clone(),
-            },
+            Failure::Leaf => ContentError::SourceChanged { path: self.path.clone(), what: "its bytes are others" },
+            Failure::Parent => {
+                ContentError::OutboardDamaged { outboard: self.outboard_path.clone(), path: self.path.clone() }
+            }
             Failure::Io(e) => ContentError::read("read", &self.path, e),
         })
     }
@@ -227,27 +204,16 @@ enum Failure {
     Io(io::Error),
 }
 
-fn encode<D: ReadAt, O: Outboard>(
-    data: D,
-    outboard: O,
-    range: Range<u64>,
-    out: &mut Vec<u8>,
-) -> Result<(), Failure> {
+fn encode<D: ReadAt, O: Outboard>(data: D, outboard: O, range: Range<u64>, out: &mut Vec<u8>) -> Result<(), Failure> {
     let len = outboard.tree().size();
     if !is_window(&range, len) {
-        return Err(Failure::Range(ContentError::BadRange {
-            start: range.start,
-            end: range.end,
-            len,
-        }));
+        return Err(Failure::Range(ContentError::BadRange { start: range.start, end: range.end, len }));
     }
     encode_ranges_validated(data, outboard, &chunks(&range), out.by_ref()).map_err(|e| match e {
         EncodeError::LeafHashMismatch(_) | EncodeError::SizeMismatch => Failure::Leaf,
         EncodeError::ParentHashMismatch(_) => Failure::Parent,
         EncodeError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => Failure::Leaf,
         EncodeError::Io(e) => Failure::Io(e),
-        EncodeError::ParentWrite(_) | EncodeError::LeafWrite(_) => {
-            Failure::Io(io::Error::other("out of memory"))
-        }
+        EncodeError::ParentWrite(_) | EncodeError::LeafWrite(_) => Failure::Io(io::Error::other("out of memory")),
     })
 }

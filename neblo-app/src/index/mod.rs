@@ -81,8 +81,7 @@ impl Index {
 
     /// Adds a row, or replaces the one of this number.
     pub async fn add(&self, row: u64, metadata: Metadata) -> Result<(), IndexError> {
-        self.ask(|reply| Command::Add(row, Box::new(metadata), reply))
-            .await
+        self.ask(|reply| Command::Add(row, Box::new(metadata), reply)).await
     }
 
     /// Removes a row; none there is fine.
@@ -101,12 +100,10 @@ impl Index {
         let (reply, answer) = oneshot::channel();
         let limit = limit.min(MAX_RESULTS);
         // Searches come from the network: they never wait for room.
-        self.commands
-            .try_send(Command::Search(query, limit, reply))
-            .map_err(|e| match e {
-                mpsc::error::TrySendError::Full(_) => IndexError::Busy,
-                mpsc::error::TrySendError::Closed(_) => IndexError::Closed,
-            })?;
+        self.commands.try_send(Command::Search(query, limit, reply)).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => IndexError::Busy,
+            mpsc::error::TrySendError::Closed(_) => IndexError::Closed,
+        })?;
         answer.await.map_err(|_| IndexError::Closed)?
     }
 
@@ -115,10 +112,7 @@ impl Index {
         command: impl FnOnce(oneshot::Sender<Result<T, IndexError>>) -> Command,
     ) -> Result<T, IndexError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .await
-            .map_err(|_| IndexError::Closed)?;
+        self.commands.send(command(reply)).await.map_err(|_| IndexError::Closed)?;
         answer.await.map_err(|_| IndexError::Closed)?
     }
 }

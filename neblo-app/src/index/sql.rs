@@ -21,9 +21,7 @@ pub(super) fn translate(query: &Query, limit: usize) -> Statement {
         Query::And(parts) => parts.iter().collect(),
         other => vec![other],
     };
-    let (words, conditions): (Vec<&Query>, Vec<&Query>) = parts
-        .into_iter()
-        .partition(|part| is_words(strip_not(part)));
+    let (words, conditions): (Vec<&Query>, Vec<&Query>) = parts.into_iter().partition(|part| is_words(strip_not(part)));
     let (words, conditions) = match match_all(&words) {
         Some(words) => (Some(words), conditions),
         // Only unwanted words: they filter what the conditions find.
@@ -32,8 +30,7 @@ pub(super) fn translate(query: &Query, limit: usize) -> Statement {
     let mut sql = match words {
         Some(words) => {
             parameters.push(Value::Text(words));
-            "SELECT d.id FROM words JOIN docs d ON d.id = words.rowid WHERE words MATCH ?"
-                .to_owned()
+            "SELECT d.id FROM words JOIN docs d ON d.id = words.rowid WHERE words MATCH ?".to_owned()
         }
         None => "SELECT d.id FROM docs d WHERE 1".to_owned(),
     };
@@ -68,11 +65,8 @@ fn is_words(query: &Query) -> bool {
 
 /// The expression for all of these; nothing where none is wanted.
 fn match_all(parts: &[&Query]) -> Option<String> {
-    let wanted: Vec<String> = parts
-        .iter()
-        .filter(|part| !matches!(part, Query::Not(_)))
-        .map(|part| match_one(part))
-        .collect();
+    let wanted: Vec<String> =
+        parts.iter().filter(|part| !matches!(part, Query::Not(_))).map(|part| match_one(part)).collect();
     if wanted.is_empty() {
         return None;
     }

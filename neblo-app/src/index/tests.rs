@@ -11,10 +11,7 @@ const NONE: [u64; 0] = [];
 
 fn file(name: &str, size: u64, tags: &[(&str, &str)]) -> Metadata {
     let mut metadata = Metadata::file(name.into(), [size as u8; 32], size);
-    metadata.tags = tags
-        .iter()
-        .map(|(k, v)| ((*k).into(), (*v).into()))
-        .collect();
+    metadata.tags = tags.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
     metadata
 }
 
@@ -22,11 +19,7 @@ async fn filled() -> Index {
     let index = Index::open(&Location::Memory).unwrap();
     let files = [
         file("holiday_photo-2024.jpg", 1_000, &[("place", "Zürich See")]),
-        file(
-            "Report on mixes.PDF",
-            5_000_000,
-            &[("author", "David Chaum")],
-        ),
+        file("Report on mixes.PDF", 5_000_000, &[("author", "David Chaum")]),
         file("Holiday plans.txt", 200, &[("author", "Eve")]),
         file("talk \"untraceable\" mail.mp4", 900_000_000, &[]),
         Metadata::collection("photos".into(), empty_root(), 10, 7_000),
@@ -106,10 +99,7 @@ async fn rows_are_replaced_and_removed() {
     index.remove(1).await.unwrap();
     index.remove(1).await.unwrap();
     assert_eq!(found(&index, "other").await, NONE);
-    index
-        .add(u64::MAX, file("largest.bin", 1, &[]))
-        .await
-        .unwrap();
+    index.add(u64::MAX, file("largest.bin", 1, &[])).await.unwrap();
     assert_eq!(found(&index, "largest").await, [u64::MAX]);
     index.clear().await.unwrap();
     assert_eq!(found(&index, "size:>=0B").await, NONE);
@@ -121,10 +111,7 @@ async fn rows_are_replaced_and_removed() {
 async fn no_more_rows_than_asked_for() {
     let index = Index::open(&Location::Memory).unwrap();
     for row in 0..20 {
-        index
-            .add(row, file(&format!("same {row}.txt"), row, &[]))
-            .await
-            .unwrap();
+        index.add(row, file(&format!("same {row}.txt"), row, &[])).await.unwrap();
     }
     let query = || parse("same").unwrap();
     assert_eq!(index.search(query(), 7).await.unwrap().len(), 7);
@@ -135,15 +122,7 @@ async fn no_more_rows_than_asked_for() {
 #[tokio::test]
 async fn the_text_of_a_query_is_never_syntax() {
     let index = filled().await;
-    for text in [
-        "a\" OR name:\"b",
-        "x\"\"",
-        "name : holiday",
-        "^holiday",
-        "NEAR(a b)",
-        "a;b'--",
-        "holiday*\"x",
-    ] {
+    for text in ["a\" OR name:\"b", "x\"\"", "name : holiday", "^holiday", "NEAR(a b)", "a;b'--", "holiday*\"x"] {
         for query in [Query::Term(text.into()), Query::Phrase(text.into())] {
             index.search(query, 10).await.unwrap();
         }
@@ -156,9 +135,7 @@ async fn the_text_of_a_query_is_never_syntax() {
 fn a_search_over_its_budget_is_stopped_and_the_next_one_works() {
     let mut database = worker::open(&Location::Memory).unwrap();
     for row in 0..2000 {
-        database
-            .add(row, &file(&format!("same {row}.txt"), row, &[]))
-            .unwrap();
+        database.add(row, &file(&format!("same {row}.txt"), row, &[])).unwrap();
     }
     // Matches no row, but each has to be looked at.
     let query = parse("same NOT size:>=0B").unwrap();
@@ -184,10 +161,7 @@ async fn a_full_queue_refuses_searches() {
 async fn an_unbounded_query_never_reaches_the_database() {
     let index = filled().await;
     let query = Query::Not(Box::new(Query::Term("a".into())));
-    assert!(matches!(
-        index.search(query, 1).await,
-        Err(IndexError::Query(_))
-    ));
+    assert!(matches!(index.search(query, 1).await, Err(IndexError::Query(_))));
 }
 
 #[test]
@@ -199,10 +173,7 @@ fn a_file_starts_empty_whatever_was_there() {
         let mut database = worker::open(&Location::File(path.clone())).unwrap();
         database.add(1, &file("one", 1, &[])).unwrap();
         let query = parse("size:>=0B").unwrap();
-        assert_eq!(
-            database.search(&query, 9, Duration::from_secs(60)).unwrap(),
-            [1]
-        );
+        assert_eq!(database.search(&query, 9, Duration::from_secs(60)).unwrap(), [1]);
     }
 }
 

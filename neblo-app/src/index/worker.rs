@@ -87,10 +87,7 @@ pub(super) fn open(location: &Location) -> Result<Database, IndexError> {
                 name.push(suffix);
                 match fs::remove_file(&name) {
                     Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                        return Err(IndexError::File {
-                            path: name.into(),
-                            source,
-                        });
+                        return Err(IndexError::File { path: name.into(), source });
                     }
                     _ => {}
                 }
@@ -109,10 +106,7 @@ pub(super) fn open(location: &Location) -> Result<Database, IndexError> {
     let deadline = Arc::new(Deadline::default());
     let watched = deadline.clone();
     connection.progress_handler(STEPS, Some(move || watched.is_over()))?;
-    Ok(Database {
-        connection,
-        deadline,
-    })
+    Ok(Database { connection, deadline })
 }
 
 /// Works until all handles are gone. A reply that nobody waits for any more is dropped.
@@ -142,34 +136,30 @@ impl Database {
         let id = row.cast_signed();
         let transaction = self.connection.transaction()?;
         delete(&transaction, id)?;
-        let (class, subtype) = metadata
-            .media_type
-            .split_once('/')
-            .unwrap_or((&metadata.media_type, ""));
-        transaction
-            .prepare_cached("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?)")?
-            .execute(params![
-                id,
-                i64::try_from(metadata.size).unwrap_or(i64::MAX),
-                extension_of(&metadata.name),
-                class.to_lowercase(),
-                subtype.to_lowercase(),
-                metadata.media_type.to_lowercase(),
-                &metadata.root[..],
-            ])?;
+        let (class, subtype) = metadata.media_type.split_once('/').unwrap_or((&metadata.media_type, ""));
+        transaction.prepare_cached("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+            id,
+            i64::try_from(metadata.size).unwrap_or(i64::MAX),
+            extension_of(&metadata.name),
+            class.to_lowercase(),
+            subtype.to_lowercase(),
+            metadata.media_type.to_lowercase(),
+            &metadata.root[..],
+        ])?;
         let mut text = String::new();
         {
-            let mut insert =
-                transaction.prepare_cached("INSERT OR IGNORE INTO tags VALUES (?, ?, ?)")?;
+            let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO tags VALUES (?, ?, ?)")?;
             for (key, value) in &metadata.tags {
                 insert.execute(params![id, key.to_lowercase(), value.to_lowercase()])?;
                 text.push_str(value);
                 text.push('\n');
             }
         }
-        transaction
-            .prepare_cached("INSERT INTO words (rowid, name, tags) VALUES (?, ?, ?)")?
-            .execute(params![id, metadata.name, text])?;
+        transaction.prepare_cached("INSERT INTO words (rowid, name, tags) VALUES (?, ?, ?)")?.execute(params![
+            id,
+            metadata.name,
+            text
+        ])?;
         transaction.commit()?;
         Ok(())
     }
@@ -183,19 +173,13 @@ impl Database {
 
     pub(super) fn clear(&mut self) -> Result<(), IndexError> {
         let transaction = self.connection.transaction()?;
-        transaction.execute_batch(
-            "DELETE FROM docs; DELETE FROM tags; INSERT INTO words (words) VALUES ('delete-all');",
-        )?;
+        transaction
+            .execute_batch("DELETE FROM docs; DELETE FROM tags; INSERT INTO words (words) VALUES ('delete-all');")?;
         transaction.commit()?;
         Ok(())
     }
 
-    pub(super) fn search(
-        &mut self,
-        query: &Query,
-        limit: usize,
-        budget: Duration,
-    ) -> Result<Vec<u64>, IndexError> {
+    pub(super) fn search(&mut self, query: &Query, limit: usize, budget: Duration) -> Result<Vec<u64>, IndexError> {
         let statement = sql::translate(query, limit);
         self.deadline.set(Instant::now().checked_add(budget));
         let found = self.select(&statement);
@@ -209,22 +193,15 @@ impl Database {
 
     fn select(&self, statement: &sql::Statement) -> rusqlite::Result<Vec<u64>> {
         let mut prepared = self.connection.prepare(&statement.sql)?;
-        let rows = prepared.query_map(params_from_iter(&statement.parameters), |row| {
-            row.get::<_, i64>(0).map(i64::cast_unsigned)
-        })?;
+        let rows = prepared
+            .query_map(params_from_iter(&statement.parameters), |row| row.get::<_, i64>(0).map(i64::cast_unsigned))?;
         rows.collect()
     }
 }
 
 fn delete(connection: &Connection, id: i64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM docs WHERE id = ?")?
-        .execute([id])?;
-    connection
-        .prepare_cached("DELETE FROM tags WHERE doc = ?")?
-        .execute([id])?;
-    connection
-        .prepare_cached("DELETE FROM words WHERE rowid = ?")?
-        .execute([id])?;
+    connection.prepare_cached("DELETE FROM docs WHERE id = ?")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM tags WHERE doc = ?")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM words WHERE rowid = ?")?.execute([id])?;
     Ok(())
 }

@@ -227,10 +227,7 @@ impl Tally {
 
 /// Letters and digits at the end of the text: the word that the `*` belongs to.
 fn prefix_len(text: &str) -> usize {
-    text.chars()
-        .rev()
-        .take_while(|c| c.is_alphanumeric())
-        .count()
+    text.chars().rev().take_while(|c| c.is_alphanumeric()).count()
 }
 
 #[cfg(test)]
@@ -283,18 +280,9 @@ pub(crate) mod tests {
         assert_eq!(words(MAX_TERMS + 1).check(), Err(QueryError::TooManyTerms));
         assert_eq!(term(&"x".repeat(513)).check(), Err(QueryError::TooLong));
         assert!(matches!(term("--").check(), Err(QueryError::NoWord(_))));
-        assert!(matches!(
-            Query::Prefix("ab".into()).check(),
-            Err(QueryError::ShortPrefix(_))
-        ));
-        assert!(matches!(
-            Query::Prefix("long ab".into()).check(),
-            Err(QueryError::ShortPrefix(_))
-        ));
-        assert_eq!(
-            Query::And(vec![term("a")]).check(),
-            Err(QueryError::OneSided)
-        );
+        assert!(matches!(Query::Prefix("ab".into()).check(), Err(QueryError::ShortPrefix(_))));
+        assert!(matches!(Query::Prefix("long ab".into()).check(), Err(QueryError::ShortPrefix(_))));
+        assert_eq!(Query::And(vec![term("a")]).check(), Err(QueryError::OneSided));
         assert_eq!(term("a\0").check(), Err(QueryError::Character('\0')));
     }
 
@@ -303,10 +291,7 @@ pub(crate) mod tests {
         let not = |q| Query::Not(Box::new(q));
         assert_eq!(not(term("a")).check(), Err(QueryError::OnlyNegations));
         assert_eq!(not(not(term("a"))).check(), Err(QueryError::DoubleNegation));
-        assert_eq!(
-            Query::Or(vec![term("a"), not(term("b"))]).check(),
-            Err(QueryError::OnlyNegations)
-        );
+        assert_eq!(Query::Or(vec![term("a"), not(term("b"))]).check(), Err(QueryError::OnlyNegations));
         Query::And(vec![term("a"), not(term("b"))]).check().unwrap();
     }
 

@@ -44,10 +44,7 @@ pub fn parse(text: &str) -> Result<Query, ParseError> {
     }
     let tokens = tokens(text)?;
     let end = text.chars().count().saturating_add(1);
-    let mut parser = Parser {
-        tokens: tokens.into_iter().peekable(),
-        end,
-    };
+    let mut parser = Parser { tokens: tokens.into_iter().peekable(), end };
     let query = parser.or(0)?;
     if let Some(token) = parser.tokens.next() {
         return Err(at(token.at, "`)` without its `(`"));
@@ -57,10 +54,7 @@ pub fn parse(text: &str) -> Result<Query, ParseError> {
 }
 
 fn at(at: usize, what: impl Into<String>) -> ParseError {
-    ParseError::At {
-        at,
-        what: what.into(),
-    }
+    ParseError::At { at, what: what.into() }
 }
 
 struct Token {
@@ -86,11 +80,7 @@ struct Parser {
 impl Parser {
     fn or(&mut self, depth: usize) -> Result<Query, ParseError> {
         let mut parts = vec![self.and(depth)?];
-        while self
-            .tokens
-            .next_if(|t| matches!(t.kind, TokenKind::Or))
-            .is_some()
-        {
+        while self.tokens.next_if(|t| matches!(t.kind, TokenKind::Or)).is_some() {
             parts.push(self.and(depth)?);
         }
         Ok(one_or(parts, Query::Or))
@@ -113,10 +103,7 @@ impl Parser {
 
     fn not(&mut self, depth: usize) -> Result<Query, ParseError> {
         let Some(token) = self.tokens.next() else {
-            return Err(at(
-                self.end,
-                "the query ends here, but a word or condition was expected",
-            ));
+            return Err(at(self.end, "the query ends here, but a word or condition was expected"));
         };
         match token.kind {
             TokenKind::Leaf(query) => Ok(query),
@@ -128,10 +115,7 @@ impl Parser {
                 Ok(Query::Not(Box::new(part)))
             }
             TokenKind::Open => self.group(token.at, depth),
-            TokenKind::Close => Err(at(
-                token.at,
-                "`)`, but a word or condition was expected before it",
-            )),
+            TokenKind::Close => Err(at(token.at, "`)`, but a word or condition was expected before it")),
             TokenKind::And | TokenKind::Or => Err(at(
                 token.at,
                 "AND and OR stand between two conditions; to search for the word itself write \"and\" or \"or\" in quotes",
@@ -142,17 +126,11 @@ impl Parser {
     fn group(&mut self, start: usize, depth: usize) -> Result<Query, ParseError> {
         let depth = depth.saturating_add(1);
         if depth > MAX_DEPTH {
-            return Err(at(
-                start,
-                format!("more than {MAX_DEPTH} parentheses inside one another"),
-            ));
+            return Err(at(start, format!("more than {MAX_DEPTH} parentheses inside one another")));
         }
         let query = self.or(depth)?;
         match self.tokens.next() {
-            Some(Token {
-                kind: TokenKind::Close,
-                ..
-            }) => Ok(query),
+            Some(Token { kind: TokenKind::Close, .. }) => Ok(query),
             _ => Err(at(start, "this `(` has no `)`")),
         }
     }
@@ -247,9 +225,7 @@ fn leaf(text: &str, start: usize) -> Result<Query, ParseError> {
         && !field.is_empty()
         && field.chars().all(char::is_alphabetic)
     {
-        let value_at = start
-            .saturating_add(field.chars().count())
-            .saturating_add(1);
+        let value_at = start.saturating_add(field.chars().count()).saturating_add(1);
         return condition(field, value, start, value_at);
     }
     if let Some(stem) = text.strip_suffix('*') {
@@ -257,10 +233,7 @@ fn leaf(text: &str, start: usize) -> Result<Query, ParseError> {
         return checked(query, start);
     }
     if let Some(position) = text.chars().position(|c| c == '*') {
-        return Err(at(
-            start.saturating_add(position),
-            "`*` may only end a word",
-        ));
+        return Err(at(start.saturating_add(position), "`*` may only end a word"));
     }
     phrase_or_term(text.to_owned(), start)
 }
@@ -283,15 +256,12 @@ fn condition(field: &str, value: &str, start: usize, value_at: usize) -> Result<
         "size" => size(value, value_at)?,
         "type" => Query::Type(value.trim_start_matches('.').to_lowercase()),
         "tag" => match value.split_once('=') {
-            Some((key, value)) if !key.is_empty() && !value.is_empty() => Query::Tag {
-                key: key.to_lowercase(),
-                value: value.to_lowercase(),
-            },
+            Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+                Query::Tag { key: key.to_lowercase(), value: value.to_lowercase() }
+            }
             _ => return Err(at(value_at, "expected key=value, such as tag:author=Chaum")),
         },
-        "root" => Query::Root(
-            parse_root(value).map_err(|_| at(value_at, "expected the 64 hex digits of a root"))?,
-        ),
+        "root" => Query::Root(parse_root(value).map_err(|_| at(value_at, "expected the 64 hex digits of a root"))?),
         _ => {
             return Err(at(
                 start,
@@ -313,19 +283,12 @@ fn size(text: &str, start: usize) -> Result<Query, ParseError> {
         (">", Comparison::Greater),
         ("=", Comparison::Equal),
     ];
-    let (op, rest) = operators
-        .iter()
-        .find_map(|(sign, op)| text.strip_prefix(sign).map(|rest| (*op, rest)))
-        .ok_or_else(expected)?;
-    let digits = rest
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(rest.len());
+    let (op, rest) =
+        operators.iter().find_map(|(sign, op)| text.strip_prefix(sign).map(|rest| (*op, rest))).ok_or_else(expected)?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
     let (number, unit) = rest.split_at_checked(digits).ok_or_else(expected)?;
     let unit_bytes = unit_bytes(unit).ok_or_else(|| {
-        at(
-            start,
-            format!("unknown unit {unit:?}; known are B, KB, MB, GB, TB, KiB, MiB, GiB and TiB"),
-        )
+        at(start, format!("unknown unit {unit:?}; known are B, KB, MB, GB, TB, KiB, MiB, GiB and TiB"))
     })?;
     let bytes = scaled(number, unit_bytes).ok_or_else(expected)?;
     Ok(Query::Size { op, bytes })
@@ -358,12 +321,8 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
         _ => None,
     };
     let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let part = u128::from(parse(fraction)?)
-        .checked_mul(u128::from(unit))?
-        .checked_div(scale)?;
-    let bytes = u128::from(parse(whole)?)
-        .checked_mul(u128::from(unit))?
-        .checked_add(part)?;
+    let part = u128::from(parse(fraction)?).checked_mul(u128::from(unit))?.checked_div(scale)?;
+    let bytes = u128::from(parse(whole)?).checked_mul(u128::from(unit))?.checked_add(part)?;
     u64::try_from(bytes).ok()
 }
 
@@ -389,18 +348,8 @@ mod tests {
         is("\"a  b\"", Query::Phrase("a b".into()));
         is("\"OR\"", term("OR"));
         is("hol*", Query::Prefix("hol".into()));
-        is(
-            "a b OR c",
-            Query::Or(vec![Query::And(vec![term("a"), term("b")]), term("c")]),
-        );
-        is(
-            "a (b OR c) NOT d",
-            Query::And(vec![
-                term("a"),
-                Query::Or(vec![term("b"), term("c")]),
-                not(term("d")),
-            ]),
-        );
+        is("a b OR c", Query::Or(vec![Query::And(vec![term("a"), term("b")]), term("c")]));
+        is("a (b OR c) NOT d", Query::And(vec![term("a"), Query::Or(vec![term("b"), term("c")]), not(term("d"))]));
         is("a -b", Query::And(vec![term("a"), not(term("b"))]));
         is("a - b", Query::And(vec![term("a"), term("b")]));
         is("a-b.jpg", term("a-b.jpg"));
@@ -416,17 +365,8 @@ mod tests {
         is("size:=7", size(Comparison::Equal, 7));
         is("size:>=2kb", size(Comparison::GreaterOrEqual, 2000));
         is("type:.PDF", Query::Type("pdf".into()));
-        is(
-            "tag:Author=\"David Chaum\"",
-            Query::Tag {
-                key: "author".into(),
-                value: "david chaum".into(),
-            },
-        );
-        is(
-            &format!("root:{}", "0f".repeat(32)),
-            Query::Root([0x0f; 32]),
-        );
+        is("tag:Author=\"David Chaum\"", Query::Tag { key: "author".into(), value: "david chaum".into() });
+        is(&format!("root:{}", "0f".repeat(32)), Query::Root([0x0f; 32]));
     }
 
     #[test]
@@ -442,10 +382,7 @@ mod tests {
         says("a ) b", "character 3");
         says("é (", "ends here");
         says("\"abc", "no closing");
-        says(
-            "a size:1MB",
-            "character 8 of the query: expected a comparison",
-        );
+        says("a size:1MB", "character 8 of the query: expected a comparison");
         says("size:>1XB", "unknown unit \"XB\"");
         says("size:>1.2.3MB", "expected a comparison");
         says("size:>99999999999GB", "expected a comparison");

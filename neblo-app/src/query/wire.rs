@@ -129,10 +129,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Query, WireError> {
             Node::And(n) => Query::And(take(&mut done, n)?),
             Node::Or(n) => Query::Or(take(&mut done, n)?),
             Node::Not => Query::Not(Box::new(done.pop().ok_or(WireError::Shape)?)),
-            Node::Size(op, bytes) => Query::Size {
-                op: op.into(),
-                bytes,
-            },
+            Node::Size(op, bytes) => Query::Size { op: op.into(), bytes },
             Node::Type(text) => Query::Type(text),
             Node::Tag(key, value) => Query::Tag { key, value },
             Node::Root(root) => Query::Root(root),
@@ -149,10 +146,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Query, WireError> {
 
 /// The last `n` complete trees, the first of them being the last that was completed.
 fn take(done: &mut Vec<Query>, n: u8) -> Result<Vec<Query>, WireError> {
-    let from = done
-        .len()
-        .checked_sub(usize::from(n))
-        .ok_or(WireError::Shape)?;
+    let from = done.len().checked_sub(usize::from(n)).ok_or(WireError::Shape)?;
     Ok(done.drain(from..).rev().collect())
 }
 
@@ -167,22 +161,10 @@ mod tests {
         let bytes = |nodes: &[Node]| cbor::encode(&nodes, MAX_ENCODED).unwrap();
         let term = || Node::Term("a".into());
         assert!(matches!(decode(&bytes(&[])), Err(WireError::Shape)));
-        assert!(matches!(
-            decode(&bytes(&[term(), term()])),
-            Err(WireError::Shape)
-        ));
-        assert!(matches!(
-            decode(&bytes(&[Node::And(3), term(), term()])),
-            Err(WireError::Shape)
-        ));
-        assert!(matches!(
-            decode(&bytes(&[Node::Not])),
-            Err(WireError::Shape)
-        ));
-        assert!(matches!(
-            decode(&bytes(&[Node::And(0)])),
-            Err(WireError::Bounds(QueryError::OneSided))
-        ));
+        assert!(matches!(decode(&bytes(&[term(), term()])), Err(WireError::Shape)));
+        assert!(matches!(decode(&bytes(&[Node::And(3), term(), term()])), Err(WireError::Shape)));
+        assert!(matches!(decode(&bytes(&[Node::Not])), Err(WireError::Shape)));
+        assert!(matches!(decode(&bytes(&[Node::And(0)])), Err(WireError::Bounds(QueryError::OneSided))));
     }
 
     #[test]

@@ -93,18 +93,14 @@ impl DownloadState {
     }
 }
 
-const COLUMNS: &str =
-    "id, target, root, destination, part, size, present, overwrite, state, error, created, updated";
+const COLUMNS: &str = "id, target, root, destination, part, size, present, overwrite, state, error, created, updated";
 
 impl Store {
     /// Remembers a download. One of the same root to the same place that is not done becomes active again.
     pub fn add_download(&self, new: &NewDownload) -> Result<DownloadId, StoreError> {
         let active = self.read(|db| count(db, "SELECT count(*) FROM downloads WHERE state = 0"))?;
         if active >= MAX_DOWNLOADS {
-            return Err(StoreError::TooMany {
-                what: "unfinished downloads",
-                max: MAX_DOWNLOADS,
-            });
+            return Err(StoreError::TooMany { what: "unfinished downloads", max: MAX_DOWNLOADS });
         }
         let target = match &new.target {
             Target::Link(link) => link.to_string(),
@@ -185,29 +181,19 @@ impl Store {
                 .query_map([], read)?
                 .collect::<rusqlite::Result<Vec<_>>>()
         })?;
-        rows.into_iter()
-            .map(|row| row.ok_or_else(|| self.row_error("download")))
-            .collect()
+        rows.into_iter().map(|row| row.ok_or_else(|| self.row_error("download"))).collect()
     }
 
     /// One download.
     pub fn download(&self, id: DownloadId) -> Result<Option<Download>, StoreError> {
-        let row = self.read(|db| {
-            db.query_row(
-                &format!("SELECT {COLUMNS} FROM downloads WHERE id = ?"),
-                [id],
-                read,
-            )
-            .optional()
-        })?;
-        row.map(|row| row.ok_or_else(|| self.row_error("download")))
-            .transpose()
+        let row = self
+            .read(|db| db.query_row(&format!("SELECT {COLUMNS} FROM downloads WHERE id = ?"), [id], read).optional())?;
+        row.map(|row| row.ok_or_else(|| self.row_error("download"))).transpose()
     }
 
     /// Forgets a download; its files are not touched. Returns whether it was there.
     pub fn remove_download(&self, id: DownloadId) -> Result<bool, StoreError> {
-        self.write(|tx| tx.execute("DELETE FROM downloads WHERE id = ?", [id]))
-            .map(|n| n > 0)
+        self.write(|tx| tx.execute("DELETE FROM downloads WHERE id = ?", [id])).map(|n| n > 0)
     }
 }
 

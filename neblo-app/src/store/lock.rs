@@ -54,10 +54,7 @@ pub struct DataDirLock {
 impl DataDirLock {
     /// Makes the data dir if it is not there, readable by its owner alone, and takes it.
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
-        let unusable = |source| LockError::Unusable {
-            dir: dir.to_owned(),
-            source,
-        };
+        let unusable = |source| LockError::Unusable { dir: dir.to_owned(), source };
         create_private_dir(dir).map_err(unusable)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -69,18 +66,12 @@ impl DataDirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::DataDirInUse {
-                    dir: dir.to_owned(),
-                    pid: read_pid(&mut file),
-                });
+                return Err(LockError::DataDirInUse { dir: dir.to_owned(), pid: read_pid(&mut file) });
             }
             Err(TryLockError::Error(e)) => return Err(unusable(e)),
         }
         write_pid(&mut file).map_err(unusable)?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            _file: file,
-        })
+        Ok(Self { dir: dir.to_owned(), _file: file })
     }
 
     /// The data dir.

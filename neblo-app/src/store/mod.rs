@@ -111,18 +111,10 @@ impl Store {
     /// Opens the database of a data dir, or makes it.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let path = data_dir.join(FILE_NAME);
-        create_private(&path).map_err(|source| StoreError::Open {
-            path: path.clone(),
-            source,
-        })?;
+        create_private(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
         let mut connection = Connection::open(&path).map_err(|e| sort(&path, e))?;
         schema::prepare(&mut connection, &path)?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                path,
-                connection: Mutex::new(connection),
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { path, connection: Mutex::new(connection) }) })
     }
 
     /// Runs `work` where blocking is allowed.
@@ -132,9 +124,7 @@ impl Store {
         T: Send + 'static,
     {
         let store = self.clone();
-        tokio::task::spawn_blocking(move || work(&store))
-            .await
-            .unwrap_or(Err(StoreError::Stopped))
+        tokio::task::spawn_blocking(move || work(&store)).await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// The file.
@@ -144,29 +134,19 @@ impl Store {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic elsewhere rolled its transaction back.
-        self.shared
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads.
-    fn read<T>(
-        &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&self.connection()).map_err(|e| self.sort(e))
     }
 
     /// Writes all or nothing.
-    fn write<T>(
-        &self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
+    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let mut connection = self.connection();
         let begin = || -> rusqlite::Result<T> {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)
@@ -179,31 +159,21 @@ impl Store {
     }
 
     fn row_error(&self, what: &'static str) -> StoreError {
-        StoreError::Row {
-            path: self.shared.path.clone(),
-            what,
-        }
+        StoreError::Row { path: self.shared.path.clone(), what }
     }
 }
 
 fn sort(path: &Path, error: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
-            path,
-            what: error.to_string(),
-        },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Corrupt { path, what: error.to_string() }
+        }
         Some(ErrorCode::DiskFull) => StoreError::DiskFull { path },
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            StoreError::Open {
-                path,
-                source: io::Error::other(error),
-            }
+            StoreError::Open { path, source: io::Error::other(error) }
         }
-        _ => StoreError::Database {
-            path,
-            source: error,
-        },
+        _ => StoreError::Database { path, source: error },
     }
 }
 
@@ -218,9 +188,7 @@ fn create_private(path: &Path) -> io::Result<()> {
 
 /// Seconds since 1970.
 fn unix_now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 

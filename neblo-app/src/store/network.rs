@@ -65,33 +65,26 @@ impl Store {
     /// Peers to bootstrap from, the last seen first.
     pub fn known_peers(&self) -> Result<Vec<KnownPeer>, StoreError> {
         self.read(|db| {
-            db.prepare(
-                "SELECT peer, addresses, last_seen FROM known_peers ORDER BY last_seen DESC",
-            )?
-            .query_map([], |row| {
-                let addresses: String = row.get(1)?;
-                Ok(KnownPeer {
-                    peer: row.get(0)?,
-                    addresses: addresses.lines().map(str::to_owned).collect(),
-                    last_seen: row.get(2)?,
-                })
-            })?
-            .collect()
+            db.prepare("SELECT peer, addresses, last_seen FROM known_peers ORDER BY last_seen DESC")?
+                .query_map([], |row| {
+                    let addresses: String = row.get(1)?;
+                    Ok(KnownPeer {
+                        peer: row.get(0)?,
+                        addresses: addresses.lines().map(str::to_owned).collect(),
+                        last_seen: row.get(2)?,
+                    })
+                })?
+                .collect()
         })
     }
 
     /// Forgets a peer, because it cannot be reached any more.
     pub fn remove_known_peer(&self, peer: &str) -> Result<(), StoreError> {
-        self.write(|tx| tx.execute("DELETE FROM known_peers WHERE peer = ?", [peer]))
-            .map(drop)
+        self.write(|tx| tx.execute("DELETE FROM known_peers WHERE peer = ?", [peer])).map(drop)
     }
 
     /// Replaces the first relays of a subgroup. A `since` of 0 becomes now, or what it was for the same peer.
-    pub fn set_first_relays(
-        &self,
-        subgroup: &str,
-        relays: &[FirstRelay],
-    ) -> Result<(), StoreError> {
+    pub fn set_first_relays(&self, subgroup: &str, relays: &[FirstRelay]) -> Result<(), StoreError> {
         let before = self.first_relays(subgroup)?;
         let now = unix_now();
         self.write(|tx| {
@@ -148,11 +141,6 @@ impl Store {
 
     /// A remembered setting.
     pub fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
-        self.read(|db| {
-            db.query_row("SELECT value FROM settings WHERE key = ?", [key], |row| {
-                row.get(0)
-            })
-            .optional()
-        })
+        self.read(|db| db.query_row("SELECT value FROM settings WHERE key = ?", [key], |row| row.get(0)).optional())
     }
 }

@@ -86,26 +86,15 @@ pub struct Entry {
     pub fingerprint: Fingerprint,
 }
 
-const COLUMNS: &str =
-    "metadata, path, mtime_ns, inode, disk_len, secret_key, expiry_day, created, state";
+const COLUMNS: &str = "metadata, path, mtime_ns, inode, disk_len, secret_key, expiry_day, created, state";
 
 impl Store {
     /// Stores a publication with the files of its collection (none for a file), in place of one with the same root.
-    pub fn put_publication(
-        &self,
-        publication: &Publication,
-        entries: &[Entry],
-    ) -> Result<(), StoreError> {
-        let metadata = publication
-            .metadata
-            .encode()
-            .map_err(|_| self.row_error("publication"))?;
+    pub fn put_publication(&self, publication: &Publication, entries: &[Entry]) -> Result<(), StoreError> {
+        let metadata = publication.metadata.encode().map_err(|_| self.row_error("publication"))?;
         let root = publication.metadata.root;
         if self.publication(&root)?.is_none() && self.count_publications()? >= MAX_PUBLICATIONS {
-            return Err(StoreError::TooMany {
-                what: "publications",
-                max: MAX_PUBLICATIONS,
-            });
+            return Err(StoreError::TooMany { what: "publications", max: MAX_PUBLICATIONS });
         }
         self.write(|tx| {
             tx.execute("DELETE FROM publications WHERE root = ?", [&root[..]])?;
@@ -148,26 +137,17 @@ impl Store {
     /// All publications, oldest first.
     pub fn publications(&self) -> Result<Vec<Publication>, StoreError> {
         let rows = self.read(|db| {
-            db.prepare(&format!(
-                "SELECT {COLUMNS} FROM publications ORDER BY created, id"
-            ))?
-            .query_map([], read)?
-            .collect::<rusqlite::Result<Vec<_>>>()
+            db.prepare(&format!("SELECT {COLUMNS} FROM publications ORDER BY created, id"))?
+                .query_map([], read)?
+                .collect::<rusqlite::Result<Vec<_>>>()
         })?;
-        rows.into_iter()
-            .map(|raw| self.publication_of(raw))
-            .collect()
+        rows.into_iter().map(|raw| self.publication_of(raw)).collect()
     }
 
     /// The publication of a root.
     pub fn publication(&self, root: &Root) -> Result<Option<Publication>, StoreError> {
         let row = self.read(|db| {
-            db.query_row(
-                &format!("SELECT {COLUMNS} FROM publications WHERE root = ?"),
-                [&root[..]],
-                read,
-            )
-            .optional()
+            db.query_row(&format!("SELECT {COLUMNS} FROM publications WHERE root = ?"), [&root[..]], read).optional()
         })?;
         row.map(|raw| self.publication_of(raw)).transpose()
     }
@@ -196,27 +176,15 @@ impl Store {
     }
 
     /// Notes the state of a publication; one that is not there stays so. Returns whether it was.
-    pub fn set_publication_state(
-        &self,
-        root: &Root,
-        state: PublicationState,
-    ) -> Result<bool, StoreError> {
+    pub fn set_publication_state(&self, root: &Root, state: PublicationState) -> Result<bool, StoreError> {
         self.write(|tx| {
-            tx.execute(
-                "UPDATE publications SET state = ? WHERE root = ?",
-                params![state.code(), &root[..]],
-            )
+            tx.execute("UPDATE publications SET state = ? WHERE root = ?", params![state.code(), &root[..]])
         })
         .map(|n| n > 0)
     }
 
     /// Gives a publication a new key and expiry, as renewing it needs. Returns whether it is there.
-    pub fn renew_publication(
-        &self,
-        root: &Root,
-        secret_key: &[u8; 32],
-        expiry_day: u32,
-    ) -> Result<bool, StoreError> {
+    pub fn renew_publication(&self, root: &Root, secret_key: &[u8; 32], expiry_day: u32) -> Result<bool, StoreError> {
         self.write(|tx| {
             tx.execute(
                 "UPDATE publications SET secret_key = ?, expiry_day = ? WHERE root = ?",
@@ -228,8 +196,7 @@ impl Store {
 
     /// Removes a publication with its entries. Returns whether it was there.
     pub fn remove_publication(&self, root: &Root) -> Result<bool, StoreError> {
-        self.write(|tx| tx.execute("DELETE FROM publications WHERE root = ?", [&root[..]]))
-            .map(|n| n > 0)
+        self.write(|tx| tx.execute("DELETE FROM publications WHERE root = ?", [&root[..]])).map(|n| n > 0)
     }
 
     /// Whether any publication, or a file of one, has this root, so that its hash tree is needed.
@@ -263,8 +230,7 @@ impl Store {
 }
 
 pub(super) fn count(db: &Connection, sql: &str) -> rusqlite::Result<usize> {
-    db.query_row(sql, [], |row| row.get::<_, i64>(0))
-        .map(|n| usize::try_from(n).unwrap_or_default())
+    db.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| usize::try_from(n).unwrap_or_default())
 }
 
 struct Raw {

@@ -59,29 +59,14 @@ const MIGRATIONS: &[&str] = &["
 /// Checks an opened file and brings its schema up to date.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let sorted = |e| sort(path, e);
-    connection
-        .busy_timeout(std::time::Duration::from_secs(5))
-        .map_err(sorted)?;
-    connection
-        .pragma_update(None, "journal_mode", "WAL")
-        .map_err(sorted)?;
-    connection
-        .pragma_update(None, "synchronous", "NORMAL")
-        .map_err(sorted)?;
-    connection
-        .pragma_update(None, "foreign_keys", true)
-        .map_err(sorted)?;
-    connection
-        .pragma_update(None, "trusted_schema", false)
-        .map_err(sorted)?;
-    let report: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(sorted)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sorted)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(sorted)?;
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(sorted)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(sorted)?;
+    connection.pragma_update(None, "trusted_schema", false).map_err(sorted)?;
+    let report: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sorted)?;
     if report != "ok" {
-        return Err(StoreError::Corrupt {
-            path: path.to_owned(),
-            what: report,
-        });
+        return Err(StoreError::Corrupt { path: path.to_owned(), what: report });
     }
     migrate(connection, path)
 }
@@ -89,25 +74,15 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let sorted = |e| sort(path, e);
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    let found: u32 = connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(sorted)?;
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sorted)?;
     if found > known {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
-            found,
-            known,
-        });
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
     let done = usize::try_from(found).unwrap_or(usize::MAX);
     for (step, version) in MIGRATIONS.iter().zip(1u32..).skip(done) {
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(sorted)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sorted)?;
         transaction.execute_batch(step).map_err(sorted)?;
-        transaction
-            .pragma_update(None, "user_version", version)
-            .map_err(sorted)?;
+        transaction.pragma_update(None, "user_version", version).map_err(sorted)?;
         transaction.commit().map_err(sorted)?;
     }
     Ok(())

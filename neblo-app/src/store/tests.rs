@@ -15,11 +15,7 @@ fn publication(root: Root) -> Publication {
     Publication {
         metadata: Metadata::file("a.txt".into(), root, 5),
         path: "/some/a.txt".into(),
-        fingerprint: Fingerprint {
-            len: 5,
-            mtime_ns: -7,
-            inode: u64::MAX,
-        },
+        fingerprint: Fingerprint { len: 5, mtime_ns: -7, inode: u64::MAX },
         secret_key: [9; 32],
         expiry_day: 20_000,
         created: 77,
@@ -32,11 +28,7 @@ fn entry(name: &str, root: Root) -> Entry {
         name: name.into(),
         path: PathBuf::from("/some").join(name),
         root,
-        fingerprint: Fingerprint {
-            len: 1,
-            mtime_ns: 2,
-            inode: 3,
-        },
+        fingerprint: Fingerprint { len: 1, mtime_ns: 2, inode: 3 },
     }
 }
 
@@ -53,32 +45,18 @@ fn download(root: Root, destination: &str) -> NewDownload {
 #[test]
 fn everything_survives_reopening() {
     let (dir, store) = open();
-    store
-        .put_publication(&publication([1; 32]), &[entry("x", [3; 32])])
-        .unwrap();
+    store.put_publication(&publication([1; 32]), &[entry("x", [3; 32])]).unwrap();
     let id = store.add_download(&download([2; 32], "/tmp/out")).unwrap();
-    store
-        .put_known_peer("peer", &["/ip4/1.2.3.4/tcp/5".into()])
-        .unwrap();
+    store.put_known_peer("peer", &["/ip4/1.2.3.4/tcp/5".into()]).unwrap();
     store.set_setting("port", "4001").unwrap();
-    let relay = FirstRelay {
-        peer: "r".into(),
-        role: RelayRole::Active,
-        since: 0,
-    };
+    let relay = FirstRelay { peer: "r".into(), role: RelayRole::Active, since: 0 };
     store.set_first_relays("group", &[relay]).unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.publications().unwrap(), [publication([1; 32])]);
     assert_eq!(store.entries(&[1; 32]).unwrap(), [entry("x", [3; 32])]);
-    assert_eq!(
-        store.download(id).unwrap().unwrap().destination,
-        Path::new("/tmp/out")
-    );
-    assert_eq!(
-        store.known_peers().unwrap()[0].addresses,
-        ["/ip4/1.2.3.4/tcp/5"]
-    );
+    assert_eq!(store.download(id).unwrap().unwrap().destination, Path::new("/tmp/out"));
+    assert_eq!(store.known_peers().unwrap()[0].addresses, ["/ip4/1.2.3.4/tcp/5"]);
     assert_eq!(store.setting("port").unwrap().unwrap(), "4001");
     assert!(store.first_relays("group").unwrap()[0].since > 0);
 }
@@ -86,20 +64,12 @@ fn everything_survives_reopening() {
 #[test]
 fn publications_are_replaced_changed_and_removed_with_their_entries() {
     let (_dir, store) = open();
-    store
-        .put_publication(&publication([1; 32]), &[entry("x", [3; 32])])
-        .unwrap();
-    store
-        .put_publication(&publication([1; 32]), &[entry("y", [4; 32])])
-        .unwrap();
+    store.put_publication(&publication([1; 32]), &[entry("x", [3; 32])]).unwrap();
+    store.put_publication(&publication([1; 32]), &[entry("y", [4; 32])]).unwrap();
     assert_eq!(store.entries(&[1; 32]).unwrap(), [entry("y", [4; 32])]);
     assert!(store.is_root_in_use(&[4; 32]).unwrap());
     assert!(!store.is_root_in_use(&[3; 32]).unwrap());
-    assert!(
-        store
-            .set_publication_state(&[1; 32], PublicationState::SourceLost)
-            .unwrap()
-    );
+    assert!(store.set_publication_state(&[1; 32], PublicationState::SourceLost).unwrap());
     assert!(store.renew_publication(&[1; 32], &[8; 32], 20_100).unwrap());
     let changed = store.publication(&[1; 32]).unwrap().unwrap();
     assert_eq!(changed.state, PublicationState::SourceLost);
@@ -113,9 +83,7 @@ fn publications_are_replaced_changed_and_removed_with_their_entries() {
 fn a_failing_write_leaves_nothing_of_itself() {
     let (_dir, store) = open();
     let twice = [entry("x", [3; 32]), entry("x", [4; 32])];
-    store
-        .put_publication(&publication([1; 32]), &twice)
-        .unwrap_err();
+    store.put_publication(&publication([1; 32]), &twice).unwrap_err();
     assert!(store.publications().unwrap().is_empty());
     assert!(!store.is_root_in_use(&[3; 32]).unwrap());
 }
@@ -125,22 +93,12 @@ fn a_download_that_was_not_finished_is_the_same_one_again() {
     let (_dir, store) = open();
     let id = store.add_download(&download([1; 32], "/a")).unwrap();
     store.set_download_present(id, 50).unwrap();
-    store
-        .set_download_state(id, DownloadState::Failed, Some("disk full"))
-        .unwrap();
-    assert_eq!(
-        store.download(id).unwrap().unwrap().error.unwrap(),
-        "disk full"
-    );
+    store.set_download_state(id, DownloadState::Failed, Some("disk full")).unwrap();
+    assert_eq!(store.download(id).unwrap().unwrap().error.unwrap(), "disk full");
     assert_eq!(store.add_download(&download([1; 32], "/a")).unwrap(), id);
     let again = store.download(id).unwrap().unwrap();
-    assert_eq!(
-        (again.state, again.error, again.present),
-        (DownloadState::Active, None, 50)
-    );
-    store
-        .set_download_state(id, DownloadState::Done, None)
-        .unwrap();
+    assert_eq!((again.state, again.error, again.present), (DownloadState::Active, None, 50));
+    store.set_download_state(id, DownloadState::Done, None).unwrap();
     let other = store.add_download(&download([1; 32], "/a")).unwrap();
     assert_ne!(other, id);
     assert!(store.remove_download(other).unwrap());
@@ -151,9 +109,7 @@ fn a_download_that_was_not_finished_is_the_same_one_again() {
 fn peers_beyond_the_cap_are_forgotten() {
     let (_dir, store) = open();
     for i in 0..MAX_KNOWN_PEERS + 3 {
-        store
-            .put_known_peer(&format!("peer{i:04}"), &vec!["/memory/1".into(); 40])
-            .unwrap();
+        store.put_known_peer(&format!("peer{i:04}"), &vec!["/memory/1".into(); 40]).unwrap();
     }
     let peers = store.known_peers().unwrap();
     assert_eq!(peers.len(), MAX_KNOWN_PEERS);
@@ -167,27 +123,10 @@ fn peers_beyond_the_cap_are_forgotten() {
 #[test]
 fn a_first_relay_keeps_its_age_when_its_role_changes() {
     let (_dir, store) = open();
-    let relay = |peer: &str, role, since| FirstRelay {
-        peer: peer.into(),
-        role,
-        since,
-    };
-    store
-        .set_first_relays(
-            "g",
-            &[
-                relay("a", RelayRole::Active, 5),
-                relay("b", RelayRole::Spare, 6),
-            ],
-        )
-        .unwrap();
-    store
-        .set_first_relays("g", &[relay("b", RelayRole::Active, 0)])
-        .unwrap();
-    assert_eq!(
-        store.first_relays("g").unwrap(),
-        [relay("b", RelayRole::Active, 6)]
-    );
+    let relay = |peer: &str, role, since| FirstRelay { peer: peer.into(), role, since };
+    store.set_first_relays("g", &[relay("a", RelayRole::Active, 5), relay("b", RelayRole::Spare, 6)]).unwrap();
+    store.set_first_relays("g", &[relay("b", RelayRole::Active, 0)]).unwrap();
+    assert_eq!(store.first_relays("g").unwrap(), [relay("b", RelayRole::Active, 6)]);
     assert!(store.first_relays("other").unwrap().is_empty());
 }
 
@@ -199,20 +138,14 @@ fn a_damaged_or_later_database_is_named_with_the_next_step() {
     let error = Store::open(dir.path()).unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains(&path.display().to_string()) && text.contains("move it away"),
-        "{text}"
-    );
+    assert!(text.contains(&path.display().to_string()) && text.contains("move it away"), "{text}");
     std::fs::remove_file(&path).unwrap();
     drop(Store::open(dir.path()).unwrap());
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     let error = Store::open(dir.path()).unwrap_err();
-    assert!(
-        matches!(error, StoreError::Newer { found: 99, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
     let nowhere = Store::open(&dir.path().join("none")).unwrap_err();
     assert!(matches!(nowhere, StoreError::Open { .. }), "{nowhere}");
 }
@@ -232,16 +165,6 @@ fn only_the_owner_can_read_the_keys() {
 #[tokio::test]
 async fn async_code_can_use_it() {
     let (_dir, store) = open();
-    store
-        .run(|store| store.set_setting("k", "v"))
-        .await
-        .unwrap();
-    assert_eq!(
-        store
-            .run(|store| store.setting("k"))
-            .await
-            .unwrap()
-            .unwrap(),
-        "v"
-    );
+    store.run(|store| store.set_setting("k", "v")).await.unwrap();
+    assert_eq!(store.run(|store| store.setting("k")).await.unwrap().unwrap(), "v");
 }

@@ -85,10 +85,7 @@ pub enum FetchError {
     #[error("cancelled; run the same command again to go on")]
     Cancelled,
     /// Nobody is left to ask.
-    #[error(
-        "no publisher is left to ask: {why}{}; run the same command again later to go on",
-        Last(last)
-    )]
+    #[error("no publisher is left to ask: {why}{}; run the same command again later to go on", Last(last))]
     NoSources {
         /// What the source of streams had to say.
         why: String,
@@ -141,12 +138,7 @@ pub struct Fetcher<S: Sources> {
 impl<S: Sources> Fetcher<S> {
     /// Fetches from `sources`.
     pub fn new(sources: S, options: FetchOptions) -> Self {
-        Self {
-            sources,
-            options,
-            session: None,
-            streams: 0,
-        }
+        Self { sources, options, session: None, streams: 0 }
     }
 
     /// Fetches all that `sink` misses. Whatever the outcome, what arrived is saved.
@@ -202,16 +194,9 @@ impl<S: Sources> Fetcher<S> {
             let mut arrived = || {
                 gained_at = Instant::now();
                 pauses = 0;
-                progress(Progress {
-                    present: sink.present(),
-                    len: sink.len(),
-                    streams,
-                });
+                progress(Progress { present: sink.present(), len: sink.len(), streams });
             };
-            match session
-                .run(sink, missing, &self.options, &mut arrived)
-                .await
-            {
+            match session.run(sink, missing, &self.options, &mut arrived).await {
                 Ok(()) => self.session = Some(session),
                 Err(StreamEnd::Local(error)) => return Err(error.into()),
                 Err(end) => {
@@ -233,19 +218,13 @@ impl<S: Sources> Fetcher<S> {
     }
 
     fn stalled(&self, last: Option<StreamEnd>) -> FetchError {
-        FetchError::Stalled {
-            after: self.options.no_progress,
-            last,
-        }
+        FetchError::Stalled { after: self.options.no_progress, last }
     }
 
     /// Keeps from asking over and over where every stream breaks at once.
     async fn pause(&self, pauses: &mut u32) {
         if *pauses > 0 {
-            let factor = 1u32
-                .checked_shl(pauses.saturating_sub(1))
-                .unwrap_or(30)
-                .min(30);
+            let factor = 1u32.checked_shl(pauses.saturating_sub(1)).unwrap_or(30).min(30);
             tokio::time::sleep(self.options.pause.saturating_mul(factor)).await;
         }
         *pauses = pauses.saturating_add(1);

@@ -1,7 +1,10 @@
 //! A cap on bytes a second, shared by all transfers of one direction.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,14 +14,15 @@ const MIN_RATE: u64 = 4 * 1024;
 const BURST: Duration = Duration::from_millis(250);
 
 /// A token bucket. Clones share the bucket.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RateLimiter {
-    bucket: Option<Arc<Bucket>>,
+    bucket: Arc<Bucket>,
 }
 
 #[derive(Debug)]
 struct Bucket {
-    rate: u64,
+    /// Bytes a second, 0 for no limit.
+    rate: AtomicU64,
     /// When all that was taken so far will have been earned.
     paid: Mutex<Instant>,
 }
@@ -26,24 +30,23 @@ struct Bucket {
 impl RateLimiter {
     /// At most `rate` bytes a second (no less than 4 KiB), or no limit.
     pub fn new(rate: Option<u64>) -> Self {
-        Self {
-            bucket: rate.map(|rate| {
-                Arc::new(Bucket {
-                    rate: rate.max(MIN_RATE),
-                    paid: Mutex::new(Instant::now()),
-                })
-            }),
-        }
+        let bucket = Bucket { rate: AtomicU64::new(stored(rate)), paid: Mutex::new(Instant::now()) };
+        Self { bucket: Arc::new(bucket) }
     }
 
     /// No limit.
     pub fn unlimited() -> Self {
-        Self::default()
+        Self::new(None)
     }
 
     /// The limit in bytes a second.
     pub fn rate(&self) -> Option<u64> {
-        self.bucket.as_ref().map(|bucket| bucket.rate)
+        Some(self.bucket.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Changes the limit for all who share it, from what they take next.
+    pub fn set_rate(&self, rate: Option<u64>) {
+        self.bucket.rate.store(stored(rate), Ordering::Relaxed);
     }
 
     /// Waits until `bytes` more may pass.
@@ -56,12 +59,13 @@ impl RateLimiter {
 
     /// Takes `bytes` at `now` and tells how long to wait for them.
     fn reserve(&self, bytes: u64, now: Instant) -> Duration {
-        let Some(bucket) = &self.bucket else {
+        let bucket = &self.bucket;
+        let Some(rate) = self.rate() else {
             return Duration::ZERO;
         };
         let cost = u128::from(bytes)
             .saturating_mul(1_000_000_000)
-            .checked_div(u128::from(bucket.rate))
+            .checked_div(u128::from(rate))
             .and_then(|nanos| u64::try_from(nanos).ok())
             .map_or(Duration::MAX, Duration::from_nanos);
         let mut paid = bucket.paid.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,6 +73,10 @@ impl RateLimiter {
         *paid = (*paid).max(earliest).checked_add(cost).unwrap_or(*paid);
         paid.saturating_duration_since(now)
     }
+}
+
+fn stored(rate: Option<u64>) -> u64 {
+    rate.map_or(0, |rate| rate.max(MIN_RATE))
 }
 
 #[cfg(test)]
@@ -81,11 +89,7 @@ mod unit_tests {
         let start = Instant::now();
         let mut now = start + Duration::from_secs(60);
         let begun = now;
-        for portion in [1, 50_000, 7, 100_000, 64_000, 85_992]
-            .iter()
-            .cycle()
-            .take(60)
-        {
+        for portion in [1, 50_000, 7, 100_000, 64_000, 85_992].iter().cycle().take(60) {
             now += limiter.reserve(*portion, now);
         }
         // 3,000,000 bytes at 100,000 a second, less what the pause before gave.
@@ -108,10 +112,9 @@ mod unit_tests {
         let now = Instant::now() + Duration::from_secs(1);
         limiter.clone().reserve(1_000_000, now);
         assert!(limiter.reserve(1, now) >= Duration::from_millis(700));
-        assert_eq!(
-            RateLimiter::unlimited().reserve(u64::MAX, now),
-            Duration::ZERO
-        );
+        assert_eq!(RateLimiter::unlimited().reserve(u64::MAX, now), Duration::ZERO);
         assert_eq!(RateLimiter::new(Some(0)).rate(), Some(MIN_RATE));
+        limiter.clone().set_rate(None);
+        assert_eq!(limiter.reserve(u64::MAX, now), Duration::ZERO);
     }
 }

@@ -36,10 +36,7 @@ pub struct ServeOptions {
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self {
-            upload: RateLimiter::unlimited(),
-            idle: Duration::from_secs(120),
-        }
+        Self { upload: RateLimiter::unlimited(), idle: Duration::from_secs(120) }
     }
 }
 
@@ -72,11 +69,7 @@ pub enum ServeError {
 }
 
 /// Serves one stream until the requester is done.
-pub async fn serve<S>(
-    stream: S,
-    catalogue: Arc<dyn Catalogue>,
-    options: ServeOptions,
-) -> Result<Served, ServeError>
+pub async fn serve<S>(stream: S, catalogue: Arc<dyn Catalogue>, options: ServeOptions) -> Result<Served, ServeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -114,19 +107,14 @@ async fn make_answers<R: AsyncRead + Unpin>(
         let answer = match request {
             None => return Err(ServeError::Gone),
             Some(Request::Done) => {
-                let bye = Answer {
-                    response: Response::Bye,
-                    slice: Vec::new(),
-                    content: 0,
-                };
+                let bye = Answer { response: Response::Bye, slice: Vec::new(), content: 0 };
                 let _ = answers.send(bye).await;
                 return Ok(());
             }
             Some(Request::Window(window)) => {
                 let catalogue = catalogue.clone();
                 let opened = open.take();
-                let made =
-                    tokio::task::spawn_blocking(move || answer(&*catalogue, opened, &window)).await;
+                let made = tokio::task::spawn_blocking(move || answer(&*catalogue, opened, &window)).await;
                 let (answer, opened) = made.map_err(|_| ServeError::Stopped)?;
                 open = opened;
                 answer
@@ -144,18 +132,10 @@ fn answer(
     open: Option<Arc<dyn Content>>,
     window: &Window,
 ) -> (Answer, Option<Arc<dyn Content>>) {
-    let refuse = |status| Answer {
-        response: Response::Refused(status),
-        slice: Vec::new(),
-        content: 0,
-    };
+    let refuse = |status| Answer { response: Response::Refused(status), slice: Vec::new(), content: 0 };
     let failed = |error: ContentError| {
         catalogue.failed(&window.root, &error);
-        refuse(if error.is_source_lost() {
-            Status::SourceLost
-        } else {
-            Status::Unavailable
-        })
+        refuse(if error.is_source_lost() { Status::SourceLost } else { Status::Unavailable })
     };
     let content = match open.filter(|content| content.root() == window.root) {
         Some(content) => content,
@@ -178,11 +158,8 @@ fn answer(
     }
     match u32::try_from(slice.len()) {
         Ok(len) => {
-            let answer = Answer {
-                response: Response::Slice(len),
-                slice,
-                content: range.end.saturating_sub(range.start),
-            };
+            let answer =
+                Answer { response: Response::Slice(len), slice, content: range.end.saturating_sub(range.start) };
             (answer, Some(content))
         }
         Err(_) => (refuse(Status::BadRange), Some(content)),
@@ -221,9 +198,7 @@ async fn write_answers<W: AsyncWrite + Unpin>(
 
 /// `future`, unless it takes longer than `limit`.
 async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, ServeError> {
-    tokio::time::timeout(limit, future)
-        .await
-        .map_err(|_| ServeError::Idle)
+    tokio::time::timeout(limit, future).await.map_err(|_| ServeError::Idle)
 }
 
 impl From<std::io::Error> for ServeError {

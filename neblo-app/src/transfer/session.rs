@@ -105,15 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let slots = Semaphore::new(options.windows.max(1));
         let size = AtomicU64::new(options.first_window());
         let (pending, asked) = mpsc::channel(options.windows.max(1));
-        let asking = ask(
-            &mut self.writer,
-            &**sink,
-            missing,
-            options,
-            &slots,
-            &size,
-            pending,
-        );
+        let asking = ask(&mut self.writer, &**sink, missing, options, &slots, &size, pending);
         let mut receiver = Receiver {
             reader: &mut self.reader,
             sink,
@@ -168,20 +160,13 @@ async fn ask<W: AsyncWrite + Unpin>(
                 return Ok(());
             };
             slot.forget();
-            let end = at
-                .saturating_add(size.load(Ordering::Relaxed))
-                .min(range.end);
+            let end = at.saturating_add(size.load(Ordering::Relaxed)).min(range.end);
             options.download.acquire(end.saturating_sub(at)).await;
             // First announced, then written: the receiver's time-out also covers a request that cannot be written.
             if pending.send(at..end).await.is_err() {
                 return Ok(());
             }
-            let window = Window {
-                root,
-                len,
-                start: at,
-                end,
-            };
+            let window = Window { root, len, start: at, end };
             wire::write(writer, &Request::Window(window)).await?;
             writer.flush().await?;
             at = end;
@@ -215,16 +200,12 @@ impl<R: AsyncRead + Unpin> Receiver<'_, R> {
         while let Some(range) = asked.recv().await {
             let begun = Instant::now();
             let limit = self.options.window;
-            let slice = timeout(limit, self.slice(&range))
-                .await
-                .map_err(|_| StreamEnd::Idle(limit))??;
+            let slice = timeout(limit, self.slice(&range)).await.map_err(|_| StreamEnd::Idle(limit))??;
             self.slots.add_permits(1);
             self.adapt(begun.elapsed());
             self.written().await?;
             let sink = self.sink.clone();
-            self.writing = Some(tokio::task::spawn_blocking(move || {
-                sink.write_slice(range, &slice).map(|()| slice)
-            }));
+            self.writing = Some(tokio::task::spawn_blocking(move || sink.write_slice(range, &slice).map(|()| slice)));
         }
         Ok(())
     }
@@ -233,9 +214,7 @@ impl<R: AsyncRead + Unpin> Receiver<'_, R> {
     async fn slice(&mut self, range: &Range<u64>) -> Result<Vec<u8>, StreamEnd> {
         let idle = self.options.idle;
         let late = |_| StreamEnd::Idle(idle);
-        let response = timeout(idle, wire::read(self.reader))
-            .await
-            .map_err(late)??;
+        let response = timeout(idle, wire::read(self.reader)).await.map_err(late)??;
         let len = match response {
             Some(Response::Slice(len)) => len,
             Some(Response::Refused(status)) => return Err(status.into()),
@@ -252,10 +231,7 @@ impl<R: AsyncRead + Unpin> Receiver<'_, R> {
         slice.resize(len, 0);
         let mut filled = 0usize;
         while let Some(rest) = slice.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match timeout(idle, self.reader.read(rest))
-                .await
-                .map_err(late)??
-            {
+            match timeout(idle, self.reader.read(rest)).await.map_err(late)?? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 n => filled = filled.saturating_add(n),
             }
@@ -268,11 +244,9 @@ impl<R: AsyncRead + Unpin> Receiver<'_, R> {
         let Some(writing) = self.writing.take() else {
             return Ok(());
         };
-        self.spare = writing.await.map_err(|e| {
-            StreamEnd::Wire(WireError::Io(io::Error::other(format!(
-                "writing was stopped: {e}"
-            ))))
-        })??;
+        self.spare = writing
+            .await
+            .map_err(|e| StreamEnd::Wire(WireError::Io(io::Error::other(format!("writing was stopped: {e}")))))??;
         (self.arrived)();
         Ok(())
     }

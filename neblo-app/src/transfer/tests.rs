@@ -18,8 +18,8 @@ use tokio_util::{
 
 use super::*;
 use crate::content::{
-    Content, ContentError, MAX_MANIFEST, Manifest, MemoryContent, Outboards, PartError, PartFile,
-    Root, Sink, SourceFile, hash_file, walk,
+    Content, ContentError, MAX_MANIFEST, Manifest, MemoryContent, Outboards, PartError, PartFile, Root, Sink,
+    SourceFile, hash_file, walk,
 };
 
 type Duplex = Compat<tokio::io::DuplexStream>;
@@ -31,21 +31,13 @@ struct Cut {
 }
 
 impl AsyncRead for Cut {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Cut {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let n = buf.len().min(self.left);
         if n == 0 {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -75,10 +67,7 @@ struct Shelf {
 
 impl Shelf {
     fn of(contents: impl IntoIterator<Item = Arc<dyn Content>>) -> Arc<Self> {
-        Arc::new(Self {
-            contents: contents.into_iter().map(|c| (c.root(), c)).collect(),
-            failures: Mutex::default(),
-        })
+        Arc::new(Self { contents: contents.into_iter().map(|c| (c.root(), c)).collect(), failures: Mutex::default() })
     }
 }
 
@@ -125,10 +114,7 @@ struct Publishers {
 
 impl Publishers {
     fn new(shelves: impl IntoIterator<Item = Arc<Shelf>>) -> Self {
-        Self {
-            shelves: shelves.into_iter().collect(),
-            ..Self::default()
-        }
+        Self { shelves: shelves.into_iter().collect(), ..Self::default() }
     }
 }
 
@@ -137,17 +123,11 @@ impl Sources for Publishers {
 
     async fn open(&mut self) -> Result<Duplex, NoMoreSources> {
         let Some(shelf) = self.shelves.front().cloned() else {
-            return Err(NoMoreSources {
-                why: "all were asked".into(),
-            });
+            return Err(NoMoreSources { why: "all were asked".into() });
         };
         let (here, there) = tokio::io::duplex(64 * 1024);
-        let stream = Cut {
-            inner: there.compat(),
-            left: self.cuts.pop_front().unwrap_or(usize::MAX),
-        };
-        self.tasks
-            .push(tokio::spawn(serve(stream, shelf, ServeOptions::default())));
+        let stream = Cut { inner: there.compat(), left: self.cuts.pop_front().unwrap_or(usize::MAX) };
+        self.tasks.push(tokio::spawn(serve(stream, shelf, ServeOptions::default())));
         Ok(here.compat())
     }
 
@@ -160,10 +140,7 @@ impl Sources for Publishers {
 }
 
 fn options() -> FetchOptions {
-    FetchOptions {
-        pause: Duration::ZERO,
-        ..FetchOptions::default()
-    }
+    FetchOptions { pause: Duration::ZERO, ..FetchOptions::default() }
 }
 
 fn data(len: usize) -> Vec<u8> {
@@ -193,9 +170,7 @@ impl Target {
 }
 
 async fn fetch(fetcher: &mut Fetcher<Publishers>, sink: Arc<dyn Sink>) -> Result<(), FetchError> {
-    fetcher
-        .fetch(sink, &CancellationToken::new(), &mut |_| {})
-        .await
+    fetcher.fetch(sink, &CancellationToken::new(), &mut |_| {}).await
 }
 
 #[tokio::test]
@@ -226,20 +201,11 @@ async fn progress_only_grows_and_ends_at_the_length() {
     let publishers = Publishers::new([Shelf::of([content as Arc<dyn Content>])]);
     let mut seen = vec![];
     Fetcher::new(publishers, options())
-        .fetch(target.part.clone(), &CancellationToken::new(), &mut |p| {
-            seen.push(p)
-        })
+        .fetch(target.part.clone(), &CancellationToken::new(), &mut |p| seen.push(p))
         .await
         .unwrap();
     assert!(seen.is_sorted_by(|a, b| a.present < b.present));
-    assert_eq!(
-        seen.last(),
-        Some(&Progress {
-            present: 9_000_000,
-            len: 9_000_000,
-            streams: 1
-        })
-    );
+    assert_eq!(seen.last(), Some(&Progress { present: 9_000_000, len: 9_000_000, streams: 1 }));
 }
 
 #[tokio::test]
@@ -248,18 +214,14 @@ async fn a_publisher_that_lies_is_dropped_and_another_one_used() {
     let content = Arc::new(MemoryContent::new(bytes.clone()));
     let target = Target::new(&*content);
     let liar = Shelf::of([Arc::new(Liar(MemoryContent::new(bytes.clone()))) as Arc<dyn Content>]);
-    let publishers =
-        Publishers::new([liar.clone(), liar, Shelf::of([content as Arc<dyn Content>])]);
+    let publishers = Publishers::new([liar.clone(), liar, Shelf::of([content as Arc<dyn Content>])]);
     let mut fetcher = Fetcher::new(publishers, options());
     fetch(&mut fetcher, target.part.clone()).await.unwrap();
     target.part.finish(false).unwrap();
     assert_eq!(fs::read(target.out()).unwrap(), bytes);
     let ends = fetcher.finish().await.ends;
     assert_eq!(ends.len(), 2);
-    assert!(
-        ends.iter().all(|end| end.contains("wrong data")),
-        "{ends:?}"
-    );
+    assert!(ends.iter().all(|end| end.contains("wrong data")), "{ends:?}");
 }
 
 #[tokio::test]
@@ -298,10 +260,7 @@ async fn a_source_that_changes_midway_is_refused_and_noticed_by_its_publisher() 
         })
         .await
         .unwrap_err();
-    assert!(
-        error.to_string().contains("has changed or is gone"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("has changed or is gone"), "{error}");
     assert!(shelf.failures.lock().unwrap()[0].contains("has changed since it was published"));
 
     // What came before is good, and another publisher completes it.
@@ -313,15 +272,7 @@ async fn a_source_that_changes_midway_is_refused_and_noticed_by_its_publisher() 
     fetch(&mut fetcher, target.part.clone()).await.unwrap();
     target.part.finish(false).unwrap();
     assert_eq!(fs::read(target.out()).unwrap(), bytes);
-    let served = fetcher
-        .finish()
-        .await
-        .tasks
-        .pop()
-        .unwrap()
-        .await
-        .unwrap()
-        .unwrap();
+    let served = fetcher.finish().await.tasks.pop().unwrap().await.unwrap().unwrap();
     assert_eq!(served.bytes, 6_000_000 - present);
 }
 
@@ -333,10 +284,7 @@ async fn refusals_say_why() {
         let part = PartFile::open(&dir.path().join("x"), root, len, false).unwrap();
         let shelf = Shelf::of([content.clone() as Arc<dyn Content>]);
         let mut fetcher = Fetcher::new(Publishers::new([shelf]), options());
-        fetch(&mut fetcher, Arc::new(part))
-            .await
-            .unwrap_err()
-            .to_string()
+        fetch(&mut fetcher, Arc::new(part)).await.unwrap_err().to_string()
     };
     let other = ask([7; 32], 50_000).await;
     assert!(other.contains("does not offer"), "{other}");
@@ -351,10 +299,7 @@ async fn a_cancelled_transfer_keeps_what_came() {
     let shelf = Shelf::of([content.clone() as Arc<dyn Content>]);
     let cancel = CancellationToken::new();
     let mut fetcher = Fetcher::new(Publishers::new([shelf]), options());
-    let error = fetcher
-        .fetch(target.part.clone(), &cancel, &mut |_| cancel.cancel())
-        .await
-        .unwrap_err();
+    let error = fetcher.fetch(target.part.clone(), &cancel, &mut |_| cancel.cancel()).await.unwrap_err();
     assert!(matches!(error, FetchError::Cancelled));
     let Target { dir, part } = target;
     drop(fetcher);
@@ -381,41 +326,20 @@ async fn silence_is_given_up() {
     }
     let content = MemoryContent::new(data(50_000));
     let target = Target::new(&content);
-    let quick = FetchOptions {
-        idle: Duration::from_millis(5),
-        no_progress: Duration::from_millis(30),
-        ..options()
-    };
+    let quick = FetchOptions { idle: Duration::from_millis(5), no_progress: Duration::from_millis(30), ..options() };
     let error = Fetcher::new(Silent(vec![]), quick)
         .fetch(target.part.clone(), &CancellationToken::new(), &mut |_| {})
         .await
         .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            FetchError::Stalled {
-                last: Some(StreamEnd::Idle(_)),
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, FetchError::Stalled { last: Some(StreamEnd::Idle(_)), .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_requester_that_leaves_or_talks_nonsense_ends_its_stream_alone() {
     use futures::io::AsyncWriteExt;
-    for (said, gone) in [
-        (&b""[..], true),
-        (b"\0\0\0\x04evil", false),
-        (b"\xff\xff\xff\xff", false),
-    ] {
+    for (said, gone) in [(&b""[..], true), (b"\0\0\0\x04evil", false), (b"\xff\xff\xff\xff", false)] {
         let (mut here, there) = tokio::io::duplex(1024);
-        let task = tokio::spawn(serve(
-            there.compat(),
-            Shelf::of([]),
-            ServeOptions::default(),
-        ));
+        let task = tokio::spawn(serve(there.compat(), Shelf::of([]), ServeOptions::default()));
         let mut stream = (&mut here).compat();
         stream.write_all(said).await.unwrap();
         drop(here);
@@ -441,10 +365,7 @@ async fn a_full_disk_or_lost_folder_is_not_blamed_on_the_publisher() {
             0
         }
         fn write_slice(&self, _: Range<u64>, _: &[u8]) -> Result<(), PartError> {
-            Err(PartError::DiskFull {
-                part: "x.neblo-part".into(),
-                what: "no space".into(),
-            })
+            Err(PartError::DiskFull { part: "x.neblo-part".into(), what: "no space".into() })
         }
         fn save(&self) -> Result<(), PartError> {
             Ok(())
@@ -455,10 +376,7 @@ async fn a_full_disk_or_lost_folder_is_not_blamed_on_the_publisher() {
     let mut fetcher = Fetcher::new(Publishers::new([shelf]), options());
     let full = Arc::new(Full(MemoryContent::new(data(50_000))));
     let error = fetch(&mut fetcher, full).await.unwrap_err();
-    assert!(matches!(
-        error,
-        FetchError::Part(PartError::DiskFull { .. })
-    ));
+    assert!(matches!(error, FetchError::Part(PartError::DiskFull { .. })));
     assert!(error.to_string().contains("x.neblo-part"));
     assert!(fetcher.finish().await.ends.is_empty());
 }
@@ -467,22 +385,14 @@ async fn a_full_disk_or_lost_folder_is_not_blamed_on_the_publisher() {
 async fn a_collection_arrives_over_one_stream() {
     let source = tempfile::tempdir().unwrap();
     fs::create_dir(source.path().join("sub")).unwrap();
-    let files = [
-        ("a.txt", data(5)),
-        ("empty", vec![]),
-        ("sub/b.bin", data(300_000)),
-    ];
+    let files = [("a.txt", data(5)), ("empty", vec![]), ("sub/b.bin", data(300_000))];
     for (name, bytes) in &files {
         fs::write(source.path().join(name), bytes).unwrap();
     }
     let data_dir = tempfile::tempdir().unwrap();
     let outboards = Outboards::open(data_dir.path()).unwrap();
-    let hashed = walk(source.path())
-        .unwrap()
-        .hash(&outboards, &mut |_| ControlFlow::Continue(()))
-        .unwrap();
-    let mut contents: Vec<Arc<dyn Content>> =
-        vec![Arc::new(MemoryContent::new(hashed.manifest.clone()))];
+    let hashed = walk(source.path()).unwrap().hash(&outboards, &mut |_| ControlFlow::Continue(())).unwrap();
+    let mut contents: Vec<Arc<dyn Content>> = vec![Arc::new(MemoryContent::new(hashed.manifest.clone()))];
     for file in &hashed.files {
         let outboard = outboards.path(&file.entry.root);
         let opened = SourceFile::open(&file.path, &file.entry.root, file.fingerprint, &outboard);
@@ -491,9 +401,7 @@ async fn a_collection_arrives_over_one_stream() {
     let mut fetcher = Fetcher::new(Publishers::new([Shelf::of(contents)]), options());
     let len = hashed.manifest.len() as u64;
     let cancel = CancellationToken::new();
-    let bytes = fetch_bytes(&mut fetcher, hashed.root, len, MAX_MANIFEST, &cancel)
-        .await
-        .unwrap();
+    let bytes = fetch_bytes(&mut fetcher, hashed.root, len, MAX_MANIFEST, &cancel).await.unwrap();
     let target = tempfile::tempdir().unwrap();
     for entry in Manifest::decode(&bytes).unwrap().files() {
         let path = target.path().join(&entry.path);
@@ -553,9 +461,7 @@ impl Sources for OnlyOnce {
 
     async fn open(&mut self) -> Result<Duplex, NoMoreSources> {
         if std::mem::replace(&mut self.1, true) {
-            return Err(NoMoreSources {
-                why: "there was one".into(),
-            });
+            return Err(NoMoreSources { why: "there was one".into() });
         }
         self.0.open().await
     }

@@ -96,9 +96,7 @@ pub enum WireError {
 }
 
 /// Reads a message; `None` where the stream ends before it.
-pub(super) async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(
-    stream: &mut R,
-) -> Result<Option<T>, WireError> {
+pub(super) async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(stream: &mut R) -> Result<Option<T>, WireError> {
     let mut prefix = [0; 4];
     let mut filled = 0;
     while let Some(rest) = prefix.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -118,10 +116,7 @@ pub(super) async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(
 }
 
 /// Writes a message, without flushing.
-pub(super) async fn write<W: AsyncWrite + Unpin, T: Serialize>(
-    stream: &mut W,
-    message: &T,
-) -> Result<(), WireError> {
+pub(super) async fn write<W: AsyncWrite + Unpin, T: Serialize>(stream: &mut W, message: &T) -> Result<(), WireError> {
     let body = cbor::encode(message, MAX_MESSAGE)?;
     let len = u32::try_from(body.len()).map_err(|_| WireError::Protocol("message too long"))?;
     let mut bytes = Vec::with_capacity(body.len().saturating_add(4));
@@ -146,19 +141,10 @@ mod unit_tests {
 
     #[test]
     fn the_end_between_messages_is_no_error_and_within_one_it_is() {
-        assert!(
-            block_on(read::<_, Request>(&mut Cursor::new(vec![])))
-                .unwrap()
-                .is_none()
-        );
+        assert!(block_on(read::<_, Request>(&mut Cursor::new(vec![]))).unwrap().is_none());
         for cut in [1, 4, 6] {
             let mut bytes = Vec::new();
-            let window = Window {
-                root: [1; 32],
-                len: 9,
-                start: 0,
-                end: 9,
-            };
+            let window = Window { root: [1; 32], len: 9, start: 0, end: 9 };
             block_on(write(&mut bytes, &Request::Window(window))).unwrap();
             bytes.truncate(cut);
             assert!(block_on(read::<_, Request>(&mut Cursor::new(bytes))).is_err());

@@ -117,20 +117,16 @@ impl PartError {
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::PermissionDenied { path },
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { part: path },
-            _ => Self::Io {
-                doing,
-                path,
-                source,
-            },
+            _ => Self::Io { doing, path, source },
         }
     }
 
     /// Sorts an error of creating the part file.
     pub(super) fn create(part: &Path, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NoDirectory {
-                dir: part.parent().unwrap_or(part).to_owned(),
-            },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                Self::NoDirectory { dir: part.parent().unwrap_or(part).to_owned() }
+            }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::full(part, &source),
             _ => Self::io("create", part, source),
         }
@@ -140,18 +136,14 @@ impl PartError {
     pub(super) fn write(part: &Path, len: u64, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::full(part, &source),
-            io::ErrorKind::FileTooLarge => Self::DiskFull {
-                part: part.to_owned(),
-                what: format!("its file system takes no file of {len} bytes"),
-            },
+            io::ErrorKind::FileTooLarge => {
+                Self::DiskFull { part: part.to_owned(), what: format!("its file system takes no file of {len} bytes") }
+            }
             _ => Self::io("write", part, source),
         }
     }
 
     fn full(part: &Path, source: &io::Error) -> Self {
-        Self::DiskFull {
-            part: part.to_owned(),
-            what: source.to_string(),
-        }
+        Self::DiskFull { part: part.to_owned(), what: source.to_string() }
     }
 }

@@ -16,27 +16,19 @@ pub(super) fn check_destination(path: &Path, overwrite: bool) -> Result<(), Part
         Ok(_) if !overwrite => Err(PartError::TargetExists { path: path_buf() }),
         Ok(_) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => Err(PartError::NoDirectory {
-            dir: path.parent().unwrap_or(path).to_owned(),
-        }),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+            Err(PartError::NoDirectory { dir: path.parent().unwrap_or(path).to_owned() })
+        }
         Err(e) => Err(PartError::io("look at", path, e)),
     }
 }
 
 /// Moves `from` to `to` in one step; only with `overwrite` over something that is there.
 pub(super) fn rename(from: &Path, to: &Path, overwrite: bool) -> Result<(), PartError> {
-    let moved = if overwrite {
-        fs::rename(from, to)
-    } else {
-        rename_new(from, to)
-    };
+    let moved = if overwrite { fs::rename(from, to) } else { rename_new(from, to) };
     moved.map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => PartError::TargetExists {
-            path: to.to_owned(),
-        },
-        io::ErrorKind::IsADirectory => PartError::TargetIsDirectory {
-            path: to.to_owned(),
-        },
+        io::ErrorKind::AlreadyExists => PartError::TargetExists { path: to.to_owned() },
+        io::ErrorKind::IsADirectory => PartError::TargetIsDirectory { path: to.to_owned() },
         _ => PartError::io("rename the download to", to, e),
     })?;
     sync_dir(to);
@@ -83,11 +75,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PartError> {
 /// Makes a rename last. Some file systems cannot sync a folder; the rename itself is done.
 fn sync_dir(path: &Path) {
     if let Some(dir) = path.parent()
-        && let Ok(dir) = File::open(if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        })
+        && let Ok(dir) = File::open(if dir.as_os_str().is_empty() { Path::new(".") } else { dir })
     {
         let _ = dir.sync_all();
     }

@@ -148,7 +148,7 @@ impl<P: Peer> Node<P> {
             paths_ready: self.paths.ready(),
             paths_building: self.paths.building(),
             relayed_paths: self.paths.relayed(),
-            relayed_streams: self.paths.open_streams(),
+            relayed_streams: self.paths.relayed_streams(),
             publications,
             publications_held,
             rows: self.directory.rows(),

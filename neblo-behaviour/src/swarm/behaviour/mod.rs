@@ -141,7 +141,6 @@ impl Behaviour {
         let node = Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng);
         Self {
             me,
-            rng,
             clock: Clock::new(),
             names: Names::new(&network),
             hello: Frame::<PeerId>::Hello(hello).to_bytes().into(),
@@ -149,6 +148,7 @@ impl Behaviour {
             shared,
             directory,
             incoming,
+            rng,
             max_streams,
             max_streams_per_neighbour,
             node,

@@ -1,0 +1,165 @@
+//! Where a download's streams come from: whoever publishes the content, one after the other.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use neblo_behaviour::{
+    protocol::interface::{Failure, Hit, PublicationId},
+    swarm::AnonymousStream,
+};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::{Service, downloads::Progressing, failure, search::Asked};
+use crate::{
+    content::Root,
+    metadata::Metadata,
+    problem::{Code, Problem},
+    query::Query,
+    transfer::{NoMoreSources, Sources, StreamEnd},
+};
+
+/// How long leaders are waited for.
+const WINDOW: Duration = Duration::from_secs(5);
+/// How long a stream may take to be opened.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The first pause after a failure: a path that broke is often there again at once. choice
+const PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
+/// Most publications of one content that are tried.
+const TRIED: usize = 20;
+
+/// The publishers of one content.
+pub(super) struct Publishers {
+    service: Service,
+    root: Root,
+    allow_weak: bool,
+    shown: watch::Sender<Progressing>,
+    queue: VecDeque<Hit>,
+    bad: BTreeSet<PublicationId>,
+    current: Option<PublicationId>,
+    found: bool,
+    /// Why there are no more.
+    pub(super) problem: Option<Problem>,
+}
+
+impl Publishers {
+    pub(super) fn new(
+        service: Service,
+        root: Root,
+        allow_weak: bool,
+        known: Vec<Hit>,
+        shown: watch::Sender<Progressing>,
+    ) -> Self {
+        Self {
+            service,
+            root,
+            allow_weak,
+            shown,
+            found: !known.is_empty(),
+            queue: known.into(),
+            bad: BTreeSet::new(),
+            current: None,
+            problem: None,
+        }
+    }
+
+    /// Looks for publications of the content. An error means that looking again is of no use.
+    async fn look(&mut self) -> Result<(), Problem> {
+        let found = self.service.find(self.root, self.allow_weak).await;
+        let asked = found.map(|(found, asked)| {
+            let good = found.into_iter().map(|(hit, _)| hit);
+            self.queue = good.filter(|hit| !self.bad.contains(&hit.id())).collect();
+            asked
+        });
+        self.found |= !self.queue.is_empty();
+        self.shown.send_modify(|shown| shown.publishers = shown.publishers.max(self.queue.len()));
+        match asked {
+            Ok(_) if !self.queue.is_empty() => Ok(()),
+            Ok(asked) if !self.found && asked.answered > 0 && asked.answered == asked.asked => {
+                Err(Problem::new(Code::NotFound, format!("none of the {} leaders knows this content", asked.asked))
+                    .hint("check the link; its publisher may come back: try again later"))
+            }
+            Ok(_) if !self.bad.is_empty() => Err(Problem::new(
+                Code::Integrity,
+                "every publisher of this content sent data that does not match it, and none of that was kept",
+            )
+            .hint("try again later: another publisher may come")),
+            Ok(_) => Ok(()),
+            Err(problem) if problem.code == Code::NotRunning => Err(problem),
+            Err(problem) => {
+                // Without enough peers it stays so for a while; anything else may pass.
+                let weak = self.service.protocol_status().await.is_ok_and(|it| it.anonymity_set < 4);
+                if weak && !self.allow_weak { Err(problem) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+impl Sources for Publishers {
+    type Stream = AnonymousStream;
+
+    async fn open(&mut self) -> Result<AnonymousStream, NoMoreSources> {
+        let mut pause = PAUSE;
+        loop {
+            if self.queue.is_empty()
+                && let Err(problem) = self.look().await
+            {
+                let why = problem.message.clone();
+                self.problem = Some(problem);
+                return Err(NoMoreSources { why });
+            }
+            if let Some(hit) = self.queue.pop_front() {
+                let connect = self.service.handle().connect(&hit, self.allow_weak);
+                match timeout(CONNECT_WITHIN, connect).await.unwrap_or(Err(Failure::TimedOut)) {
+                    Ok(stream) => {
+                        self.current = Some(hit.id());
+                        // It is the first to be asked again when only the path broke.
+                        self.queue.push_front(hit);
+                        return Ok(stream);
+                    }
+                    Err(failure @ (Failure::TooWeak { .. } | Failure::Closed)) => {
+                        let problem = failure::problem("fetch", &failure);
+                        let why = problem.message.clone();
+                        self.problem = Some(problem);
+                        return Err(NoMoreSources { why });
+                    }
+                    // No path of our own: it says nothing about this publisher.
+                    Err(failure @ (Failure::NoPath | Failure::NoRoute)) => {
+                        self.shown.send_modify(|shown| shown.waiting(failure.to_string()));
+                        self.queue.push_front(hit);
+                    }
+                    // The next one; when all were tried, leaders are asked where they are now.
+                    Err(failure) => self.shown.send_modify(|shown| shown.waiting(failure.to_string())),
+                }
+            }
+            sleep(pause).await;
+            pause = pause.saturating_mul(2).min(LONG_PAUSE);
+        }
+    }
+
+    fn ended(&mut self, end: &StreamEnd) {
+        self.shown.send_modify(|shown| shown.broke(end.to_string()));
+        let at_fault = end.is_publishers_fault();
+        if at_fault && let Some(current) = self.current.take() {
+            self.bad.insert(current);
+            self.queue.retain(|hit| hit.id() != current);
+        }
+    }
+}
+
+impl Service {
+    /// Asks leaders for publications of `root`, until the first have some or all have answered.
+    pub(super) async fn find(&self, root: Root, allow_weak: bool) -> Result<(Vec<(Hit, Metadata)>, Asked), Problem> {
+        let mut answers = self.ask_leaders(&Query::Root(root), TRIED, WINDOW, allow_weak)?;
+        while let Some(mut found) = answers.next().await? {
+            // A leader may send what was not asked for.
+            found.retain(|(_, metadata)| metadata.root == root);
+            if !found.is_empty() {
+                return Ok((found, answers.asked));
+            }
+        }
+        Ok((Vec::new(), answers.asked))
+    }
+}

@@ -1,0 +1,4 @@
+//! The program as its users see it: separate processes, real sockets.
+
+mod harness;
+mod usage;
