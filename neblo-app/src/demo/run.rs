@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
     Options, PathShown, Step,
@@ -183,11 +183,16 @@ async fn fetch(fleet: &mut Fleet, cast: &Cast, hit: &SearchHit, original: &Path,
                 bar.set_position(done);
                 if run.killed.is_none() && done.saturating_mul(100) >= total.saturating_mul(KILL_AT) {
                     kill(fleet, cast, &mut run, done, total, out, &bar).await?;
-                } else if run.broke && run.restored.is_none() && done > run.kept {
-                    restored(fleet, cast, &mut run, out, &bar, &service).await?;
-                    run.from = Some((Instant::now(), done));
-                } else if run.killed.is_some() && !run.broke {
-                    run.kept = done;
+                } else if run.killed.is_some() && run.restored.is_none() {
+                    // Bytes that were on their way when the stream broke do not count: a new path carries it now.
+                    let path = fleet.path(cast.requester, cast.publisher).await?;
+                    if run.broke && done > run.kept && path.relays().next().is_some() {
+                        restored(&mut run, path, out, &bar);
+                        run.from = Some((Instant::now(), done));
+                        service.limit_downloads(None);
+                    } else {
+                        run.kept = done;
+                    }
                 }
             }
             Some(GetEvent::Retrying { .. }) if run.killed.is_some() => run.broke = true,
@@ -297,19 +302,10 @@ async fn kill(
     Ok(())
 }
 
-async fn restored(
-    fleet: &Fleet,
-    cast: &Cast,
-    run: &mut Run,
-    out: Output,
-    bar: &ProgressBar,
-    service: &crate::node::Service,
-) -> Result<(), Problem> {
+fn restored(run: &mut Run, path: PathShown, out: Output, bar: &ProgressBar) {
     let took = run.killed.map(|killed| killed.elapsed()).unwrap_or_default();
     run.restored = Some(took);
-    // The dead relay's neighbours may not have closed their ends yet.
-    sleep(Duration::from_millis(100)).await;
-    run.path = fleet.path(cast.requester, cast.publisher).await?;
+    run.path = path;
     print(
         out,
         bar,
@@ -319,8 +315,6 @@ async fn restored(
             path: run.path.clone(),
         },
     );
-    service.limit_downloads(None);
-    Ok(())
 }
 
 async fn same_bytes(a: &Path, b: &Path) -> Result<bool, Problem> {

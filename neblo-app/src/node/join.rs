@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use neblo_behaviour::{protocol::interface::Failure, swarm::Handle};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{datadir::DataDir, net::Net};
 use crate::{
@@ -15,14 +15,14 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// How long one attempt may take before it is made anew.
-const ATTEMPT: Duration = Duration::from_secs(15);
+/// How often the user hears what goes wrong.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A node that has never been a member gives up after this long. choice
 const GIVE_UP: Duration = Duration::from_secs(30);
 /// A node that needs no bootstrap founds a ring anew when nobody it knew was heard for this long. choice
 const FOUND_AGAIN: Duration = Duration::from_secs(15);
-/// Longest pause between attempts.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Pause between attempts.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Most peers tried at once.
 const TRIED: usize = 16;
 
@@ -37,55 +37,67 @@ pub(super) struct Joiner {
 }
 
 impl Joiner {
-    /// Joins, and from then on joins again whenever all neighbours are lost. Returns only with a problem.
+    /// Joins; the protocol itself comes back when all neighbours are lost. Returns only with a problem.
     pub(super) async fn keep_joined(self) -> Problem {
-        if let Err(problem) = self.join().await {
-            return problem;
-        }
-        let mut changed = self.net.watch();
-        loop {
-            if changed.changed().await.is_err() {
-                return Problem::failed("the node's network task has stopped");
-            }
-            // The protocol tries by itself first.
-            while self.net.isolated() {
-                sleep(PAUSE).await;
-                if self.net.isolated() && !self.targets().is_empty() {
-                    let _tried_again = timeout(ATTEMPT, self.handle.subscribe(self.targets())).await;
-                }
-            }
+        match self.join().await {
+            Ok(()) => std::future::pending().await,
+            Err(problem) => problem,
         }
     }
 
     async fn join(&self) -> Result<(), Problem> {
         let began = Instant::now();
         let founder = self.config.bootstrap.is_empty();
-        let mut pause = Duration::from_millis(250);
         let mut told = BTreeSet::new();
         loop {
             let targets = self.targets();
-            if founder && (targets.is_empty() || began.elapsed() > FOUND_AGAIN) {
-                if !targets.is_empty() {
-                    self.out.say("none of the known peers answers: founding the ring anew");
+            let founding = targets.is_empty();
+            let subscribed = self.handle.subscribe(targets);
+            tokio::pin!(subscribed);
+            // The protocol tries each several times; meanwhile the user hears what goes wrong.
+            let result = loop {
+                tokio::select! {
+                    result = &mut subscribed => break result.map(drop),
+                    () = sleep(LOOK_EVERY) => {}
                 }
-                return self.handle.subscribe(Vec::new()).await.map(drop).map_err(no_ring);
-            }
-            match timeout(ATTEMPT, self.handle.subscribe(targets)).await {
-                Ok(Ok(_) | Err(Failure::AlreadySubscribed)) => return Ok(()),
-                Ok(Err(Failure::Closed)) => return Err(no_ring(Failure::Closed)),
-                Ok(Err(failure)) => tracing::debug!(target: "neblo", %failure, "cannot join yet"),
-                Err(_late) => tracing::debug!(target: "neblo", "joining takes long, trying anew"),
-            }
-            for trouble in self.trouble() {
-                if told.insert(trouble.clone()) {
-                    self.out.say(format_args!("cannot join through {trouble}; trying on"));
+                self.tell_trouble(&mut told);
+                if founder && !founding && began.elapsed() > FOUND_AGAIN {
+                    return self.found_again().await;
                 }
+                if !founder && !self.was_member() && began.elapsed() > GIVE_UP {
+                    return Err(self.given_up());
+                }
+            };
+            match result {
+                Ok(()) => return Ok(()),
+                Err(failure @ (Failure::Closed | Failure::AlreadySubscribed)) => return Err(no_ring(failure)),
+                Err(failure) if founding => return Err(no_ring(failure)),
+                Err(failure) => tracing::debug!(target: "neblo", %failure, "cannot join yet"),
+            }
+            self.tell_trouble(&mut told);
+            if founder && began.elapsed() > FOUND_AGAIN {
+                return self.found_again().await;
             }
             if !founder && !self.was_member() && began.elapsed() > GIVE_UP {
                 return Err(self.given_up());
             }
-            sleep(pause).await;
-            pause = pause.saturating_mul(2).min(PAUSE);
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Founds the ring anew: all that were on it may have been away at once.
+    async fn found_again(&self) -> Result<(), Problem> {
+        self.out.say("none of the known peers answers: founding the ring anew");
+        // Ends the attempt to join that may be under way.
+        self.handle.leave().await.map_err(no_ring)?;
+        self.handle.subscribe(Vec::new()).await.map(drop).map_err(no_ring)
+    }
+
+    fn tell_trouble(&self, told: &mut BTreeSet<String>) {
+        for trouble in self.trouble() {
+            if told.insert(trouble.clone()) {
+                self.out.say(format_args!("cannot join through {trouble}; trying on"));
+            }
         }
     }
 

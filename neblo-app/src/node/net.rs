@@ -12,7 +12,6 @@ use libp2p::{
     swarm::{DialError, SwarmEvent},
 };
 use neblo_behaviour::{protocol::interface::Purpose, swarm::Event};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{
@@ -34,8 +33,6 @@ pub struct Net {
     peer_id: PeerId,
     network: String,
     seen: Mutex<Seen>,
-    /// Counts events that change the node's standing: subscribed, isolated, paths.
-    changed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +41,6 @@ struct Seen {
     peers: BTreeMap<PeerId, Connected>,
     dial_errors: BTreeMap<PeerId, String>,
     paths_lost: u64,
-    isolated: bool,
 }
 
 #[derive(Debug)]
@@ -98,16 +94,6 @@ impl Net {
         self.seen().dial_errors.get(peer).cloned()
     }
 
-    /// Whether all ring neighbours are lost.
-    pub fn isolated(&self) -> bool {
-        self.seen().isolated
-    }
-
-    /// Tells when the node's standing changes.
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,12 +119,8 @@ pub(super) async fn start(
     config: &Config,
     data: Arc<DataDir>,
 ) -> Result<(Arc<Net>, JoinHandle<()>), Problem> {
-    let net = Arc::new(Net {
-        peer_id: *swarm.local_peer_id(),
-        network: config.network.clone(),
-        seen: Mutex::default(),
-        changed: watch::Sender::new(0),
-    });
+    let net =
+        Arc::new(Net { peer_id: *swarm.local_peer_id(), network: config.network.clone(), seen: Mutex::default() });
     for address in &config.listen {
         listen(&mut swarm, &net, address, &data).await?;
     }
@@ -267,11 +249,7 @@ fn dial_error(error: &DialError) -> String {
 fn note(net: &Net, data: &DataDir, event: SwarmEvent<BehaviourEvent>) {
     let mut seen = net.seen();
     match event {
-        SwarmEvent::NewListenAddr { address, .. } => {
-            if !seen.listen.contains(&address) {
-                seen.listen.push(address);
-            }
-        }
+        SwarmEvent::NewListenAddr { address, .. } if !seen.listen.contains(&address) => seen.listen.push(address),
         SwarmEvent::ExpiredListenAddr { address, .. } => seen.listen.retain(|it| *it != address),
         SwarmEvent::ConnectionEstablished { peer_id, endpoint, num_established, .. } => {
             seen.dial_errors.remove(&peer_id);
@@ -306,8 +284,6 @@ fn note(net: &Net, data: &DataDir, event: SwarmEvent<BehaviourEvent>) {
         }
         SwarmEvent::Behaviour(BehaviourEvent::Neblo(event)) => {
             note_event(net, data, &mut seen, event);
-            drop(seen);
-            net.changed.send_modify(|count| *count = count.wrapping_add(1));
         }
         _ => {}
     }
@@ -315,9 +291,7 @@ fn note(net: &Net, data: &DataDir, event: SwarmEvent<BehaviourEvent>) {
 
 fn note_event(net: &Net, data: &DataDir, seen: &mut Seen, event: Event) {
     match event {
-        Event::Subscribed { .. } => seen.isolated = false,
         Event::Isolated => {
-            seen.isolated = true;
             tracing::warn!(target: "neblo", "all neighbours on the ring are lost, trying known peers");
         }
         Event::PathLost(purpose) => {

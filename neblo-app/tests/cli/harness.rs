@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A command of the program, without the environment's settings.
-pub fn neblo() -> Command {
+pub(crate) fn neblo() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_neblo"));
     command.env_remove("NEBLO_DATA_DIR").env_remove("NEBLO_LOG").stdin(Stdio::null());
     command
@@ -20,15 +20,15 @@ pub fn neblo() -> Command {
 
 /// What a finished command left.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// The JSON objects on stdout, a line each.
-    pub fn json(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> Vec<Value> {
         let lines = self
             .stdout
             .lines()
@@ -38,14 +38,14 @@ impl Ran {
 
     /// Panics unless the command ended with this exit code.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
 }
 
 /// Runs a command to its end.
-pub fn run(args: &[&str]) -> Ran {
+pub(crate) fn run(args: &[&str]) -> Ran {
     finish(neblo().args(args).output().expect("the program starts"))
 }
 
@@ -59,7 +59,7 @@ fn finish(output: Output) -> Ran {
 
 /// A signal that can be sent to a node.
 #[derive(Clone, Copy, Debug)]
-pub enum Signal {
+pub(crate) enum Signal {
     Interrupt,
     Terminate,
     Kill,
@@ -81,16 +81,16 @@ impl Signal {
 
 /// A `neblo up` process. Dropping it kills it.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
-    pub data_dir: PathBuf,
-    pub bootstrap: Vec<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) bootstrap: Vec<String>,
     said: Arc<Mutex<String>>,
 }
 
 impl Node {
     /// Starts a node and waits until it has told its addresses.
-    pub fn start(data_dir: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(data_dir: &Path, args: &[&str]) -> Self {
         let mut child = neblo()
             .args(["up", "--json", "--data-dir"])
             .arg(data_dir)
@@ -120,30 +120,30 @@ impl Node {
     }
 
     /// What it has said on stderr so far.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
     /// Runs a command against the node.
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         let output = neblo().args(args).arg("--data-dir").arg(&self.data_dir).output();
         finish(output.expect("the program starts"))
     }
 
     /// `status --json`.
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         self.run(&["status", "--json"]).expect(0).json().remove(0)
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args([signal.name(), &id]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Waits for its end and returns the exit code.
-    pub fn wait(&mut self, within: Duration) -> Option<i32> {
+    pub(crate) fn wait(&mut self, within: Duration) -> Option<i32> {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -164,14 +164,14 @@ impl Drop for Node {
 
 /// Nodes of one network on loopback, each a process with its own data directory.
 #[derive(Debug)]
-pub struct Net {
-    pub nodes: Vec<Node>,
-    pub dir: TempDir,
+pub(crate) struct Net {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) dir: TempDir,
 }
 
 impl Net {
     /// Starts `count` nodes; every second one listens on QUIC, the others on TCP.
-    pub fn start(count: usize, subgroup_size: usize) -> Self {
+    pub(crate) fn start(count: usize, subgroup_size: usize) -> Self {
         let dir = TempDir::with_prefix("neblo-").unwrap();
         let mut net = Self { nodes: Vec::new(), dir };
         for _ in 0..count {
@@ -181,7 +181,7 @@ impl Net {
     }
 
     /// Starts one more node.
-    pub fn add(&mut self, subgroup_size: usize) {
+    pub(crate) fn add(&mut self, subgroup_size: usize) {
         let number = self.nodes.len();
         let listen = match number % 2 {
             0 => "/ip4/127.0.0.1/tcp/0",
@@ -198,12 +198,12 @@ impl Net {
     }
 
     /// The status of every node.
-    pub fn statuses(&self) -> Vec<Value> {
+    pub(crate) fn statuses(&self) -> Vec<Value> {
         self.nodes.iter().map(Node::status).collect()
     }
 
     /// Waits until all nodes are ready.
-    pub fn wait_ready(&self, within: Duration) -> Vec<Value> {
+    pub(crate) fn wait_ready(&self, within: Duration) -> Vec<Value> {
         wait_until(within, "all nodes are ready", || {
             let statuses = self.statuses();
             statuses.iter().all(|status| status["ready"] == true).then_some(statuses)
@@ -213,7 +213,7 @@ impl Net {
 
 /// Asks again and again until there is an answer.
 #[track_caller]
-pub fn wait_until<T>(within: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(within: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {
         if let Some(answer) = ask() {

@@ -1,4 +1,5 @@
 //! The program as its users see it: separate processes, real sockets.
 
 mod harness;
+mod network;
 mod usage;

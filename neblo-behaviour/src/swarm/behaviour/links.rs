@@ -90,8 +90,8 @@ impl PeerState {
         assert!(self.lanes.push(Lane::Urgent, bytes, URGENT));
     }
 
-    pub(super) fn needs_housekeeping(&self) -> bool {
-        self.dial.is_some() || !self.waiting.is_empty()
+    fn is_settled(&self) -> bool {
+        self.dial.is_none() && self.waiting.is_empty()
     }
 
     /// Puts the lanes on the oldest connection, if there is reason to and none carries them.
@@ -180,7 +180,7 @@ impl Behaviour {
     }
 
     fn dial(&mut self, peer: PeerId) -> bool {
-        if self.peers.values().filter(|state| state.dial.is_some()).count() >= MAX_DIALLING {
+        if self.unsettled.len() >= MAX_DIALLING && !self.unsettled.contains(&peer) {
             return false;
         }
         let since = self.clock.now();
@@ -191,6 +191,7 @@ impl Behaviour {
             .extend_addresses_through_behaviour()
             .build();
         state.dial = Some(Dial { connection: opts.connection_id(), since, refused: false });
+        self.unsettled.insert(peer);
         count(&self.shared.counters.dials);
         self.events.push_back(ToSwarm::Dial { opts });
         true
@@ -355,6 +356,7 @@ impl Behaviour {
             }
         } else if state.waiting.len() < MAX_WAITING {
             state.waiting.push((deadline, job));
+            self.unsettled.insert(peer);
         } else {
             self.fail_job(job, Refusal::Full);
         }
@@ -375,7 +377,10 @@ impl Behaviour {
         let now = self.clock.now();
         let mut lost = Vec::new();
         let mut late = Vec::new();
-        for (peer, state) in &mut self.peers {
+        let peers = &mut self.peers;
+        self.unsettled.retain(|peer| peers.get(peer).is_some_and(|state| !state.is_settled()));
+        for peer in &self.unsettled {
+            let Some(state) = self.peers.get_mut(peer) else { continue };
             if state.dial.as_ref().is_some_and(|dial| now.since(dial.since) > DIAL_TIMEOUT) {
                 lost.push(*peer);
             }

@@ -95,6 +95,8 @@ pub struct Behaviour {
     pub(super) peers: HashMap<PeerId, PeerState>,
     /// Peers whose connections the node wants kept, whether there are any or not.
     held: BTreeSet<PeerId>,
+    /// Peers that are being dialled or for which streams wait, and some that were.
+    unsettled: BTreeSet<PeerId>,
     streams: Streams,
     addresses: OwnAddresses,
     multicast: Option<Multicast>,
@@ -157,6 +159,7 @@ impl Behaviour {
             unreachable: BTreeSet::new(),
             peers: HashMap::new(),
             held: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
             streams: Streams::default(),
             addresses: OwnAddresses::default(),
             multicast,
@@ -355,8 +358,8 @@ impl NetworkBehaviour for Behaviour {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let house = (self.streams.needs_housekeeping() || self.peers.values().any(PeerState::needs_housekeeping))
-                .then_some(HOUSEKEEPING);
+            let house = !self.unsettled.is_empty() || self.streams.needs_housekeeping();
+            let house = house.then_some(HOUSEKEEPING);
             if self.clock.poll(cx, house).is_pending() {
                 return Poll::Pending;
             }

@@ -29,7 +29,7 @@ use libp2p_swarm::handler::{
 };
 use libp2p_swarm::{Stream, SubstreamProtocol};
 
-use self::control::{Broken, Inbound, Outbound};
+use self::control::{Broken, Inbound, Outbound, is_not_supported};
 use self::data::DataJob;
 use self::lane::Lanes;
 use self::upgrade::{Names, Negotiated, Plane, Upgrade};
@@ -382,6 +382,7 @@ impl Handler {
             match outbound.poll(cx, &lanes, self.max_frame, &self.shared.counters) {
                 Ok(0) => {}
                 Ok(_) => self.used = Instant::now(),
+                Err(error) if is_not_supported(&error) && !self.greeted => self.foreign(),
                 Err(_) => self.lane_failed(lane),
             }
             if self.lanes.is_some() && self.outbound[index(lane)].wants_substream(&lanes) {

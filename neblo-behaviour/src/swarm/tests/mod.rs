@@ -37,14 +37,18 @@ async fn memory() -> Swarm<Behaviour> {
     swarm
 }
 
-/// A node over TCP, Noise and Yamux that listens.
+/// A node over TCP, Noise and Yamux that listens and negotiates lazily.
 async fn tcp() -> Swarm<Behaviour> {
+    tcp_with(|key| scripted(key, Config::default(), SwarmConfig::default())).await
+}
+
+async fn tcp_with<B: NetworkBehaviour>(behaviour: impl FnOnce(&Keypair) -> B) -> Swarm<B> {
     use libp2p::{noise, yamux};
     let mut swarm = libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(Default::default(), noise::Config::new, yamux::Config::default)
         .unwrap()
-        .with_behaviour(|key| scripted(key, Config::default(), SwarmConfig::default()))
+        .with_behaviour(behaviour)
         .unwrap()
         .with_swarm_config(|config| {
             config.with_substream_upgrade_protocol_override(libp2p_core::upgrade::Version::V1Lazy)
