@@ -21,13 +21,16 @@ const NAME: &[u8] = b"canary-in-the-name-5f3a";
 const QUERY: &[u8] = b"canary-in-the-query-91c7";
 const CONTENT: &[u8] = b"canary-in-the-content-e04b";
 
-/// What one node read, a buffer for each substream.
+/// What was read from one substream.
+type Read = Arc<Mutex<Vec<u8>>>;
+
+/// What one node read.
 #[derive(Clone, Default)]
-struct Tape(Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>>);
+struct Tape(Arc<Mutex<Vec<Read>>>);
 
 impl Tape {
-    fn substream(&self) -> Arc<Mutex<Vec<u8>>> {
-        let buffer = Arc::<Mutex<Vec<u8>>>::default();
+    fn substream(&self) -> Read {
+        let buffer = Read::default();
         self.0.lock().unwrap().push(buffer.clone());
         buffer
     }
@@ -50,7 +53,7 @@ struct TapedMuxer {
 
 struct TapedSubstream {
     inner: SubstreamBox,
-    read: Arc<Mutex<Vec<u8>>>,
+    read: Read,
 }
 
 impl TapedMuxer {
