@@ -97,7 +97,9 @@ impl Fleet {
             let ready = statuses.iter().filter(|(_, status)| status.ready).count();
             let groups = groups(&statuses);
             bar.set_message(format!("{ready} of {} nodes ready, {groups} subgroups", statuses.len()));
-            if ready == statuses.len() && groups >= 3 {
+            // Leaders that do not know one another yet would answer for a part of the network alone.
+            let met = statuses.iter().all(|(_, status)| !is_leader(status) || status.leaders >= groups);
+            if ready == statuses.len() && groups >= 3 && met {
                 return Ok(statuses);
             }
             if Instant::now() > deadline {

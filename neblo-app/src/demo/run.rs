@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     Options, PathShown, Step,
@@ -21,6 +21,8 @@ use crate::{
 
 /// How long the nodes may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long it may take until the publication is found.
+const FOUND_WITHIN: Duration = Duration::from_secs(15);
 /// How long the whole download may take.
 const FETCH_WITHIN: Duration = Duration::from_secs(300);
 /// Until the relay is killed the download is slowed so that it takes about this long.
@@ -114,6 +116,7 @@ async fn publish(fleet: &Fleet, cast: &Cast, file: &Path) -> Result<Publication,
     published.ok_or_else(|| Problem::failed("publishing ended without a link"))
 }
 
+/// Asks until the publication is found: leaders that have just met may not hear one another yet.
 async fn search(
     fleet: &Fleet,
     cast: &Cast,
@@ -122,31 +125,50 @@ async fn search(
     bar: &ProgressBar,
 ) -> Result<SearchHit, Problem> {
     let query = keyword(&publication.name);
-    let request = SearchRequest { query: query.clone(), limit: 50, timeout_ms: 10_000, allow_weak: true };
+    let deadline = Instant::now() + FOUND_WITHIN;
+    loop {
+        let asked_at = Instant::now();
+        let (found, answered, asked) = ask(fleet, cast, publication, &query).await?;
+        match found {
+            Some((hit, milliseconds)) => {
+                print(out, bar, &Step::Found { node: cast.requester, query, answered, asked, milliseconds });
+                return Ok(hit);
+            }
+            None if Instant::now() > deadline => {
+                return Err(Problem::new(
+                    Code::NotFound,
+                    format!(
+                        "the publication was not found from another subgroup: {answered} of {asked} leaders answered"
+                    ),
+                ));
+            }
+            None => sleep(Duration::from_millis(500).saturating_sub(asked_at.elapsed())).await,
+        }
+    }
+}
+
+/// Asks once: the hit and when it came, and how many leaders answered, of how many.
+async fn ask(
+    fleet: &Fleet,
+    cast: &Cast,
+    publication: &Publication,
+    query: &str,
+) -> Result<(Option<(SearchHit, u64)>, u32, u32), Problem> {
+    let request = SearchRequest { query: query.to_owned(), limit: 50, timeout_ms: 3_000, allow_weak: true };
     let service = fleet.node(cast.requester)?.service().clone();
     let (sender, mut events) = mpsc::channel(64);
     let asked_at = Instant::now();
     let work = tokio::spawn(async move { service.search(request, sender).await });
-    let mut found = None;
-    let mut took = 0;
+    let (mut found, mut counts) = (None, (0, 0));
     while let Some(event) = events.recv().await {
         match event {
-            SearchEvent::Hit(hit) if hit.root == publication.root => {
-                took = milliseconds(asked_at);
-                found = Some(hit);
-            }
-            SearchEvent::Done { answered, asked, .. } => {
-                print(
-                    out,
-                    bar,
-                    &Step::Found { node: cast.requester, query: query.clone(), answered, asked, milliseconds: took },
-                );
-            }
+            SearchEvent::Hit(hit) if hit.root == publication.root => found = Some((hit, milliseconds(asked_at))),
+            SearchEvent::Done { answered, asked, .. } => counts = (answered, asked),
             _ => {}
         }
     }
     finished(work.await)?;
-    found.ok_or_else(|| Problem::new(Code::NotFound, "the publication was not found from another subgroup"))
+    Ok((found, counts.0, counts.1))
 }
 
 /// The first whole word of a name.

@@ -291,7 +291,7 @@ impl Simulation {
                 self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(answer))));
             }
             Event::Asked { ask, payload, .. } => {
-                let respond = Command::Respond { ask: *ask, payload: Some(payload.clone()) };
+                let respond = Command::Respond { ask: *ask, payload: Ok(payload.clone()) };
                 self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(respond))));
             }
             _ => {}

@@ -55,8 +55,7 @@ impl<P: Peer> Node<P> {
                 }
             }
             Command::Respond { ask, payload } => {
-                let response = payload.ok_or(Failure::Refused);
-                part!(self, step, |ctx| self.messaging.respond(ctx, ask, response));
+                part!(self, step, |ctx| self.messaging.respond(ctx, ask, payload));
             }
             Command::Announce { token, announcement, allow_weak } => {
                 let cover = self.cover(step);

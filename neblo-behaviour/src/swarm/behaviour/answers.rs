@@ -142,8 +142,9 @@ impl Behaviour {
                 let responder = Responder::new(ask, self.shared.clone());
                 // If there is nobody to take it, dropping the responder refuses the request.
                 if let Some((_, queue)) = self.ports.get_mut(&port).and_then(|receivers| receivers.requests.as_mut())
-                    && queue.try_send((Ask { port, to, copy, payload }, responder)).is_err()
+                    && let Err(full) = queue.try_send((Ask { port, to, copy, payload }, responder))
                 {
+                    full.into_inner().1.overloaded();
                     count(&self.shared.counters.application_dropped);
                 }
                 return;
