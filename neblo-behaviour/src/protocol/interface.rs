@@ -473,7 +473,9 @@ pub enum Failure {
     #[error("already subscribed")]
     AlreadySubscribed,
     /// Not enough subgroup members for anonymity worth the name.
-    #[error("only {members} subgroup members, anonymity needs at least 4: wait for more peers, or allow weak anonymity")]
+    #[error(
+        "only {members} subgroup members, anonymity needs at least 4: wait for more peers, or allow weak anonymity"
+    )]
     TooWeak {
         /// How many there are.
         members: usize,

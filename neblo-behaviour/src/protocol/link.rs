@@ -136,9 +136,7 @@ impl<P: Peer> Links<P> {
             let sample = u64::try_from(ctx.now.since(sent).as_micros()).unwrap_or(u64::MAX);
             link.round_trip = Some(match link.round_trip {
                 None => (sample, sample / 2),
-                Some((mean, deviation)) => {
-                    ((mean * 7 + sample) / 8, (deviation * 3 + mean.abs_diff(sample)) / 4)
-                }
+                Some((mean, deviation)) => ((mean * 7 + sample) / 8, (deviation * 3 + mean.abs_diff(sample)) / 4),
             });
         }
     }

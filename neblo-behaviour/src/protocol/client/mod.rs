@@ -9,9 +9,9 @@ use std::time::Duration;
 use publisher::Publication;
 use requester::{Connecting, Looking};
 
-use super::interface::{Answer, Failure, Purpose, PublicationId, Refusal, Token};
-use super::io::{Ctx, Part, Peer, Time};
 use super::errand::{Errand, Notice};
+use super::interface::{Answer, Failure, PublicationId, Purpose, Refusal, Token};
+use super::io::{Ctx, Part, Peer, Time};
 use super::seal::Keys;
 
 /// What the client waits for.

@@ -3,9 +3,9 @@
 
 use super::*;
 use crate::protocol::codec::Blob;
+use crate::protocol::errand::{Announce, Incoming, Withdraw};
 use crate::protocol::interface::{Announcement, MAX_PUBLICATION, publication_id};
 use crate::protocol::io::draw;
-use crate::protocol::errand::{Announce, Incoming, Withdraw};
 
 /// Wait before an announcement without an answer is repeated. choice
 const REPEAT: Duration = Duration::from_secs(4);
@@ -187,7 +187,8 @@ impl<P: Peer> Client<P> {
     }
 
     pub(super) fn waiting_expired(&mut self, ctx: &mut ClientCtx<'_, P>) {
-        let (late, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, _, until)| *until <= ctx.now);
+        let (late, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, _, until)| *until <= ctx.now);
         self.waiting = waiting;
         let late: Vec<_> = late;
         for (stream, _, _) in late {

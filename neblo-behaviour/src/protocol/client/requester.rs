@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::protocol::codec::Blob;
+use crate::protocol::errand::{Hits, Lookup, Resolve, Resolved};
 use crate::protocol::interface::{Hit, MAX_PUBLICATION};
 use crate::protocol::io::draw;
-use crate::protocol::errand::{Hits, Lookup, Resolve, Resolved};
 
 /// Lookups and connects under way at once. choice
 const MAX_OPEN: usize = 1_024;
@@ -44,7 +44,8 @@ impl<P: Peer> Client<P> {
         if self.looking.len() >= MAX_OPEN {
             return Err(Failure::Overloaded);
         }
-        let query = Blob::<{ MAX_PUBLICATION }>::new(query).ok_or(Failure::Invalid("the query is longer than 8 KiB"))?;
+        let query =
+            Blob::<{ MAX_PUBLICATION }>::new(query).ok_or(Failure::Invalid("the query is longer than 8 KiB"))?;
         let request = self.next_number();
         let window_ms = u32::try_from(window.as_millis()).unwrap_or(u32::MAX);
         let lookup = Lookup { request, query, limit, window: window_ms };

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::protocol::codec::{Blob, List, from_bytes, to_bytes};
+use crate::protocol::errand::{Declined, Hits, Lookup, MAX_SEALED_PLAIN};
 use crate::protocol::interface::{Hit, Verdict};
 use crate::protocol::io::draw;
-use crate::protocol::errand::{Declined, Hits, Lookup, MAX_SEALED_PLAIN};
 
 /// Lookups of members under way. choice
 const MAX_ASKING: usize = 1_024;
@@ -108,7 +108,14 @@ impl<P: Peer> Directory<P> {
         Verdict::Accept
     }
 
-    fn search(&mut self, ctx: &mut DirectoryCtx<'_, P>, nonce: [u8; 16], asker: Option<Contact<P>>, query: Vec<u8>, limit: u16) {
+    fn search(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        nonce: [u8; 16],
+        asker: Option<Contact<P>>,
+        query: Vec<u8>,
+        limit: u16,
+    ) {
         let ask = self.next_number();
         let limit = limit.min(256);
         self.answering.insert(ask, Answering { nonce, asker, limit });

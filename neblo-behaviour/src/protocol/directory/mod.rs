@@ -16,8 +16,8 @@ pub use message::*;
 use resolve::Resolving;
 use rows::Row;
 
-use super::io::{Contact, Ctx, Part, Peer, Time};
 use super::errand::{End, Envelope, Errand, Notice};
+use super::io::{Contact, Ctx, Part, Peer, Time};
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 

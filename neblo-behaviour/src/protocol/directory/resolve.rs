@@ -2,8 +2,8 @@
 //! is told to expect the stream; the requester's leader tells the requester's last relay where it goes on (design D10).
 
 use super::*;
-use crate::protocol::io::draw;
 use crate::protocol::errand::{Incoming, Resolve, Resolved};
+use crate::protocol::io::draw;
 
 /// How long preparing may take. choice
 const WITHIN: Duration = Duration::from_secs(6);

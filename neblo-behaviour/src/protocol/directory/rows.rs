@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::protocol::codec::Blob;
+use crate::protocol::errand::{Announce, Announced, Declined};
 use crate::protocol::interface::Hit;
 use crate::protocol::io::draw;
-use crate::protocol::errand::{Announce, Announced, Declined};
 
 /// How long a row lasts without being renewed: three renewals. choice
 const LASTS: Duration = Duration::from_secs(30 * 60);
@@ -37,7 +37,13 @@ impl<P: Peer> Row<P> {
 }
 
 impl<P: Peer> Directory<P> {
-    pub(super) fn announced(&mut self, ctx: &mut DirectoryCtx<'_, P>, end: End<P>, reply: [u8; 32], announce: Announce) {
+    pub(super) fn announced(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        end: End<P>,
+        reply: [u8; 32],
+        announce: Announce,
+    ) {
         let today = u32::try_from(ctx.unix / 86_400).unwrap_or(u32::MAX);
         let known = self.by_registration.get(&announce.registration).copied();
         let over_this = self.rows.values().filter(|row| row.end == Some(end)).take(MAX_A_PATH).count();
@@ -95,8 +101,7 @@ impl<P: Peer> Directory<P> {
     pub(super) fn sweep_rows(&mut self, ctx: &mut DirectoryCtx<'_, P>) {
         let today = u32::try_from(ctx.unix / 86_400).unwrap_or(u32::MAX);
         let stale = |row: &Row<P>| row.until <= ctx.now || row.expiry_day < today;
-        let gone: Vec<_> =
-            self.rows.values().filter(|row| stale(row)).map(|row| row.registration).collect();
+        let gone: Vec<_> = self.rows.values().filter(|row| stale(row)).map(|row| row.registration).collect();
         for registration in gone {
             self.withdrawn(ctx, registration);
         }

@@ -324,13 +324,7 @@ impl<P: Peer> Messaging<P> {
     }
 
     /// Handles a message from a neighbour.
-    pub fn received(
-        &mut self,
-        ctx: &mut MessagingCtx<'_, P>,
-        route: Route<'_, P>,
-        from: P,
-        message: MessagingMessage,
-    ) {
+    pub fn received(&mut self, ctx: &mut MessagingCtx<'_, P>, route: Route<'_, P>, from: P, message: MessagingMessage) {
         match message {
             MessagingMessage::Message(message) if message.copy < MAX_COPIES => {
                 self.pass_message(ctx, route, message);

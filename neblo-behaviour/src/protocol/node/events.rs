@@ -58,8 +58,7 @@ impl<P: Peer> Node<P> {
                 PORT_RING => self.ring_asked(step, ask, request),
                 PORT_REGISTRY => {
                     let (at, payload) = (request.to, request.payload);
-                    let answer =
-                        part!(self, step, |ctx| self.subgroups.registry_asked(ctx, &*self.keys, at, &payload));
+                    let answer = part!(self, step, |ctx| self.subgroups.registry_asked(ctx, &*self.keys, at, &payload));
                     let answer = answer.ok_or(Failure::Refused);
                     part!(self, step, |ctx| self.messaging.respond(ctx, ask, answer));
                 }
@@ -155,7 +154,8 @@ impl<P: Peer> Node<P> {
                 relays: membership.relays(self.me.peer).cloned().collect(),
             })
         };
-        let views: Vec<_> = [self.subgroups.home(), self.subgroups.guest()].into_iter().flatten().filter_map(view).collect();
+        let views: Vec<_> =
+            [self.subgroups.home(), self.subgroups.guest()].into_iter().flatten().filter_map(view).collect();
         let leads = self.subgroups.home().filter(|_| self.subgroups.leads());
         let term = leads.map(|home| (home.subgroup(), home.list.term));
         let members = leads.map(|home| home.list.members.iter().map(|member| member.contact.clone()).collect());

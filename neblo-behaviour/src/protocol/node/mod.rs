@@ -62,7 +62,8 @@ macro_rules! part {
         let jitter = $step.rng.next_u64();
         let mut sink = $crate::protocol::node::sink::NodeSink { out: &mut *$step.out, queue: &mut $node.queue, jitter };
         #[allow(unused_mut)]
-        let mut ctx = $crate::protocol::io::Ctx { now: $step.now, unix: $step.unix, rng: &mut *$step.rng, out: &mut sink };
+        let mut ctx =
+            $crate::protocol::io::Ctx { now: $step.now, unix: $step.unix, rng: &mut *$step.rng, out: &mut sink };
         let $ctx = &mut ctx;
         $body
     }};

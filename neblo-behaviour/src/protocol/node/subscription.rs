@@ -210,7 +210,13 @@ impl<P: Peer> Node<P> {
         self.ask(step, asking, Asker::Finger(level, secret));
     }
 
-    pub(super) fn finger_answered(&mut self, step: &mut Step<'_, P>, level: u8, secret: &[u8; 32], result: Result<Vec<u8>, Failure>) {
+    pub(super) fn finger_answered(
+        &mut self,
+        step: &mut Step<'_, P>,
+        level: u8,
+        secret: &[u8; 32],
+        result: Result<Vec<u8>, Failure>,
+    ) {
         let finger = result.ok().and_then(|sealed| self.open_sealed::<Contact<P>>(secret, &sealed));
         if let Some(finger) = finger.filter(|finger| finger.peer != self.me.peer) {
             self.fingers.learn(level, finger);

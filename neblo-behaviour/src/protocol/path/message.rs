@@ -74,4 +74,3 @@ choice! {
         7 => Bind(Bind<P>),
     }
 }
-

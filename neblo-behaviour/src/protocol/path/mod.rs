@@ -124,7 +124,10 @@ pub struct Paths<P> {
 
 impl<P: Peer> std::fmt::Debug for Paths<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Paths").field("own", &self.own.len()).field("relayed", &self.relayed.len()).finish_non_exhaustive()
+        f.debug_struct("Paths")
+            .field("own", &self.own.len())
+            .field("relayed", &self.relayed.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -299,7 +302,7 @@ impl<P: Peer> Paths<P> {
         if broken.up {
             if self.ends.remove(&(from, broken.id)) {
                 ctx.out.emit(PathEvent::EndLost((from, broken.id)));
-            } else if let Some(entry) = self.relayed.remove_from_owner(from, broken.id) {
+            } else if let Some(entry) = self.relayed.take_by_previous(from, broken.id) {
                 self.streams.forget_path(entry.key());
                 ctx.out.send(&entry.next, PathMessage::Broken(Broken { id: entry.next_id, up: true }));
             }
@@ -307,7 +310,7 @@ impl<P: Peer> Paths<P> {
         }
         if let Some(purpose) = self.own_at(from, broken.id) {
             self.lost(ctx, keys, purpose);
-        } else if let Some(entry) = self.relayed.remove_from_leader(from, broken.id) {
+        } else if let Some(entry) = self.relayed.take_by_next(from, broken.id) {
             self.streams.forget_path(entry.key());
             let down = PathMessage::Broken(Broken { id: entry.previous_id, up: false });
             ctx.out.send(&Contact::bare(entry.previous), down);
@@ -333,7 +336,8 @@ impl<P: Peer> Paths<P> {
             ctx.out.emit(PathEvent::EndLost(end));
         }
         self.pinned.failed(peer);
-        let lost: Vec<_> = self.own.iter().filter(|(_, path)| path.goes_through(peer)).map(|(purpose, _)| *purpose).collect();
+        let lost: Vec<_> =
+            self.own.iter().filter(|(_, path)| path.goes_through(peer)).map(|(purpose, _)| *purpose).collect();
         for purpose in lost {
             self.lost(ctx, keys, purpose);
         }

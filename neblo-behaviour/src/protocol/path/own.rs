@@ -138,7 +138,13 @@ impl<P: Peer> Paths<P> {
         ctx.out.arm(wait, PathTimer::Build(purpose, generation));
     }
 
-    pub(super) fn build_expired(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose, generation: u64) {
+    pub(super) fn build_expired(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        purpose: Purpose,
+        generation: u64,
+    ) {
         let Some(path) = self.own.get(&purpose).filter(|path| path.generation == generation) else { return };
         let failures = path.failures;
         match path.state {
@@ -163,8 +169,10 @@ impl<P: Peer> Paths<P> {
         for purpose in self.wanted.clone() {
             let fits = match (self.own.get(&purpose), &self.own_view) {
                 (Some(path), Some(view)) => {
-                    path.subgroup == view.subgroup && path.leader == view.leader.peer && path.leader_key == view.leader_key
-                        && !(path.first.is_none() && !view.relays.is_empty())
+                    path.subgroup == view.subgroup
+                        && path.leader == view.leader.peer
+                        && path.leader_key == view.leader_key
+                        && (path.first.is_some() || view.relays.is_empty())
                 }
                 (None, None) => true,
                 _ => false,
@@ -172,11 +180,11 @@ impl<P: Peer> Paths<P> {
             if fits {
                 continue;
             }
-            if let Some(path) = self.own.remove(&purpose) {
-                if let Some((first, id)) = path.link() {
-                    ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
-                    ctx.out.emit(PathEvent::Lost(purpose));
-                }
+            if let Some(path) = self.own.remove(&purpose)
+                && let Some((first, id)) = path.link()
+            {
+                ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
+                ctx.out.emit(PathEvent::Lost(purpose));
             }
             self.build(ctx, keys, purpose, 0);
         }
@@ -193,7 +201,14 @@ impl<P: Peer> Paths<P> {
     }
 
     /// As a leader: sends a notice down a path that ends here.
-    pub fn send_down(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, end: End<P>, reply: &[u8; 32], notice: &Notice) {
+    pub fn send_down(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        end: End<P>,
+        reply: &[u8; 32],
+        notice: &Notice,
+    ) {
         if !self.ends.contains(&end) {
             return;
         }
@@ -213,7 +228,14 @@ impl<P: Peer> Paths<P> {
     }
 
     /// As a leader: tells a last relay where a stream with this ticket goes on.
-    pub fn bind(&mut self, ctx: &mut PathCtx<'_, P>, end: End<P>, ticket: [u8; 16], next: Contact<P>, next_ticket: [u8; 16]) {
+    pub fn bind(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        end: End<P>,
+        ticket: [u8; 16],
+        next: Contact<P>,
+        next_ticket: [u8; 16],
+    ) {
         ctx.out.send(&Contact::bare(end.0), PathMessage::Bind(Bind { id: end.1, ticket, next, next_ticket }));
     }
 }

@@ -65,40 +65,40 @@ impl<P: Peer> RelayTable<P> {
     }
 
     /// The entry of a path as its previous peer names it.
-    pub(super) fn from_owner(&self, previous: P, id: u64) -> Option<&Entry<P>> {
+    pub(super) fn by_previous(&self, previous: P, id: u64) -> Option<&Entry<P>> {
         self.entries.get(&(previous, id))
     }
 
     /// The entry of a path as its next peer names it.
-    pub(super) fn from_leader(&self, next: P, id: u64) -> Option<&Entry<P>> {
+    pub(super) fn by_next_hop(&self, next: P, id: u64) -> Option<&Entry<P>> {
         self.entries.get(self.by_next.get(&(next, id))?)
     }
 
     pub(super) fn towards_leader(&self, previous: P, id: u64) -> Option<LinkEnd<P>> {
-        self.from_owner(previous, id).map(|entry| LinkEnd { contact: entry.next.clone(), id: entry.next_id })
+        self.by_previous(previous, id).map(|entry| LinkEnd { contact: entry.next.clone(), id: entry.next_id })
     }
 
     pub(super) fn towards_owner(&self, next: P, id: u64) -> Option<LinkEnd<P>> {
-        let entry = self.from_leader(next, id)?;
+        let entry = self.by_next_hop(next, id)?;
         Some(LinkEnd { contact: Contact::bare(entry.previous), id: entry.previous_id })
     }
 
-    pub(super) fn remove_from_owner(&mut self, previous: P, id: u64) -> Option<Entry<P>> {
+    pub(super) fn take_by_previous(&mut self, previous: P, id: u64) -> Option<Entry<P>> {
         let entry = self.entries.remove(&(previous, id))?;
         self.by_next.remove(&(entry.next.peer, entry.next_id));
         Some(entry)
     }
 
-    pub(super) fn remove_from_leader(&mut self, next: P, id: u64) -> Option<Entry<P>> {
+    pub(super) fn take_by_next(&mut self, next: P, id: u64) -> Option<Entry<P>> {
         let (previous, previous_id) = *self.by_next.get(&(next, id))?;
-        self.remove_from_owner(previous, previous_id)
+        self.take_by_previous(previous, previous_id)
     }
 
     /// Removes every path over a link with `peer`.
     pub(super) fn remove_all(&mut self, peer: P) -> Vec<Entry<P>> {
         let over = |entry: &&Entry<P>| entry.previous == peer || entry.next.peer == peer;
         let keys: Vec<_> = self.entries.values().filter(over).map(Entry::key).collect();
-        keys.into_iter().filter_map(|(previous, id)| self.remove_from_owner(previous, id)).collect()
+        keys.into_iter().filter_map(|(previous, id)| self.take_by_previous(previous, id)).collect()
     }
 
     fn has_room(&self, previous: P) -> bool {
@@ -118,7 +118,7 @@ impl<P: Peer> Paths<P> {
             self.ends.insert((from, open.id));
             return ctx.out.send(&Contact::bare(from), PathMessage::Opened(Opened { id: open.id }));
         }
-        let known = self.relayed.from_owner(from, open.id).is_some();
+        let known = self.relayed.by_previous(from, open.id).is_some();
         let Some(view) = self.view(open.subgroup).filter(|_| !known && self.relayed.has_room(from)) else {
             return ctx.out.send(&Contact::bare(from), broken);
         };
@@ -149,7 +149,7 @@ impl<P: Peer> Paths<P> {
         };
         let stale: Vec<_> = self.relayed.entries.values().filter(stale).map(Entry::key).collect();
         for (previous, id) in stale {
-            let Some(entry) = self.relayed.remove_from_owner(previous, id) else { continue };
+            let Some(entry) = self.relayed.take_by_previous(previous, id) else { continue };
             self.streams.forget_path(entry.key());
             ctx.out.send(&Contact::bare(previous), PathMessage::Broken(Broken { id, up: false }));
             ctx.out.send(&entry.next, PathMessage::Broken(Broken { id: entry.next_id, up: true }));

@@ -9,7 +9,12 @@ use crate::protocol::io::Peer;
 use crate::protocol::seal::{Keys, SEAL_OVERHEAD};
 
 /// Seals a value to a key; `None` if it is longer than the larger size holds.
-pub(super) fn seal<P: Peer, T: Wire>(keys: &dyn Keys<P>, rng: &mut dyn Rng, to: &[u8; 32], value: &T) -> Option<Sealed> {
+pub(super) fn seal<P: Peer, T: Wire>(
+    keys: &dyn Keys<P>,
+    rng: &mut dyn Rng,
+    to: &[u8; 32],
+    value: &T,
+) -> Option<Sealed> {
     let bytes = to_bytes(value);
     if bytes.len() > MAX_SEALED_PLAIN {
         return None;

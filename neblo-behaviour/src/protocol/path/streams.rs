@@ -72,7 +72,8 @@ impl<P: Peer> Paths<P> {
 
     /// Only the leader at the end of a path can say so: it alone knows the name on that link.
     pub(super) fn told_to_expect(&mut self, ctx: &mut PathCtx<'_, P>, from: P, expect: &Expect) {
-        let Some(path) = self.relayed.from_leader(from, expect.id).filter(|entry| entry.last).map(relay::Entry::key) else {
+        let Some(path) = self.relayed.by_next_hop(from, expect.id).filter(|entry| entry.last).map(relay::Entry::key)
+        else {
             return ctx.out.send(&Contact::bare(from), PathMessage::Broken(Broken { id: expect.id, up: true }));
         };
         self.keep_ticket(ctx, expect.ticket, Ticket::Expect { path });
@@ -80,7 +81,7 @@ impl<P: Peer> Paths<P> {
     }
 
     pub(super) fn told_to_bind(&mut self, ctx: &mut PathCtx<'_, P>, from: P, bind: Bind<P>) {
-        let path = self.relayed.from_leader(from, bind.id).filter(|entry| entry.last).map(relay::Entry::key);
+        let path = self.relayed.by_next_hop(from, bind.id).filter(|entry| entry.last).map(relay::Entry::key);
         if let Some(path) = path {
             let ticket = Ticket::Bind { path, next: bind.next, next_ticket: bind.next_ticket };
             self.keep_ticket(ctx, bind.ticket, ticket);
@@ -117,7 +118,7 @@ impl<P: Peer> Paths<P> {
         let Some(id) = header.link else {
             return self.way_in(header);
         };
-        if let Some(entry) = self.relayed.from_owner(from, id).cloned() {
+        if let Some(entry) = self.relayed.by_previous(from, id).cloned() {
             if !entry.last {
                 return go(entry.next, Some(entry.next_id), header.ticket);
             }
@@ -136,7 +137,7 @@ impl<P: Peer> Paths<P> {
         if self.own.get(&Purpose::Publishing).is_some_and(|path| path.is_at(from, id)) {
             return Ok(None);
         }
-        match self.relayed.from_leader(from, id) {
+        match self.relayed.by_next_hop(from, id) {
             Some(entry) => go(Contact::bare(entry.previous), Some(entry.previous_id), header.ticket),
             None => Err(Refusal::Unknown),
         }
@@ -150,7 +151,7 @@ impl<P: Peer> Paths<P> {
         };
         let (previous, id) = *path;
         self.streams.tickets.remove(&header.ticket);
-        if self.relayed.from_owner(previous, id).is_none() {
+        if self.relayed.by_previous(previous, id).is_none() {
             return Err(Refusal::Unknown);
         }
         let header = StreamHeader { link: Some(id), ticket: header.ticket, version: header.version };

@@ -108,9 +108,9 @@ impl<P: Peer> Fingers<P> {
     pub fn farthest_within(&self, distance: u128) -> Option<(u128, &Contact<P>)> {
         let upper = |finger: &Finger<P>| (2f64.powi(i32::from(finger.level)) * (1.0 + self.delta)) as u128;
         let within = self.fingers.iter().filter(|finger| upper(finger) <= distance);
-        within.max_by_key(|finger| (finger.level, finger.delivered)).map(|finger| {
-            (1u128 << finger.level.min(127), &finger.contact)
-        })
+        within
+            .max_by_key(|finger| (finger.level, finger.delivered))
+            .map(|finger| (1u128 << finger.level.min(127), &finger.contact))
     }
 }
 

@@ -103,9 +103,9 @@ impl<P: Peer> Ring<P> {
             if next.contact.peer == me.contact.peer {
                 break;
             }
-            let ordered = list.last().is_some_and(|last| {
-                AddrRange { after: last.address, to: me.address }.contains_strictly(next.address)
-            });
+            let ordered = list
+                .last()
+                .is_some_and(|last| AddrRange { after: last.address, to: me.address }.contains_strictly(next.address));
             if ordered && list.len() < MAX_SUCCESSORS {
                 list.push(next.clone());
             }

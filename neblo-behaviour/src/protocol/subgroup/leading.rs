@@ -40,7 +40,8 @@ impl<P: Peer> Subgroups<P> {
     /// Creates a subgroup and leads it.
     pub(super) fn create(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, subgroup: OverlayAddr) {
         let mine = self.statement(ctx.unix, keys, subgroup, false);
-        let list = MemberList { subgroup, term: 1, version: 1, members: List::chop(vec![mine]), signature: Blob::default() };
+        let list =
+            MemberList { subgroup, term: 1, version: 1, members: List::chop(vec![mine]), signature: Blob::default() };
         self.lead(ctx, keys, list);
     }
 
@@ -69,7 +70,13 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// A newcomer, or a member that renews its statement.
-    pub(super) fn asked_to_let_in(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, statement: Statement<P>) {
+    pub(super) fn asked_to_let_in(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        from: P,
+        statement: Statement<P>,
+    ) {
         let (Some(home), Some(_)) = (self.home().cloned(), &self.leading) else {
             // Not a leader (any more): the newcomer asks the registry again.
             return;

@@ -31,7 +31,14 @@ record! {
 
 impl<P: Peer> Statement<P> {
     /// Makes and signs a statement.
-    pub fn sign(keys: &dyn Keys<P>, me: &Contact<P>, sealing: [u8; 32], subgroup: OverlayAddr, expires: u64, guest: bool) -> Self {
+    pub fn sign(
+        keys: &dyn Keys<P>,
+        me: &Contact<P>,
+        sealing: [u8; 32],
+        subgroup: OverlayAddr,
+        expires: u64,
+        guest: bool,
+    ) -> Self {
         let (count, longest) = STATED_ADDRESSES;
         let addresses = me.addresses().filter(|address| address.len() <= longest).take(count);
         let mut statement = Self {

@@ -157,7 +157,10 @@ pub struct Subgroups<P> {
 
 impl<P: Peer> std::fmt::Debug for Subgroups<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subgroups").field("home", &self.home.stage).field("guest", &self.guest.stage).finish_non_exhaustive()
+        f.debug_struct("Subgroups")
+            .field("home", &self.home.stage)
+            .field("guest", &self.guest.stage)
+            .finish_non_exhaustive()
     }
 }
 
@@ -325,7 +328,14 @@ impl<P: Peer> Subgroups<P> {
         self.enter(ctx, guest, Stage::Finding { subgroup, token });
     }
 
-    fn ask_leader(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, guest: bool, subgroup: OverlayAddr, leader: Contact<P>) {
+    fn ask_leader(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        guest: bool,
+        subgroup: OverlayAddr,
+        leader: Contact<P>,
+    ) {
         let statement = self.statement(ctx.unix, keys, subgroup, guest);
         ctx.out.send(&leader, SubgroupMessage::Join(JoinSubgroup { statement }));
         self.enter(ctx, guest, Stage::Joining { subgroup, leader });
@@ -353,9 +363,9 @@ impl<P: Peer> Subgroups<P> {
                 self.create(ctx, keys, subgroup);
             }
             Stage::Asking { known } => self.enter(ctx, guest, Stage::Asking { known }),
-            Stage::Finding { subgroup, .. } if seat.steps % 12 != 0 => self.find(ctx, guest, subgroup),
+            Stage::Finding { subgroup, .. } if !seat.steps.is_multiple_of(12) => self.find(ctx, guest, subgroup),
             // The leader did not answer: another may lead by now.
-            Stage::Joining { subgroup, .. } if seat.steps % 6 != 0 => self.find(ctx, guest, subgroup),
+            Stage::Joining { subgroup, .. } if !seat.steps.is_multiple_of(6) => self.find(ctx, guest, subgroup),
             _ => self.begin(ctx, keys, guest),
         }
     }
@@ -382,7 +392,13 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// The registry answered.
-    pub fn answered(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, token: u64, result: Result<Vec<u8>, Failure>) {
+    pub fn answered(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        token: u64,
+        result: Result<Vec<u8>, Failure>,
+    ) {
         let rows = result.ok().and_then(|bytes| from_bytes::<Rows<P>>(&bytes).ok()).map(|rows| rows.rows.into_inner());
         let rows: Vec<_> =
             rows.unwrap_or_default().into_iter().filter(|row| row.statement.holds(keys, ctx.unix)).collect();
@@ -492,10 +508,8 @@ impl<P: Peer> Subgroups<P> {
         let signed = list.leader().is_some_and(|leader| {
             leader.contact.peer == from && keys.verify(&from, &leader.identity, &list.root(), &list.signature)
         });
-        let all_hold = list
-            .members
-            .iter()
-            .all(|member| member.subgroup == list.subgroup && member.holds(keys, ctx.unix));
+        let all_hold =
+            list.members.iter().all(|member| member.subgroup == list.subgroup && member.holds(keys, ctx.unix));
         if !signed || !all_hold || list.member(self.me.peer).is_none() {
             return;
         }
@@ -543,13 +557,12 @@ impl<P: Peer> Subgroups<P> {
                 return;
             }
             let fits = change.term == old.list.term && change.version == old.list.version + 1;
-            let sound = change.added.iter().all(|added| {
-                added.subgroup == change.subgroup && added.holds(keys, ctx.unix)
-            });
+            let sound =
+                change.added.iter().all(|added| added.subgroup == change.subgroup && added.holds(keys, ctx.unix));
             let list = apply_change(&old.list, &change);
-            let signed = list.leader().is_some_and(|leader| {
-                keys.verify(&from, &leader.identity, &list.root(), &change.signature)
-            });
+            let signed = list
+                .leader()
+                .is_some_and(|leader| keys.verify(&from, &leader.identity, &list.root(), &change.signature));
             if fits && sound && signed && list.member(self.me.peer).is_some() {
                 return self.seated(ctx, guest, MemberList { signature: change.signature, ..list });
             }
@@ -559,7 +572,13 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// A request to the registry at `at`; `None` refuses it.
-    pub fn registry_asked(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, at: OverlayAddr, payload: &[u8]) -> Option<Vec<u8>> {
+    pub fn registry_asked(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        at: OverlayAddr,
+        payload: &[u8],
+    ) -> Option<Vec<u8>> {
         self.registry.handle((ctx.now, ctx.unix), ctx.rng, keys, &self.config.network, at, payload)
     }
 
