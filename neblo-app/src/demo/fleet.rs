@@ -141,12 +141,11 @@ impl Fleet {
         let publishers = group(publisher);
         let mut path = PathShown { requester, publisher, ..PathShown::default() };
         for (number, status) in &statuses {
-            // Its two ends hold the stream too.
-            if status.relayed_streams > 0 && ![requester, publisher].contains(number) {
-                match group(*number) == publishers {
-                    true => path.publisher_relays.push(*number),
-                    false => path.requester_relays.push(*number),
-                }
+            // A walk may cross a node more than once, and its owner too: that is what hides who began it.
+            let crossed = std::iter::repeat_n(*number, status.relayed_streams);
+            match group(*number) == publishers {
+                true => path.publisher_relays.extend(crossed),
+                false => path.requester_relays.extend(crossed),
             }
         }
         Ok(path)

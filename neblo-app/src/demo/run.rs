@@ -266,6 +266,10 @@ impl Run {
         let led = |number: usize| before.iter().any(|(it, leader, _)| *it == number && *leader);
         let by_leaders = after.iter().filter(|(number, leader, _)| *leader && led(*number));
         let relayed_by_leaders = by_leaders.map(|(number, _, bytes)| grown(*number, *bytes)).sum();
+        for (number, leader, bytes) in after {
+            let bytes = grown(*number, *bytes);
+            tracing::debug!(target: "neblo", number, leader, bytes, "relayed");
+        }
         let relayed: u64 = after.iter().map(|(number, _, bytes)| grown(*number, *bytes)).sum();
         if self.killed.is_none() {
             failed.push("a relay of the live path was killed".to_owned());
@@ -309,8 +313,8 @@ async fn kill(
 ) -> Result<(), Problem> {
     let path = fleet.path(cast.requester, cast.publisher).await?;
     print(out, bar, &Step::Path(path.clone()));
-    // The last relays are the busiest place of a path; any would do.
-    let relay = path.relays().last();
+    // Any would do but the two ends, which may relay their own stream.
+    let relay = path.relays().filter(|relay| ![cast.requester, cast.publisher].contains(relay)).last();
     let relay = relay.ok_or_else(|| Problem::failed("the download runs over no relay at all"))?;
     run.relayed_by_killed = fleet.node(relay)?.service().status().await?.relayed_bytes;
     fleet.kill(relay);
