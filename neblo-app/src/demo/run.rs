@@ -201,14 +201,15 @@ async fn fetch(fleet: &mut Fleet, cast: &Cast, hit: &SearchHit, original: &Path,
         };
         match event {
             None => break,
-            Some(GetEvent::Progress { done, total }) => {
+            Some(GetEvent::Progress { done, total, streams }) => {
                 bar.set_position(done);
                 if run.killed.is_none() && done.saturating_mul(100) >= total.saturating_mul(KILL_AT) {
                     kill(fleet, cast, &mut run, done, total, out, &bar).await?;
+                    run.streams = streams;
                 } else if run.killed.is_some() && run.restored.is_none() {
-                    // Bytes that were on their way when the stream broke do not count: a new path carries it now.
-                    let path = fleet.path(cast.requester, cast.publisher).await?;
-                    if run.broke && done > run.kept && path.relays().next().is_some() {
+                    // Bytes that were on their way when the stream broke do not count: a new one carries it now.
+                    if streams > run.streams {
+                        let path = fleet.path(cast.requester, cast.publisher).await?;
                         restored(&mut run, path, out, &bar);
                         run.from = Some((Instant::now(), done));
                         service.limit_downloads(None);
@@ -217,7 +218,6 @@ async fn fetch(fleet: &mut Fleet, cast: &Cast, hit: &SearchHit, original: &Path,
                     }
                 }
             }
-            Some(GetEvent::Retrying { .. }) if run.killed.is_some() => run.broke = true,
             Some(GetEvent::Done { bytes, root, .. }) => {
                 run.ended = Some(Instant::now());
                 run.bytes = bytes;
@@ -245,7 +245,8 @@ async fn fetch(fleet: &mut Fleet, cast: &Cast, hit: &SearchHit, original: &Path,
 #[derive(Default)]
 struct Run {
     killed: Option<Instant>,
-    broke: bool,
+    /// Streams opened until the kill.
+    streams: u64,
     kept: u64,
     restored: Option<Duration>,
     path: PathShown,

@@ -62,7 +62,7 @@ pub enum Input<P> {
     },
     /// A neighbour asks for a stream; answered by `StreamGranted`, `StreamAccepted` or `StreamRefused`.
     StreamAsked {
-        /// Names the stream between node and swarm, unique in this node.
+        /// Names the stream between node and swarm; the swarm numbers from 0, the node its own from 2^63.
         stream: u64,
         /// The neighbour.
         from: P,
@@ -377,8 +377,8 @@ pub enum Command<P> {
     Respond {
         /// The request.
         ask: u64,
-        /// The response, or `None` to refuse.
-        payload: Option<Vec<u8>>,
+        /// The response, or why there is none (`Refused`, `Overloaded`).
+        payload: Result<Vec<u8>, Failure>,
     },
     /// Offer a publication, anonymously, until it is withdrawn. Done: `Announced` when a leader has it; it is announced
     /// anew by itself whenever path or leader change and before the leader forgets it.

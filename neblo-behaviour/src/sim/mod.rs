@@ -262,7 +262,11 @@ impl Simulation {
             Output::MulticastMember(member) => self.hosts[peer as usize].multicast = member,
             Output::MulticastLink { peer: other, on } => {
                 let links = &mut self.hosts[peer as usize].multicast_links;
-                if on { links.insert(other) } else { links.remove(&other) };
+                if on {
+                    links.insert(other)
+                } else {
+                    links.remove(&other)
+                };
             }
             Output::MulticastPublish(bytes) => self.multicast(peer, None, &bytes),
             Output::MulticastVerdict { message, from, verdict } => self.verdict(peer, message, from, verdict),
@@ -281,12 +285,13 @@ impl Simulation {
         match &event {
             Event::DirectoryAsked { ask, query, .. } => {
                 let rows = self.rows_of(peer).into_iter();
-                let matching = rows.filter(|(_, payload)| payload.windows(query.len().max(1)).any(|part| part == query));
+                let matching =
+                    rows.filter(|(_, payload)| payload.windows(query.len().max(1)).any(|part| part == query));
                 let answer = Command::DirectoryAnswer { ask: *ask, rows: matching.map(|(row, _)| row).collect() };
                 self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(answer))));
             }
             Event::Asked { ask, payload, .. } => {
-                let respond = Command::Respond { ask: *ask, payload: Some(payload.clone()) };
+                let respond = Command::Respond { ask: *ask, payload: Ok(payload.clone()) };
                 self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(respond))));
             }
             _ => {}

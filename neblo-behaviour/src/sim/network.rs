@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::io::chance;
 use crate::protocol::interface::Verdict;
+use crate::protocol::io::chance;
 use crate::protocol::wire::Frame;
 use rand::Rng;
 
@@ -66,7 +66,8 @@ impl Simulation {
         *self.bytes.entry(frame.kind()).or_insert(0) += encoded.len() as u64;
         *self.frames.entry(frame.kind()).or_insert(0) += 1;
         self.trace.update(&encoded);
-        if self.conditions.loss > 0.0 && chance(&mut self.rng, self.conditions.loss) || self.conditions.apart(from, to) {
+        if self.conditions.loss > 0.0 && chance(&mut self.rng, self.conditions.loss) || self.conditions.apart(from, to)
+        {
             return;
         }
         let due = Due::Frame { from, to, bytes: encoded.len(), frame };

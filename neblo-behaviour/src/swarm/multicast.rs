@@ -4,12 +4,14 @@
 //! [`Gate`]: it denies the protocol until the node names the neighbour a leader.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures_timer::Delay;
-use libp2p_core::upgrade::DeniedUpgrade;
+use libp2p_core::upgrade::{DeniedUpgrade, OutboundUpgrade, UpgradeInfo};
 use libp2p_core::{ConnectedPoint, Endpoint, transport::PortUse};
 use libp2p_gossipsub as gossipsub;
 use libp2p_identity::PeerId;
@@ -20,7 +22,8 @@ use libp2p_swarm::handler::{
     FullyNegotiatedOutbound, StreamUpgradeError,
 };
 use libp2p_swarm::{
-    ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, SubstreamProtocol, THandlerInEvent, ToSwarm,
+    ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, Stream, StreamProtocol, SubstreamProtocol,
+    THandlerInEvent, ToSwarm,
 };
 
 use super::shared::{Shared, count};
@@ -40,7 +43,48 @@ const MAX_UNDECIDED: usize = 1024;
 const HEARTBEAT: Duration = Duration::from_millis(700);
 /// The two ends of a link open their gates at slightly different times, so a refused substream is asked for again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-const MAX_RETRIES: u8 = 20;
+/// After so many refusals it is asked for more rarely: the other end leads no more, but may again.
+const QUICK_RETRIES: u8 = 20;
+const RETRY_RARELY_AFTER: Duration = Duration::from_secs(5);
+
+/// gossipsub's outbound upgrade, with a last name that nobody knows.
+///
+/// A lazy negotiation takes the last name for granted and fails at the first read, which costs gossipsub its message. With
+/// this, no name that matters is the last one.
+#[derive(Clone, Debug)]
+pub struct Eager(InnerOutbound);
+
+const NO_PROTOCOL: StreamProtocol = StreamProtocol::new("/neblo/1/none");
+
+/// The remote lets gossipsub not in (yet).
+#[derive(Debug)]
+pub struct NotLetIn;
+
+impl UpgradeInfo for Eager {
+    type Info = Either<<InnerOutbound as UpgradeInfo>::Info, StreamProtocol>;
+    type InfoIter = Vec<Self::Info>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        let known = UpgradeInfo::protocol_info(&self.0).into_iter().map(Either::Left);
+        known.chain([Either::Right(NO_PROTOCOL)]).collect()
+    }
+}
+
+impl OutboundUpgrade<Stream> for Eager {
+    type Output = <InnerOutbound as OutboundUpgrade<Stream>>::Output;
+    type Error = NotLetIn;
+    type Future = BoxFuture<'static, Result<Self::Output, NotLetIn>>;
+
+    fn upgrade_outbound(self, stream: Stream, info: Self::Info) -> Self::Future {
+        match info {
+            Either::Left(info) => {
+                let upgrade = OutboundUpgrade::upgrade_outbound(self.0, stream, info);
+                Box::pin(async { upgrade.await.map_err(|never| match never {}) })
+            }
+            Either::Right(_) => Box::pin(ready(Err(NotLetIn))),
+        }
+    }
+}
 
 /// What the behaviour tells a gate.
 pub enum GateIn {
@@ -68,7 +112,7 @@ pub struct Gate {
     inner: Option<Box<Inner>>,
     /// Counts openings, so that substreams of an earlier handler never reach a later one.
     generation: u32,
-    retry: Option<(Delay, InnerOutbound)>,
+    retry: Option<(Delay, Eager)>,
     retries: u8,
 }
 
@@ -91,9 +135,9 @@ impl ConnectionHandler for Gate {
     type FromBehaviour = GateIn;
     type ToBehaviour = InnerOut;
     type InboundProtocol = Either<InnerInbound, DeniedUpgrade>;
-    type OutboundProtocol = InnerOutbound;
+    type OutboundProtocol = Eager;
     type InboundOpenInfo = u32;
-    type OutboundOpenInfo = (u32, InnerOutbound);
+    type OutboundOpenInfo = (u32, Eager);
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, u32> {
         let upgrade = match &self.inner {
@@ -119,10 +163,7 @@ impl ConnectionHandler for Gate {
         }
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<InnerOutbound, (u32, InnerOutbound), InnerOut>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Eager, (u32, Eager), InnerOut>> {
         let Some(inner) = &mut self.inner else { return Poll::Pending };
         if let Some((delay, _)) = &mut self.retry
             && Pin::new(delay).poll(cx).is_ready()
@@ -134,7 +175,7 @@ impl ConnectionHandler for Gate {
         inner.poll(cx).map(|event| match event {
             ConnectionHandlerEvent::OutboundSubstreamRequest { protocol } => {
                 let timeout = *protocol.timeout();
-                let (upgrade, ()) = protocol.into_upgrade();
+                let upgrade = Eager(protocol.into_upgrade().0);
                 let info = (self.generation, upgrade.clone());
                 let protocol = SubstreamProtocol::new(upgrade, info).with_timeout(timeout);
                 ConnectionHandlerEvent::OutboundSubstreamRequest { protocol }
@@ -149,10 +190,7 @@ impl ConnectionHandler for Gate {
         })
     }
 
-    fn on_connection_event(
-        &mut self,
-        event: ConnectionEvent<'_, Self::InboundProtocol, InnerOutbound, u32, (u32, InnerOutbound)>,
-    ) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Self::InboundProtocol, Eager, u32, (u32, Eager)>) {
         let Some(inner) = &mut self.inner else { return };
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, info }) => {
@@ -163,24 +201,30 @@ impl ConnectionHandler for Gate {
                     inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(event));
                 }
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                if info.0 == self.generation {
-                    self.retries = 0;
-                    let event = FullyNegotiatedOutbound { protocol, info: () };
-                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(event));
-                }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info })
+                if info.0 == self.generation =>
+            {
+                self.retries = 0;
+                let event = FullyNegotiatedOutbound { protocol, info: () };
+                inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(event));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: (generation, upgrade), error }) => {
                 if generation != self.generation {
                     return;
                 }
-                if matches!(error, StreamUpgradeError::NegotiationFailed) && self.retries < MAX_RETRIES {
-                    self.retries += 1;
-                    self.retry = Some((Delay::new(RETRY_AFTER), upgrade));
-                } else {
-                    let event = DialUpgradeError { info: (), error };
-                    inner.on_connection_event(ConnectionEvent::DialUpgradeError(event));
-                }
+                let error = match error {
+                    StreamUpgradeError::Timeout => StreamUpgradeError::Timeout,
+                    StreamUpgradeError::Io(error) => StreamUpgradeError::Io(error),
+                    StreamUpgradeError::NegotiationFailed | StreamUpgradeError::Apply(NotLetIn) => {
+                        let quick = self.retries < QUICK_RETRIES;
+                        self.retries = self.retries.saturating_add(1);
+                        let after = if quick { RETRY_AFTER } else { RETRY_RARELY_AFTER };
+                        self.retry = Some((Delay::new(after), upgrade));
+                        return;
+                    }
+                };
+                let event = DialUpgradeError { info: (), error };
+                inner.on_connection_event(ConnectionEvent::DialUpgradeError(event));
             }
             _ => {}
         }
@@ -233,12 +277,15 @@ impl Multicast {
         })
     }
 
-    /// Takes part, or stops.
-    pub(crate) fn take_part(&mut self, on: bool) {
+    /// Takes part, or stops and closes all gates.
+    pub(crate) fn take_part(&mut self, on: bool, out: &mut Vec<MulticastOut>) {
         if on {
             let _ = self.inner.subscribe(&self.topic);
         } else {
             let _ = self.inner.unsubscribe(&self.topic);
+            for peer in self.leaders.iter().copied().collect::<Vec<_>>() {
+                self.link(peer, false, out);
+            }
         }
     }
 

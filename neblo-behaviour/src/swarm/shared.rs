@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures::task::AtomicWaker;
 
-use crate::protocol::interface::Token;
+use crate::protocol::interface::{Failure, Token};
 
 /// Locks without regard to poisoning: every critical section here leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,7 +67,7 @@ pub(crate) struct Notes {
     /// Commands that nobody waits for any more.
     pub(crate) cancelled: Vec<Token>,
     /// Answers to requests.
-    pub(crate) answers: Vec<(u64, Option<Vec<u8>>)>,
+    pub(crate) answers: Vec<(u64, Result<Vec<u8>, Failure>)>,
     /// Answers to searches.
     pub(crate) rows: Vec<(u64, Vec<u64>)>,
     /// Receivers that were dropped: their registrations.

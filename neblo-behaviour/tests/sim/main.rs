@@ -18,28 +18,25 @@ fn network(seed: u64, n: usize, subgroup_size: usize) -> Simulation {
         sim.run(Duration::from_millis(150));
         sim.join(config.clone(), &[0]);
     }
-    let joined = sim.run_until(Duration::from_secs(60), |sim| {
-        sim.living().iter().all(|peer| sim.node(*peer).address().is_some())
-    });
+    let joined = sim
+        .run_until(Duration::from_secs(60), |sim| sim.living().iter().all(|peer| sim.node(*peer).address().is_some()));
     assert!(joined, "seed {seed}: not all joined");
     sim
 }
 
 /// Whether the living members form one ring in which each address has one owner.
 fn is_ideal(sim: &Simulation) -> bool {
-    let mut members: Vec<_> = sim
-        .living()
-        .into_iter()
-        .filter_map(|peer| Some((sim.node(peer).ring().range()?.0, peer)))
-        .collect();
+    let mut members: Vec<_> =
+        sim.living().into_iter().filter_map(|peer| Some((sim.node(peer).ring().range()?.0, peer))).collect();
     members.sort_by_key(|(range, _)| range.to);
     let ring: Vec<_> = members.iter().map(|(range, _)| range.to).collect();
     members.iter().enumerate().all(|(at, (range, peer))| {
         let before = ring[(at + ring.len() - 1) % ring.len()];
         let successors = sim.node(*peer).ring().successors();
-        let right = successors.iter().enumerate().all(|(nth, successor)| {
-            successor.address == ring[(at + nth + 1) % ring.len()]
-        });
+        let right = successors
+            .iter()
+            .enumerate()
+            .all(|(nth, successor)| successor.address == ring[(at + nth + 1) % ring.len()]);
         range.after == before && right && successors.len() == 8.min(ring.len() - 1)
     }) && ring.len() == sim.living().len()
 }

@@ -66,8 +66,13 @@ fn every_request_ends_in_a_result_while_peers_die_and_frames_are_lost() {
             let asker = living[sim.draw(living.len())];
             let to = OverlayAddr::hash(&[&round.to_le_bytes()]);
             let payload = round.to_le_bytes().to_vec();
-            let token = sim.command(asker, |token| {
-                Command::Request { token, copies: 1 + (round % 8) as u8, port: 2_000, to, payload, timeout: Duration::from_secs(5) }
+            let token = sim.command(asker, |token| Command::Request {
+                token,
+                copies: 1 + (round % 8) as u8,
+                port: 2_000,
+                to,
+                payload,
+                timeout: Duration::from_secs(5),
             });
             open.push((asker, token, round));
             if round % 20 == 10 {

@@ -8,9 +8,9 @@ pub(crate) fn all_seated(sim: &Simulation) -> bool {
         let led = sim.node(leader).subgroups();
         sim.living().contains(&leader)
             && led.leads()
-            && led.home().is_some_and(|theirs| {
-                theirs.subgroup() == home.subgroup() && theirs.list.member(peer).is_some()
-            })
+            && led
+                .home()
+                .is_some_and(|theirs| theirs.subgroup() == home.subgroup() && theirs.list.member(peer).is_some())
     })
 }
 
@@ -48,9 +48,9 @@ fn another_leader_takes_over_when_it_dies() {
         sim.kill(victim);
         let again = |sim: &Simulation| {
             all_seated(sim)
-                && leaders(sim).iter().any(|leader| {
-                    sim.node(*leader).subgroups().home().is_some_and(|home| home.subgroup() == subgroup)
-                })
+                && leaders(sim)
+                    .iter()
+                    .any(|leader| sim.node(*leader).subgroups().home().is_some_and(|home| home.subgroup() == subgroup))
         };
         assert!(sim.run_until(Duration::from_secs(15), again), "seed {seed}");
     }

@@ -13,6 +13,8 @@ const REPEAT: Duration = Duration::from_secs(4);
 const RENEW: Duration = Duration::from_secs(10 * 60);
 /// Publications of one peer. choice
 const MAX_PUBLICATIONS: usize = 100_000;
+/// Commands that may wait for one publication. choice
+const MAX_TOKENS: usize = 16;
 /// Announcements sent in one go; the rest follows at the next look. choice
 const AT_ONCE: usize = 64;
 /// How long a ticket, or a stream that came before its ticket, is kept. choice
@@ -27,7 +29,8 @@ pub(super) struct Publication {
     announcement: Announcement,
     key: [u8; 32],
     registration: [u8; 16],
-    token: Option<Token>,
+    /// Commands that wait until a leader has it.
+    tokens: Vec<Token>,
     request: u64,
     /// When it is to be announced (again).
     due: Time,
@@ -72,11 +75,17 @@ impl<P: Peer> Client<P> {
             ctx.out.emit(ClientEvent::Done(token, Answer::Announced(id)));
             return Ok(());
         }
+        if let Some(known) = self.publications.get_mut(&id) {
+            if known.tokens.len() >= MAX_TOKENS {
+                return Err(Failure::Overloaded);
+            }
+            known.tokens.push(token);
+            return Ok(());
+        }
         let registration = draw(ctx.rng);
         let request = self.next_number();
-        let due = Time(0);
-        let token = Some(token);
-        let publication = Publication { announcement, key, registration, token, request, due, held: false };
+        let (due, tokens) = (Time(0), vec![token]);
+        let publication = Publication { announcement, key, registration, tokens, request, due, held: false };
         self.publications.insert(id, publication);
         ctx.out.emit(ClientEvent::Want(Purpose::Publishing));
         self.announce_due(ctx, keys);
@@ -88,7 +97,7 @@ impl<P: Peer> Client<P> {
         if let Some(publication) = self.publications.remove(&id) {
             let withdraw = Errand::Withdraw(Withdraw { registration: publication.registration });
             ctx.out.emit(ClientEvent::Up(Purpose::Publishing, Box::new(withdraw)));
-            if let Some(token) = publication.token {
+            for token in publication.tokens {
                 ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Gone)));
             }
         }
@@ -130,7 +139,7 @@ impl<P: Peer> Client<P> {
         let Some((id, publication)) = found else { return };
         publication.held = true;
         publication.due = ctx.now + RENEW;
-        if let Some(token) = publication.token.take() {
+        for token in std::mem::take(&mut publication.tokens) {
             ctx.out.emit(ClientEvent::Done(token, Answer::Announced(*id)));
         }
     }
@@ -139,7 +148,7 @@ impl<P: Peer> Client<P> {
         let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
         let Some((_, publication)) = found else { return };
         publication.due = ctx.now + RENEW;
-        if let Some(token) = publication.token.take() {
+        for token in std::mem::take(&mut publication.tokens) {
             ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Refused)));
         }
     }

@@ -55,8 +55,7 @@ impl<P: Peer> Node<P> {
                 }
             }
             Command::Respond { ask, payload } => {
-                let response = payload.ok_or(Failure::Refused);
-                part!(self, step, |ctx| self.messaging.respond(ctx, ask, response));
+                part!(self, step, |ctx| self.messaging.respond(ctx, ask, payload));
             }
             Command::Announce { token, announcement, allow_weak } => {
                 let cover = self.cover(step);
@@ -148,7 +147,7 @@ impl<P: Peer> Node<P> {
             paths_ready: self.paths.ready(),
             paths_building: self.paths.building(),
             relayed_paths: self.paths.relayed(),
-            relayed_streams: self.paths.open_streams(),
+            relayed_streams: self.paths.relayed_streams(),
             publications,
             publications_held,
             rows: self.directory.rows(),

@@ -172,9 +172,9 @@ impl<P: Peer> Paths<P> {
         self.relayed.len()
     }
 
-    /// Streams that this peer relays or ends.
-    pub fn open_streams(&self) -> usize {
-        self.streams.len()
+    /// Streams that this peer relays.
+    pub fn relayed_streams(&self) -> usize {
+        self.streams.relayed()
     }
 
     /// The size of the subgroup in which own paths are built, the leader and this peer included.

@@ -37,6 +37,11 @@ impl<P: Peer> Streams<P> {
         self.open.len()
     }
 
+    /// Streams that pass through, those that end here left out.
+    pub(super) fn relayed(&self) -> usize {
+        self.open.values().filter(|neighbours| neighbours.iter().all(Option::is_some)).count()
+    }
+
     pub(super) fn is_busy(&self, peer: P) -> bool {
         self.open.values().flatten().flatten().any(|neighbour| *neighbour == peer)
     }

@@ -6,6 +6,9 @@ use crate::protocol::io::shuffle;
 
 /// Changes of the list are collected this long. choice
 const TELL_AFTER: Duration = Duration::from_millis(150);
+/// How often, and how many times, a new leader registers and looks for others before it settles. choice
+const RENEW_YOUNG: Duration = Duration::from_millis(1_500);
+const YOUNG_ROUNDS: u32 = 8;
 /// Leaders that a leader keeps as neighbours in the multicast (design D13).
 const LINKS: usize = 8;
 /// Guests let in. choice
@@ -22,6 +25,7 @@ pub(super) struct Leading<P> {
     added: Vec<Statement<P>>,
     telling: u64,
     renewing: u64,
+    rounds: u32,
     linked: Vec<Contact<P>>,
     asked: Vec<P>,
 }
@@ -49,6 +53,7 @@ impl<P: Peer> Subgroups<P> {
             added: Vec::new(),
             telling: 0,
             renewing,
+            rounds: 0,
             linked: Vec::new(),
             asked: Vec::new(),
         });
@@ -206,8 +211,12 @@ impl<P: Peer> Subgroups<P> {
         if let Some(leading) = &mut self.leading {
             leading.renewing = renewing;
         }
-        // While few are known they may all be new: look again soon.
-        let after = if self.leaders().next().is_none() { Duration::from_secs(2) } else { registry::RENEW };
+        // A new leader looks more often: others may have begun at the same moment.
+        let rounds = self.leading.as_mut().map_or(0, |leading| {
+            leading.rounds = leading.rounds.saturating_add(1);
+            leading.rounds
+        });
+        let after = if rounds <= YOUNG_ROUNDS { RENEW_YOUNG } else { registry::RENEW };
         ctx.out.arm(after, SubgroupTimer::Renew(renewing));
     }
 

@@ -29,6 +29,14 @@ fn fail(pending: Pending, failure: Failure) {
     }
 }
 
+fn is_given_up(pending: &Pending) -> bool {
+    match pending {
+        Pending::Once(reply) => reply.is_canceled(),
+        Pending::Connect(reply) => reply.is_canceled(),
+        Pending::Lookup(events) => events.is_closed(),
+    }
+}
+
 /// Sends the last event of a lookup: a new sender has a place of its own, so it fits even into a full queue.
 fn last(events: &mpsc::Sender<LookupEvent>, event: LookupEvent) {
     let _ = events.clone().try_send(event);
@@ -41,6 +49,8 @@ impl Behaviour {
 
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
+            // Given up before we came to it.
+            Request::Ask(_, _, pending) if is_given_up(&pending) => {}
             Request::Ask(_, _, pending) if self.pending.len() >= MAX_PENDING => fail(pending, Failure::Overloaded),
             Request::Ask(token, command, pending) => {
                 self.pending.insert(token, pending);
@@ -63,7 +73,6 @@ impl Behaviour {
             self.stream_ended(stream, bytes);
         }
         for token in notes.cancelled {
-            // The command itself may still be in the queue before us: its reply is closed then, and it goes unheard.
             if self.pending.remove(&token).is_some() {
                 self.command(Command::Cancel { token });
             }
@@ -133,8 +142,9 @@ impl Behaviour {
                 let responder = Responder::new(ask, self.shared.clone());
                 // If there is nobody to take it, dropping the responder refuses the request.
                 if let Some((_, queue)) = self.ports.get_mut(&port).and_then(|receivers| receivers.requests.as_mut())
-                    && queue.try_send((Ask { port, to, copy, payload }, responder)).is_err()
+                    && let Err(full) = queue.try_send((Ask { port, to, copy, payload }, responder))
                 {
+                    full.into_inner().1.overloaded();
                     count(&self.shared.counters.application_dropped);
                 }
                 return;

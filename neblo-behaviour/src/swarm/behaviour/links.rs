@@ -58,6 +58,7 @@ pub(in crate::swarm) struct PeerState {
     lanes: Arc<Lanes>,
     /// The connection that carries the lanes.
     control: Option<ConnectionId>,
+    /// The node wants its connection kept.
     held: bool,
     /// We wanted this connection.
     wanted: bool,
@@ -68,15 +69,15 @@ pub(in crate::swarm) struct PeerState {
 }
 
 impl PeerState {
-    fn new() -> Self {
+    fn new(held: bool) -> Self {
         Self {
             links: BTreeMap::new(),
             connected: false,
             standing: Standing::Unknown,
             lanes: Lanes::new(),
             control: None,
-            held: false,
-            wanted: false,
+            held,
+            wanted: held,
             dial: None,
             addresses: Vec::new(),
             waiting: Vec::new(),
@@ -89,8 +90,8 @@ impl PeerState {
         assert!(self.lanes.push(Lane::Urgent, bytes, URGENT));
     }
 
-    pub(super) fn needs_housekeeping(&self) -> bool {
-        self.dial.is_some() || !self.waiting.is_empty()
+    fn is_settled(&self) -> bool {
+        self.dial.is_none() && self.waiting.is_empty()
     }
 
     /// Puts the lanes on the oldest connection, if there is reason to and none carries them.
@@ -131,7 +132,8 @@ impl PeerState {
 
 impl Behaviour {
     fn peer(&mut self, contact: &Contact<PeerId>) -> &mut PeerState {
-        let state = self.peers.entry(contact.peer).or_insert_with(PeerState::new);
+        let held = self.held.contains(&contact.peer);
+        let state = self.peers.entry(contact.peer).or_insert_with(|| PeerState::new(held));
         state.learn(contact);
         state
     }
@@ -178,7 +180,7 @@ impl Behaviour {
     }
 
     fn dial(&mut self, peer: PeerId) -> bool {
-        if self.peers.values().filter(|state| state.dial.is_some()).count() >= MAX_DIALLING {
+        if self.unsettled.len() >= MAX_DIALLING && !self.unsettled.contains(&peer) {
             return false;
         }
         let since = self.clock.now();
@@ -189,6 +191,7 @@ impl Behaviour {
             .extend_addresses_through_behaviour()
             .build();
         state.dial = Some(Dial { connection: opts.connection_id(), since, refused: false });
+        self.unsettled.insert(peer);
         count(&self.shared.counters.dials);
         self.events.push_back(ToSwarm::Dial { opts });
         true
@@ -228,7 +231,8 @@ impl Behaviour {
 
     /// The swarm reports a connection; its handler will report with the way to it.
     pub(super) fn connected(&mut self, peer: PeerId) {
-        let state = self.peers.entry(peer).or_insert_with(PeerState::new);
+        let held = self.held.contains(&peer);
+        let state = self.peers.entry(peer).or_insert_with(|| PeerState::new(held));
         state.connected = true;
         state.dial = None;
     }
@@ -296,7 +300,10 @@ impl Behaviour {
         }
     }
 
+    /// Keeps the connection to a peer, dialling it first if need be. The hold outlives dials that fail: the node tries again
+    /// by sending, and ends it by a release.
     pub(super) fn hold(&mut self, contact: &Contact<PeerId>) {
+        self.held.insert(contact.peer);
         if self.reach(contact)
             && let Some(state) = self.peers.get_mut(&contact.peer)
         {
@@ -307,6 +314,7 @@ impl Behaviour {
     }
 
     pub(super) fn release(&mut self, peer: PeerId) {
+        self.held.remove(&peer);
         if let Some(state) = self.peers.get_mut(&peer) {
             state.held = false;
             state.lease();
@@ -314,6 +322,7 @@ impl Behaviour {
     }
 
     pub(super) fn disconnect(&mut self, peer: PeerId) {
+        self.held.remove(&peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.held = false;
         state.wanted = false;
@@ -340,11 +349,14 @@ impl Behaviour {
         let Some(state) = self.peers.get_mut(&peer) else { return self.fail_job(job, Refusal::Unreachable) };
         let control = state.control.and_then(|control| state.links.get(&control));
         if let Some(mailbox) = control.or_else(|| state.links.values().next()) {
-            if let Err(Job::Open(job)) = mailbox.push(Job::Open(Box::new(job))) {
+            if let Err(job) = mailbox.push(Job::Open(Box::new(job)))
+                && let Job::Open(job) = *job
+            {
                 self.fail_job(*job, Refusal::Full);
             }
         } else if state.waiting.len() < MAX_WAITING {
             state.waiting.push((deadline, job));
+            self.unsettled.insert(peer);
         } else {
             self.fail_job(job, Refusal::Full);
         }
@@ -365,7 +377,10 @@ impl Behaviour {
         let now = self.clock.now();
         let mut lost = Vec::new();
         let mut late = Vec::new();
-        for (peer, state) in &mut self.peers {
+        let peers = &mut self.peers;
+        self.unsettled.retain(|peer| peers.get(peer).is_some_and(|state| !state.is_settled()));
+        for peer in &self.unsettled {
+            let Some(state) = self.peers.get_mut(peer) else { continue };
             if state.dial.as_ref().is_some_and(|dial| now.since(dial.since) > DIAL_TIMEOUT) {
                 lost.push(*peer);
             }

@@ -93,6 +93,10 @@ pub struct Behaviour {
     unreachable: BTreeSet<PeerId>,
 
     pub(super) peers: HashMap<PeerId, PeerState>,
+    /// Peers whose connections the node wants kept, whether there are any or not.
+    held: BTreeSet<PeerId>,
+    /// Peers that are being dialled or for which streams wait, and some that were.
+    unsettled: BTreeSet<PeerId>,
     streams: Streams,
     addresses: OwnAddresses,
     multicast: Option<Multicast>,
@@ -133,6 +137,8 @@ impl Behaviour {
         let multicast = Multicast::new(&network)
             .inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up"))
             .ok();
+        let (max_streams, max_streams_per_neighbour) = (config.max_streams, config.max_streams_per_neighbour);
+        let node = Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng);
         Self {
             me,
             clock: Clock::new(),
@@ -142,16 +148,18 @@ impl Behaviour {
             shared,
             directory,
             incoming,
-            max_streams: config.max_streams,
-            max_streams_per_neighbour: config.max_streams_per_neighbour,
-            node: Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng),
             rng,
+            max_streams,
+            max_streams_per_neighbour,
+            node,
             inputs: VecDeque::new(),
             outputs: Vec::new(),
             events: VecDeque::new(),
             taken: Vec::new(),
             unreachable: BTreeSet::new(),
             peers: HashMap::new(),
+            held: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
             streams: Streams::default(),
             addresses: OwnAddresses::default(),
             multicast,
@@ -350,8 +358,8 @@ impl NetworkBehaviour for Behaviour {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let house = (self.streams.needs_housekeeping() || self.peers.values().any(PeerState::needs_housekeeping))
-                .then_some(HOUSEKEEPING);
+            let house = !self.unsettled.is_empty() || self.streams.needs_housekeeping();
+            let house = house.then_some(HOUSEKEEPING);
             if self.clock.poll(cx, house).is_pending() {
                 return Poll::Pending;
             }

@@ -15,7 +15,7 @@ impl Behaviour {
             Output::Disconnect(peer) => self.disconnect(peer),
             Output::MulticastMember(on) => {
                 if let Some(multicast) = &mut self.multicast {
-                    multicast.take_part(on);
+                    multicast.take_part(on, &mut self.multicast_out);
                 }
             }
             Output::MulticastLink { peer, on } => {

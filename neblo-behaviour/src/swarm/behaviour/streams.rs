@@ -13,9 +13,6 @@ use crate::swarm::handler::Job;
 use crate::swarm::handler::data::{ANSWER_TIMEOUT, DataJob, EndGuard, OwnStream, Purpose};
 use crate::swarm::shared::count;
 
-/// Streams that neighbours ask for are named from here on; those that the node opens it names below.
-const ASKED_FROM: u64 = 1 << 63;
-
 /// A stream that a neighbour asked for and the node has not decided on.
 struct Asked {
     stream: Stream,
@@ -53,7 +50,8 @@ impl Behaviour {
         if live.len() >= self.max_streams || of_neighbour >= self.max_streams_per_neighbour {
             return self.refuse(from, connection, stream, Refusal::Full);
         }
-        let id = ASKED_FROM + self.streams.next;
+        // The node names the streams that it opens from 2^63 on.
+        let id = self.streams.next;
         self.streams.next += 1;
         let deadline = self.clock.now() + ANSWER_TIMEOUT;
         self.streams.asked.insert(id, Asked { stream, from, connection, deadline });
@@ -88,7 +86,8 @@ impl Behaviour {
     pub(super) fn stream_accepted(&mut self, id: u64, publication: PublicationId, secret: [u8; 32]) {
         let Some(Asked { stream, from, connection, .. }) = self.streams.asked.remove(&id) else { return };
         let stream = IncomingStream::new(publication, secret, OwnStream::new(stream, self.guard(id)));
-        if let Err((stream, reason)) = self.incoming.offer(stream) {
+        if let Err(unwanted) = self.incoming.offer(stream) {
+            let (stream, reason) = *unwanted;
             self.refuse(from, connection, stream.into_inner(), reason);
         }
     }

@@ -52,10 +52,15 @@ impl Responder {
 
     /// Answers with `payload`, at most 64 KiB; `None` refuses. An answer that comes too late is dropped.
     pub fn respond(mut self, payload: Option<Vec<u8>>) {
-        self.answer(payload);
+        self.answer(payload.ok_or(Failure::Refused));
     }
 
-    fn answer(&mut self, payload: Option<Vec<u8>>) {
+    /// The application's queue is full.
+    pub(crate) fn overloaded(mut self) {
+        self.answer(Err(Failure::Overloaded));
+    }
+
+    fn answer(&mut self, payload: Result<Vec<u8>, Failure>) {
         if let Some(ask) = self.ask.take() {
             self.shared.note(|notes| notes.answers.push((ask, payload)));
         }
@@ -64,7 +69,7 @@ impl Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        self.answer(None);
+        self.answer(Err(Failure::Refused));
     }
 }
 

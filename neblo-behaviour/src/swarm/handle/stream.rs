@@ -115,12 +115,12 @@ impl IncomingSlot {
     }
 
     /// Hands a stream to the application, or gives it back with the reason why not.
-    pub(crate) fn offer(&self, stream: IncomingStream) -> Result<(), (OwnStream, Refusal)> {
+    pub(crate) fn offer(&self, stream: IncomingStream) -> Result<(), Box<(OwnStream, Refusal)>> {
         let mut queue = lock(&self.0);
-        let Some(sender) = &mut *queue else { return Err((stream.into_stream(), Refusal::Withdrawn)) };
+        let Some(sender) = &mut *queue else { return Err(Box::new((stream.into_stream(), Refusal::Withdrawn))) };
         sender.try_send(stream).map_err(|error| {
             let reason = if error.is_full() { Refusal::Full } else { Refusal::Withdrawn };
-            (error.into_inner().into_stream(), reason)
+            Box::new((error.into_inner().into_stream(), reason))
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use asynchronous_codec::Framed;
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
+use libp2p_core::upgrade::NegotiationError;
 use libp2p_swarm::Stream;
 use unsigned_varint::codec::UviBytes;
 
@@ -41,6 +42,12 @@ enum State {
     Closed,
     Opening,
     Open { frames: Box<Frames>, since: Instant, unflushed: bool },
+}
+
+/// Whether a lazily negotiated substream failed because the remote does not know the protocol.
+pub(super) fn is_not_supported(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|error| error.downcast_ref::<NegotiationError>());
+    matches!(inner, Some(NegotiationError::Failed))
 }
 
 /// The lane could not be kept open.

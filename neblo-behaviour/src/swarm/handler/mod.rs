@@ -29,7 +29,7 @@ use libp2p_swarm::handler::{
 };
 use libp2p_swarm::{Stream, SubstreamProtocol};
 
-use self::control::{Broken, Inbound, Outbound};
+use self::control::{Broken, Inbound, Outbound, is_not_supported};
 use self::data::DataJob;
 use self::lane::Lanes;
 use self::upgrade::{Names, Negotiated, Plane, Upgrade};
@@ -74,10 +74,10 @@ pub struct Mailbox {
 
 impl Mailbox {
     /// Appends a job; gives it back if too many wait.
-    pub(crate) fn push(&self, job: Job) -> Result<(), Job> {
+    pub(crate) fn push(&self, job: Job) -> Result<(), Box<Job>> {
         let mut jobs = lock(&self.jobs);
         if jobs.len() >= MAX_JOBS && !matches!(job, Job::Attach(_)) {
-            return Err(job);
+            return Err(Box::new(job));
         }
         jobs.push_back(job);
         self.waker.wake();
@@ -382,6 +382,7 @@ impl Handler {
             match outbound.poll(cx, &lanes, self.max_frame, &self.shared.counters) {
                 Ok(0) => {}
                 Ok(_) => self.used = Instant::now(),
+                Err(error) if is_not_supported(&error) && !self.greeted => self.foreign(),
                 Err(_) => self.lane_failed(lane),
             }
             if self.lanes.is_some() && self.outbound[index(lane)].wants_substream(&lanes) {

@@ -92,9 +92,18 @@ async fn a_dial_that_another_behaviour_began_is_waited_for() {
 
 #[tokio::test]
 async fn a_foreign_peer_is_left_alone_and_its_connection_not_kept() {
-    let mut node = memory().await;
     let mut foreign = Swarm::new_ephemeral_tokio(|_| libp2p::ping::Behaviour::default());
     foreign.listen().with_memory_addr_external().await;
+    left_alone(memory().await, foreign).await;
+}
+
+#[tokio::test]
+async fn a_foreign_peer_is_known_with_lazy_negotiation_too() {
+    let foreign = tcp_with(|_| libp2p::ping::Behaviour::default()).await;
+    left_alone(tcp().await, foreign).await;
+}
+
+async fn left_alone(mut node: Swarm<Behaviour>, foreign: Swarm<libp2p::ping::Behaviour>) {
     let peer = contact(&foreign);
     // Connected for another behaviour's sake: not a word.
     node.dial(foreign.external_addresses().next().unwrap().clone()).unwrap();

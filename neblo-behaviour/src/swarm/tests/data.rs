@@ -225,11 +225,11 @@ async fn more_streams_than_a_neighbour_may_have_are_refused() {
     }
     let opened = open(&mut nodes[0], &next);
     assert_eq!(refused(&mut nodes, opened).await, Refusal::Full);
-    // The node never decides on the others: they are refused in time, and there is room again.
+    // The node never decides on the others: they are refused in time, and there is room again soon after.
     for opened in streams {
         assert_eq!(refused(&mut nodes, opened).await, Refusal::Unreachable);
     }
-    drop(open(&mut nodes[0], &next));
+    while_running(&mut nodes, tokio::time::sleep(Duration::from_secs(2))).await;
     let opened = open(&mut nodes[0], &next);
     let stream = next_asked(&mut nodes, 1).await;
     nodes[1].behaviour_mut().execute(Output::StreamRefused { stream, reason: Refusal::Unknown });
@@ -261,4 +261,25 @@ async fn urgent_frames_pass_a_saturated_stream() {
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     flood.abort();
     drain.abort();
+}
+
+#[tokio::test]
+async fn streams_given_up_at_once_do_no_harm() {
+    let mut nodes = vec![memory().await, memory().await];
+    let next = contact(&nodes[1]);
+    for _ in 0..20 {
+        drop(open(&mut nodes[0], &next));
+        let mut opened = open(&mut nodes[0], &next);
+        let mut answer = None;
+        run(&mut nodes, |nodes| {
+            while let Some(stream) = asked(&mut nodes[1]) {
+                nodes[1].behaviour_mut().execute(Output::StreamRefused { stream, reason: Refusal::Unknown });
+            }
+            answer = answer.take().or_else(|| opened.try_recv().unwrap());
+            answer.is_some()
+        })
+        .await;
+        assert!(matches!(answer, Some(Err(Failure::StreamRefused(Refusal::Unknown)))));
+    }
+    run(&mut nodes, |nodes| ended(&mut nodes[0]).len() == 40).await;
 }

@@ -37,14 +37,18 @@ async fn memory() -> Swarm<Behaviour> {
     swarm
 }
 
-/// A node over TCP, Noise and Yamux that listens.
+/// A node over TCP, Noise and Yamux that listens and negotiates lazily.
 async fn tcp() -> Swarm<Behaviour> {
+    tcp_with(|key| scripted(key, Config::default(), SwarmConfig::default())).await
+}
+
+async fn tcp_with<B: NetworkBehaviour>(behaviour: impl FnOnce(&Keypair) -> B) -> Swarm<B> {
     use libp2p::{noise, yamux};
     let mut swarm = libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(Default::default(), noise::Config::new, yamux::Config::default)
         .unwrap()
-        .with_behaviour(|key| scripted(key, Config::default(), SwarmConfig::default()))
+        .with_behaviour(behaviour)
         .unwrap()
         .with_swarm_config(|config| {
             config.with_substream_upgrade_protocol_override(libp2p_core::upgrade::Version::V1Lazy)
@@ -64,7 +68,7 @@ fn contact<B: NetworkBehaviour>(swarm: &Swarm<B>) -> Contact<PeerId> {
 }
 
 fn probe(nonce: u64) -> Frame<PeerId> {
-    Frame::Probe(LinkMessage { nonce, answer: false })
+    Frame::Link(LinkMessage { nonce, answer: false })
 }
 
 fn send(from: &mut Swarm<Behaviour>, to: &Contact<PeerId>, lane: Lane, frame: Frame<PeerId>) {
@@ -134,7 +138,7 @@ fn heard(node: &mut Swarm<Behaviour>) -> &mut Vec<Input<PeerId>> {
 fn nonces(node: &mut Swarm<Behaviour>, peer: PeerId) -> Vec<u64> {
     let nonce = |input: &Input<PeerId>| match input {
         Input::Received { from, frame } if *from == peer => match &**frame {
-            Frame::Probe(message) => Some(message.nonce),
+            Frame::Link(message) => Some(message.nonce),
             _ => None,
         },
         _ => None,

@@ -24,7 +24,15 @@ async fn link(nodes: &mut [Swarm<Behaviour>], a: usize, b: usize) {
 
 #[tokio::test]
 async fn what_a_leader_says_reaches_leaders_only_and_only_after_a_verdict() {
-    let mut nodes = vec![memory().await, memory().await, memory().await, memory().await];
+    leaders_only(vec![memory().await, memory().await, memory().await, memory().await]).await;
+}
+
+#[tokio::test]
+async fn the_multicast_works_with_lazy_negotiation() {
+    leaders_only(vec![tcp().await, tcp().await, tcp().await, tcp().await]).await;
+}
+
+async fn leaders_only(mut nodes: Vec<Swarm<Behaviour>>) {
     for node in &mut nodes {
         node.behaviour_mut().execute(Output::MulticastMember(true));
     }
