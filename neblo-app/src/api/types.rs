@@ -343,6 +343,8 @@ pub enum GetEvent {
         done: u64,
         /// Bytes in all.
         total: u64,
+        /// Streams opened so far.
+        streams: u64,
     },
     /// The stream broke and is opened anew.
     Retrying {

@@ -71,7 +71,7 @@ impl Get {
                     bar.reset_eta();
                     bar.suspend(|| env.out.say(format_args!("{name}, {}", human(total))));
                 }
-                GetEvent::Progress { done, total } => {
+                GetEvent::Progress { done, total, .. } => {
                     bar.set_length(total);
                     bar.set_position(done);
                 }

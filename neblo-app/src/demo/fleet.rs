@@ -97,8 +97,14 @@ impl Fleet {
             let ready = statuses.iter().filter(|(_, status)| status.ready).count();
             let groups = groups(&statuses);
             bar.set_message(format!("{ready} of {} nodes ready, {groups} subgroups", statuses.len()));
+<<<<<<< HEAD
             // Leaders that do not know one another yet would answer for a part of the network alone.
             let met = statuses.iter().all(|(_, status)| !is_leader(status) || status.leaders >= groups);
+=======
+            // A lookup reaches the leaders that the asking one knows: all must have met.
+            let met =
+                statuses.iter().filter(|(_, status)| is_leader(status)).all(|(_, status)| status.leaders >= groups);
+>>>>>>> f4c815086e84e4387d68771250ce0172dd7140c0
             if ready == statuses.len() && groups >= 3 && met {
                 return Ok(statuses);
             }
@@ -141,12 +147,11 @@ impl Fleet {
         let publishers = group(publisher);
         let mut path = PathShown { requester, publisher, ..PathShown::default() };
         for (number, status) in &statuses {
-            // Its two ends hold the stream too.
-            if status.relayed_streams > 0 && ![requester, publisher].contains(number) {
-                match group(*number) == publishers {
-                    true => path.publisher_relays.push(*number),
-                    false => path.requester_relays.push(*number),
-                }
+            // A walk may cross a node more than once, and its owner too: that is what hides who began it.
+            let crossed = std::iter::repeat_n(*number, status.relayed_streams);
+            match group(*number) == publishers {
+                true => path.publisher_relays.extend(crossed),
+                false => path.requester_relays.extend(crossed),
             }
         }
         Ok(path)

@@ -97,9 +97,9 @@ pub enum Step {
 pub struct PathShown {
     /// Who fetches.
     pub requester: usize,
-    /// Relays in the requester's subgroup.
+    /// Relays in the requester's subgroup, in no order; one that the path crosses twice stands here twice.
     pub requester_relays: Vec<usize>,
-    /// Relays in the publisher's subgroup.
+    /// Relays in the publisher's subgroup, likewise.
     pub publisher_relays: Vec<usize>,
     /// Who serves.
     pub publisher: usize,
@@ -119,10 +119,10 @@ impl PathShown {
     fn text(&self) -> String {
         let list = |relays: &[usize]| {
             let names = relays.iter().map(|relay| format!("#{relay}"));
-            names.collect::<Vec<_>>().join(" - ")
+            names.collect::<Vec<_>>().join(" ")
         };
         format!(
-            "#{} (asks) - {} = {} - #{} (serves), {} hops",
+            "#{} asks, relays {} in its subgroup and {} in that of #{}, who serves: {} hops",
             self.requester,
             list(&self.requester_relays),
             list(&self.publisher_relays),

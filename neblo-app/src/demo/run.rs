@@ -201,14 +201,15 @@ async fn fetch(fleet: &mut Fleet, cast: &Cast, hit: &SearchHit, original: &Path,
         };
         match event {
             None => break,
-            Some(GetEvent::Progress { done, total }) => {
+            Some(GetEvent::Progress { done, total, streams }) => {
                 bar.set_position(done);
                 if run.killed.is_none() && done.saturating_mul(100) >= total.saturating_mul(KILL_AT) {
                     kill(fleet, cast, &mut run, done, total, out, &bar).await?;
+                    run.streams = streams;
                 } else if run.killed.is_some() && run.restored.is_none() {
-                    // Bytes that were on their way when the stream broke do not count: a new path carries it now.
-                    let path = fleet.path(cast.requester, cast.publisher).await?;
-                    if run.broke && done > run.kept && path.relays().next().is_some() {
+                    // Bytes that were on their way when the stream broke do not count: a new one carries it now.
+                    if streams > run.streams {
+                        let path = fleet.path(cast.requester, cast.publisher).await?;
                         restored(&mut run, path, out, &bar);
                         run.from = Some((Instant::now(), done));
                         service.limit_downloads(None);
@@ -217,7 +218,6 @@ async fn fetch(fleet: &mut Fleet, cast: &Cast, hit: &SearchHit, original: &Path,
                     }
                 }
             }
-            Some(GetEvent::Retrying { .. }) if run.killed.is_some() => run.broke = true,
             Some(GetEvent::Done { bytes, root, .. }) => {
                 run.ended = Some(Instant::now());
                 run.bytes = bytes;
@@ -245,7 +245,8 @@ async fn fetch(fleet: &mut Fleet, cast: &Cast, hit: &SearchHit, original: &Path,
 #[derive(Default)]
 struct Run {
     killed: Option<Instant>,
-    broke: bool,
+    /// Streams opened until the kill.
+    streams: u64,
     kept: u64,
     restored: Option<Duration>,
     path: PathShown,
@@ -266,6 +267,10 @@ impl Run {
         let led = |number: usize| before.iter().any(|(it, leader, _)| *it == number && *leader);
         let by_leaders = after.iter().filter(|(number, leader, _)| *leader && led(*number));
         let relayed_by_leaders = by_leaders.map(|(number, _, bytes)| grown(*number, *bytes)).sum();
+        for (number, leader, bytes) in after {
+            let bytes = grown(*number, *bytes);
+            tracing::debug!(target: "neblo", number, leader, bytes, "relayed");
+        }
         let relayed: u64 = after.iter().map(|(number, _, bytes)| grown(*number, *bytes)).sum();
         if self.killed.is_none() {
             failed.push("a relay of the live path was killed".to_owned());
@@ -309,8 +314,8 @@ async fn kill(
 ) -> Result<(), Problem> {
     let path = fleet.path(cast.requester, cast.publisher).await?;
     print(out, bar, &Step::Path(path.clone()));
-    // The last relays are the busiest place of a path; any would do.
-    let relay = path.relays().last();
+    // Any would do but the two ends, which may relay their own stream.
+    let relay = path.relays().filter(|relay| ![cast.requester, cast.publisher].contains(relay)).last();
     let relay = relay.ok_or_else(|| Problem::failed("the download runs over no relay at all"))?;
     run.relayed_by_killed = fleet.node(relay)?.service().status().await?.relayed_bytes;
     fleet.kill(relay);

@@ -36,6 +36,7 @@ pub(super) struct Progressing {
     pub(super) transfer: Transfer,
     pub(super) resumed: u64,
     pub(super) publishers: usize,
+    pub(super) streams: u64,
     pub(super) retries: u32,
     pub(super) began: Instant,
     pub(super) ended: Option<Result<PathBuf, Problem>>,
@@ -43,8 +44,9 @@ pub(super) struct Progressing {
 
 impl Progressing {
     /// Bytes come in.
-    pub(super) fn at(&mut self, done: u64) {
+    pub(super) fn at(&mut self, done: u64, streams: u64) {
         self.transfer.done = done;
+        self.streams = streams;
         self.transfer.state = TransferState::Running;
         self.transfer.reason = None;
     }
@@ -234,6 +236,7 @@ impl Service {
             transfer,
             resumed: 0,
             publishers: wanted.known.len(),
+            streams: 0,
             retries: 0,
             began: Instant::now(),
             ended: None,
@@ -341,7 +344,7 @@ async fn watch_download(
         }
         if started && told != Some(transfer.done) {
             told = Some(transfer.done);
-            tell.push(GetEvent::Progress { done: transfer.done, total: transfer.total });
+            tell.push(GetEvent::Progress { done: transfer.done, total: transfer.total, streams: now.streams });
         }
         let ended = match now.ended {
             None => None,

@@ -105,7 +105,7 @@ async fn file(
     });
     fetcher
         .fetch(part.clone(), cancel, &mut |progress| {
-            shown.send_modify(|shown| shown.at(progress.present));
+            shown.send_modify(|shown| shown.at(progress.present, progress.streams));
         })
         .await?;
     let overwrite = wanted.overwrite;
@@ -137,14 +137,14 @@ async fn collection(
             let part = open_part(path, entry.root, entry.len, true).await?;
             fetcher
                 .fetch(part.clone(), cancel, &mut |progress| {
-                    shown.send_modify(|shown| shown.at(there.saturating_add(progress.present)));
+                    shown.send_modify(|shown| shown.at(there.saturating_add(progress.present), progress.streams));
                 })
                 .await?;
             let finished = blocking(move || Ok(part.finish(true)));
             finished.await??;
         }
         done = done.saturating_add(entry.len);
-        shown.send_modify(|shown| shown.at(done));
+        shown.send_modify(|shown| shown.at(done, shown.streams));
     }
     let target = wanted.destination.clone();
     blocking(move || {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::*;
 
-/// A path that is not built within this is given up. choice
-const BUILD_WITHIN: Duration = Duration::from_secs(4);
+/// A path that is not built within this is given up; doubled after each failure, up to the longest. choice: several dials
+/// one after another fit, and a walk into a peer that has silently died costs little
+const BUILD_WITHIN: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_secs(8));
 /// First and longest wait before a failed build is tried again; doubled each time. choice
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -92,7 +93,9 @@ impl<P: Peer> Paths<P> {
         if let Some(first) = &first {
             ctx.out.send(first, PathMessage::Open(Open { id, subgroup: view.subgroup }));
         }
-        ctx.out.arm(BUILD_WITHIN, PathTimer::Build(purpose, generation));
+        let (first_wait, longest_wait) = BUILD_WITHIN;
+        let wait = first_wait.saturating_mul(1 << failures.min(4)).min(longest_wait);
+        ctx.out.arm(wait, PathTimer::Build(purpose, generation));
         let path = OwnPath {
             state,
             subgroup: view.subgroup,
@@ -125,7 +128,7 @@ impl<P: Peer> Paths<P> {
         let failures = path.failures;
         if was_ready {
             ctx.out.emit(PathEvent::Lost(purpose));
-            return self.build(ctx, keys, purpose, 1);
+            return self.build(ctx, keys, purpose, 0);
         }
         path.state = State::Waiting;
         path.failures += 1;
