@@ -97,14 +97,8 @@ impl Fleet {
             let ready = statuses.iter().filter(|(_, status)| status.ready).count();
             let groups = groups(&statuses);
             bar.set_message(format!("{ready} of {} nodes ready, {groups} subgroups", statuses.len()));
-<<<<<<< HEAD
             // Leaders that do not know one another yet would answer for a part of the network alone.
             let met = statuses.iter().all(|(_, status)| !is_leader(status) || status.leaders >= groups);
-=======
-            // A lookup reaches the leaders that the asking one knows: all must have met.
-            let met =
-                statuses.iter().filter(|(_, status)| is_leader(status)).all(|(_, status)| status.leaders >= groups);
->>>>>>> f4c815086e84e4387d68771250ce0172dd7140c0
             if ready == statuses.len() && groups >= 3 && met {
                 return Ok(statuses);
             }
