@@ -39,6 +39,9 @@ pub struct Status {
     pub directory_rows: usize,
     /// Leaders known, as a leader.
     pub leaders: usize,
+    /// What the node counts since its start: frames, their bytes by kind, drops, dials, violations.
+    #[serde(default)]
+    pub counters: std::collections::BTreeMap<String, u64>,
     /// Why a bootstrap address did not work, the latest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,

@@ -33,6 +33,13 @@ counters! {
     frames_out,
     frame_bytes_in,
     frame_bytes_out,
+    /// Bytes of frames sent, by the part that they belong to.
+    sent_bytes_link,
+    sent_bytes_ring,
+    sent_bytes_messaging,
+    sent_bytes_subgroup,
+    sent_bytes_path,
+    sent_bytes_directory,
     /// Frames of a kind that this version does not know.
     frames_unknown,
     /// Frames dropped because their lane was full.
@@ -48,6 +55,22 @@ counters! {
     multicast_dropped,
     /// Bytes of streams carried for others, both ways together.
     relayed_bytes,
+}
+
+impl Counters {
+    /// Counts a frame of ours under its kind (`Frame::kind`).
+    pub(crate) fn sent(&self, kind: &str, bytes: usize) {
+        let counter = match kind {
+            "link" => &self.sent_bytes_link,
+            "ring" => &self.sent_bytes_ring,
+            "messaging" => &self.sent_bytes_messaging,
+            "subgroup" => &self.sent_bytes_subgroup,
+            "path" => &self.sent_bytes_path,
+            "directory" => &self.sent_bytes_directory,
+            _ => return,
+        };
+        add(counter, bytes as u64);
+    }
 }
 
 pub(crate) fn count(counter: &AtomicU64) {

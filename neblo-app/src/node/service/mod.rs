@@ -146,6 +146,7 @@ impl Service {
             relayed_bytes: self.handle().relayed_bytes(),
             directory_rows: status.rows,
             leaders: status.leaders,
+            counters: status.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
         })
     }
 

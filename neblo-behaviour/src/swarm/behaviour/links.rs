@@ -149,6 +149,7 @@ impl Behaviour {
         if !self.reach(to) {
             return;
         }
+        self.shared.counters.sent(frame.kind(), bytes.len());
         let Some(state) = self.peers.get_mut(&to.peer) else { return };
         let cap = match lane {
             _ if !state.connected => DIALLING,
