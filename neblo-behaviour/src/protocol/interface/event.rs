@@ -1,0 +1,147 @@
+//! What the application is told.
+
+use crate::address::{AddrRange, OverlayAddr};
+use crate::protocol::io::Contact;
+
+/// The three purposes of a path, one path each (design D10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// Announcing, and carrying what requesters fetch.
+    Publishing,
+    /// Looking up.
+    Searching,
+    /// Fetching.
+    Downloading,
+}
+
+impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Publishing, Self::Searching, Self::Downloading];
+}
+
+/// What the application is told.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<P> {
+    /// A member of the ring now.
+    Subscribed {
+        /// The address.
+        address: OverlayAddr,
+        /// The range owned.
+        range: AddrRange,
+    },
+    /// All ring neighbours were lost; it is tried again through known peers.
+    Isolated,
+    /// The owned range changed.
+    RangeChanged {
+        /// The range owned now.
+        range: AddrRange,
+    },
+    /// Subgroup, leader or role changed.
+    SubgroupChanged {
+        /// The subgroup.
+        subgroup: OverlayAddr,
+        /// Its leader.
+        leader: P,
+        /// Whether this node is the leader.
+        is_leader: bool,
+        /// Members, the leader included.
+        members: usize,
+    },
+    /// A path is ready.
+    PathReady(Purpose),
+    /// A path was lost and is being rebuilt.
+    PathLost(Purpose),
+    /// The first relays in use, worth keeping over a restart.
+    FirstRelays(Vec<(OverlayAddr, P)>),
+    /// A peer that could serve as a known peer after a restart.
+    Known(Contact<P>),
+    /// A message (UD) for the receiver of a port.
+    Delivered {
+        /// The port.
+        port: u16,
+        /// The address it was sent to, before it was translated for a copy.
+        to: OverlayAddr,
+        /// Which copy, 0 for the primary.
+        copy: u8,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// A request (REQ) for the receiver of a port; answered by [`Command::Respond`].
+    Asked {
+        /// Names the request in the answer.
+        ask: u64,
+        /// The port.
+        port: u16,
+        /// The address it was sent to, before it was translated for a copy.
+        to: OverlayAddr,
+        /// Which copy, 0 for the primary.
+        copy: u8,
+        /// The request.
+        payload: Vec<u8>,
+    },
+    /// As a leader: a row for the index.
+    RowAdded {
+        /// Names the row.
+        row: u64,
+        /// What was announced.
+        payload: Vec<u8>,
+    },
+    /// As a leader: a row is gone.
+    RowRemoved {
+        /// The row.
+        row: u64,
+    },
+    /// All rows are gone (no longer the leader).
+    RowsCleared,
+    /// As a leader: which rows match? Answered by [`Command::DirectoryAnswer`] within a second.
+    DirectoryAsked {
+        /// Names the search in the answer.
+        ask: u64,
+        /// The query, in the application's own language, unchecked.
+        query: Vec<u8>,
+        /// The most rows wanted.
+        limit: u16,
+    },
+}
+
+/// A snapshot of a node for people and monitoring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The overlay address, when subscribed.
+    pub address: Option<OverlayAddr>,
+    /// The range owned.
+    pub range: Option<AddrRange>,
+    /// Length of the successor list.
+    pub successors: usize,
+    /// Fingers known.
+    pub fingers: usize,
+    /// The home subgroup.
+    pub subgroup: Option<OverlayAddr>,
+    /// Whether this node leads it.
+    pub is_leader: bool,
+    /// Its leader, as bytes of the peer.
+    pub leader: Option<Vec<u8>>,
+    /// Members of the home subgroup, the leader included.
+    pub members: usize,
+    /// Members of the subgroup in which this node publishes and asks (its own, or another as a guest).
+    pub anonymity_set: usize,
+    /// Leaders known (as a leader).
+    pub leaders: usize,
+    /// Path purposes that are ready.
+    pub paths_ready: Vec<Purpose>,
+    /// Path purposes that are being built.
+    pub paths_building: Vec<Purpose>,
+    /// Links of paths that this node relays.
+    pub relayed_paths: usize,
+    /// Streams that this node relays now.
+    pub relayed_streams: usize,
+    /// Publications that this node offers.
+    pub publications: usize,
+    /// Publications of them that a leader has acknowledged on the present path.
+    pub publications_held: usize,
+    /// Rows in the directory (as a leader).
+    pub rows: usize,
+    /// Counters by name: frames, bytes, drops, by kind.
+    pub counters: Vec<(&'static str, u64)>,
+}

@@ -1,0 +1,66 @@
+//! Publications: what is announced, and what a lookup finds.
+
+use super::MAX_PUBLICATION;
+use crate::address::OverlayAddr;
+use crate::protocol::codec::{Blob, WireError, from_bytes, record, to_bytes};
+
+/// Identifies a publication: see [`publication_id`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicationId(pub [u8; 32]);
+
+/// The publication id: BLAKE3 over the publication's X25519 key, its day of expiry (days since 1970) and its payload.
+///
+/// It proves that key and payload belong together, not that the payload is honest (design D16).
+pub fn publication_id(key: &[u8; 32], expiry_day: u32, payload: &[u8]) -> PublicationId {
+    let mut hasher = blake3::Hasher::new_derive_key("neblo 1 publication");
+    hasher.update(key).update(&expiry_day.to_le_bytes()).update(payload);
+    PublicationId(*hasher.finalize().as_bytes())
+}
+
+/// What a publisher announces.
+#[derive(Clone)]
+pub struct Announcement {
+    /// The X25519 secret of this one publication: 32 random bytes, kept by the application over restarts.
+    pub secret: [u8; 32],
+    /// What leaders index and requesters see; at most [`MAX_PUBLICATION`] bytes.
+    pub payload: Vec<u8>,
+    /// The day (days since 1970) after which nobody should offer it.
+    pub expiry_day: u32,
+}
+
+impl std::fmt::Debug for Announcement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Announcement").field("expiry_day", &self.expiry_day).finish_non_exhaustive()
+    }
+}
+
+record! {
+    /// One thing that a lookup found. Its id has been checked against key and payload.
+    pub struct Hit {
+        /// The publication's X25519 public key.
+        1 => key: [u8; 32],
+        /// The day (days since 1970) it expires on.
+        2 => expiry_day: u32,
+        /// What the publisher announced.
+        3 => payload: Blob<{ MAX_PUBLICATION }>,
+        /// The subgroup whose leader holds the registration.
+        4 => subgroup: OverlayAddr,
+        /// The registration at that leader.
+        5 => registration: u64,
+    }
+}
+
+impl Hit {
+    /// The publication id that key, expiry and payload give.
+    pub fn id(&self) -> PublicationId {
+        publication_id(&self.key, self.expiry_day, &self.payload)
+    }
+    /// Encodes the hit, to be kept or handed on.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+    /// Decodes a hit.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        from_bytes(bytes)
+    }
+}
