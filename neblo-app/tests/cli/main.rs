@@ -1,5 +1,7 @@
 //! The program as its users see it: separate processes, real sockets.
 
+mod failures;
 mod harness;
 mod network;
+
 mod usage;
