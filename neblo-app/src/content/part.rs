@@ -91,6 +91,10 @@ impl PartFile {
         if found != len {
             file.set_len(len).map_err(|e| PartError::write(&part, len, e))?;
         }
+        if len > 0 && !ranges.exists() {
+            // From now on it has its place on the disk, also when the disk is full.
+            finish::replace(&ranges, &progress(root, len, Ranges::new(), &ranges)?)?;
+        }
         Ok(Self {
             destination: destination.to_owned(),
             ranges,
@@ -193,10 +197,7 @@ impl PartFile {
             (state.present.clone(), state.unsaved)
         };
         self.file.sync_data().map_err(|e| PartError::write(&self.part, self.len, e))?;
-        let progress = Progress { version: 1, root: self.root, len: self.len, present };
-        let bytes = cbor::encode(&progress, MAX_RANGES_FILE)
-            .map_err(|e| PartError::io("encode", &self.ranges, io::Error::other(e)))?;
-        finish::replace(&self.ranges, &bytes)?;
+        finish::replace(&self.ranges, &progress(self.root, self.len, present, &self.ranges)?)?;
         let mut state = self.state();
         state.unsaved = state.unsaved.saturating_sub(unsaved);
         state.saved_at = Instant::now();
@@ -243,6 +244,12 @@ impl Sink for PartFile {
         }
         self.save_now()
     }
+}
+
+/// What stands in the file of ranges.
+fn progress(root: Root, len: u64, present: Ranges, path: &Path) -> Result<Vec<u8>, PartError> {
+    let progress = Progress { version: 1, root, len, present };
+    cbor::encode(&progress, MAX_RANGES_FILE).map_err(|e| PartError::io("encode", path, io::Error::other(e)))
 }
 
 /// Names of the two files beside `destination`; a name that would be too long is cut and made unique by the root.

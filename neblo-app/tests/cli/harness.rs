@@ -1,11 +1,15 @@
 //! Starts `neblo` processes, waits for what they say, and stops them whatever happens.
+//!
+//! Networks run one after the other: two at once would only wait for one another.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -135,6 +139,17 @@ impl Node {
         self.run(&["status", "--json"]).expect(0).json().remove(0)
     }
 
+    /// Its process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::Kill);
+        self.wait(Duration::from_secs(5));
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let id = self.child.id().to_string();
@@ -162,39 +177,63 @@ impl Drop for Node {
     }
 }
 
+/// Held by the network that runs.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Nodes of one network on loopback, each a process with its own data directory.
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(crate) nodes: Vec<Node>,
     pub(crate) dir: TempDir,
+    subgroup_size: usize,
+    config: &'static str,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Net {
     /// Starts `count` nodes; every second one listens on QUIC, the others on TCP.
     pub(crate) fn start(count: usize, subgroup_size: usize) -> Self {
+        Self::with_config(count, subgroup_size, "")
+    }
+
+    /// Starts nodes with this config file.
+    pub(crate) fn with_config(count: usize, subgroup_size: usize, config: &'static str) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::with_prefix("neblo-").unwrap();
-        let mut net = Self { nodes: Vec::new(), dir };
-        for _ in 0..count {
-            net.add(subgroup_size);
+        let mut net = Self { nodes: Vec::new(), dir, subgroup_size, config, _alone: alone };
+        for number in 0..count {
+            let node = net.launch(number);
+            net.nodes.push(node);
         }
         net
     }
 
-    /// Starts one more node.
-    pub(crate) fn add(&mut self, subgroup_size: usize) {
-        let number = self.nodes.len();
+    /// Starts a node again that has ended.
+    pub(crate) fn restart(&mut self, number: usize) {
+        self.nodes[number] = self.launch(number);
+    }
+
+    fn launch(&self, number: usize) -> Node {
         let listen = match number % 2 {
             0 => "/ip4/127.0.0.1/tcp/0",
             _ => "/ip4/127.0.0.1/udp/0/quic-v1",
         };
-        let size = subgroup_size.to_string();
+        let size = self.subgroup_size.to_string();
         let mut args = vec!["--listen", listen, "--network", "test", "--subgroup-size", &size];
-        let first = self.nodes.first().map(|node| node.bootstrap[0].clone());
-        if let Some(first) = &first {
-            args.extend(["--bootstrap", first]);
+        if let Some(first) = self.nodes.first()
+            && number > 0
+        {
+            args.extend(["--bootstrap", &first.bootstrap[0]]);
         }
-        let dir = self.dir.path().join(format!("n{number}"));
-        self.nodes.push(Node::start(&dir, &args));
+        let dir = self.path(&format!("n{number}"));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("neblo.toml"), self.config).unwrap();
+        Node::start(&dir, &args)
+    }
+
+    /// A path in the network's own folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// The status of every node.
@@ -208,6 +247,163 @@ impl Net {
             let statuses = self.statuses();
             statuses.iter().all(|status| status["ready"] == true).then_some(statuses)
         })
+    }
+}
+
+/// The nodes of these statuses are one ring: each range begins where that of the next one ends.
+pub(crate) fn is_one_ring(statuses: &[&Value]) -> bool {
+    let ring = |status: &Value, field: &str| status["ring"][field].as_str().map(str::to_owned);
+    let mut ranges: Vec<_> = statuses
+        .iter()
+        .map(|status| {
+            let after = status["ring"]["range"]["after"].as_str().map(str::to_owned);
+            (ring(status, "address"), after)
+        })
+        .collect();
+    ranges.sort();
+    let before = ranges.iter().cycle().skip(ranges.len() - 1);
+    ranges.iter().zip(before).all(|((address, after), (before, _))| address.is_some() && after == before)
+}
+
+/// Which subgroup a node is in.
+pub(crate) fn subgroup(status: &Value) -> &str {
+    status["subgroup"]["id"].as_str().unwrap_or_default()
+}
+
+/// Whether a node is in a subgroup that another one leads.
+pub(crate) fn is_member(status: &Value) -> bool {
+    status["subgroup"]["role"] == "member"
+}
+
+/// Bytes that do not repeat soon and cannot be mistaken for those of another seed.
+pub(crate) fn bytes(len: usize, seed: u32) -> Vec<u8> {
+    let words = (0..u32::try_from(len / 4).unwrap()).map(|word| word.wrapping_add(seed).wrapping_mul(2_654_435_761));
+    words.flat_map(u32::to_le_bytes).collect()
+}
+
+/// A running `neblo get`. Dropping it kills the command; the node goes on with the download.
+#[derive(Debug)]
+pub(crate) struct Download {
+    child: Child,
+    events: Receiver<(Instant, Value)>,
+    /// Bytes that are there.
+    pub(crate) done: u64,
+    /// Bytes that were there from before.
+    pub(crate) resumed: Option<u64>,
+    /// What the last line said, if it was an error.
+    pub(crate) error: Option<Value>,
+    /// Why streams broke.
+    broke: Vec<Value>,
+}
+
+impl Download {
+    /// Starts to fetch `link` through `node` into `target`.
+    pub(crate) fn start(node: &Node, link: &str, target: &Path) -> Self {
+        let mut child = neblo()
+            .args(["get", link, "--allow-weak", "--json", "-o"])
+            .arg(target)
+            .arg("--data-dir")
+            .arg(&node.data_dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, events) = sync_channel(100_000);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+                if sender.send((Instant::now(), event)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, events, done: 0, resumed: None, error: None, broke: Vec::new() }
+    }
+
+    /// The next event; `None` after the last.
+    #[track_caller]
+    fn event(&mut self, deadline: Instant) -> Option<(Instant, Value)> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (at, event) = match self.events.recv_timeout(left) {
+            Ok(event) => event,
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return None,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                panic!("nothing more came after {} bytes; streams broke: {:?}", self.done, self.broke)
+            }
+        };
+        match event["event"].as_str() {
+            Some("started") => self.resumed = event["resumed"].as_u64(),
+            Some("retrying") => self.broke.push(event["reason"].clone()),
+            Some("progress") => self.done = event["done"].as_u64().unwrap(),
+            None => self.error = Some(event["error"].clone()),
+            _ => {}
+        }
+        Some((at, event))
+    }
+
+    /// Waits until this many bytes are there.
+    #[track_caller]
+    pub(crate) fn reach(&mut self, bytes: u64, within: Duration) {
+        let deadline = Instant::now() + within;
+        while self.done < bytes {
+            self.event(deadline).unwrap_or_else(|| panic!("it ended: {:?}", self.error));
+        }
+    }
+
+    /// After a disturbance at `since`: waits until the stream was replaced and bytes come again, and tells how long no
+    /// byte came. If the stream was not hit, it is enough that bytes come all the time.
+    #[track_caller]
+    pub(crate) fn goes_on(&mut self, since: Instant, within: Duration) -> Duration {
+        let (mut last, mut longest, mut broke) = (since, Duration::ZERO, false);
+        loop {
+            let (at, event) = self.event(since + within).unwrap_or_else(|| panic!("it ended: {:?}", self.error));
+            broke |= event["event"] == "retrying" && at >= since;
+            if event["event"] == "progress" && at >= since {
+                longest = longest.max(at.duration_since(last));
+                last = at;
+                if broke || at.duration_since(since) > Duration::from_secs(15) {
+                    return longest;
+                }
+            }
+        }
+    }
+
+    /// Waits for its end and returns the exit code.
+    #[track_caller]
+    pub(crate) fn end(&mut self, within: Duration) -> Option<i32> {
+        let deadline = Instant::now() + within;
+        while self.event(deadline).is_some() {}
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// A small file system of its own. Dropping it takes it away.
+#[derive(Debug)]
+pub(crate) struct SmallDisk {
+    pub(crate) path: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one at `path`, if that is allowed here.
+    pub(crate) fn mount(path: PathBuf, options: &str) -> Option<Self> {
+        fs::create_dir_all(&path).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "neblo-test"]).arg(&path).output().ok()?;
+        mounted.status.success().then_some(Self { path })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _stays_if_it_fails = Command::new("umount").arg("-l").arg(&self.path).status();
     }
 }
 

@@ -1,5 +1,8 @@
 //! The program as its users see it: separate processes, real sockets.
 
+mod failures;
 mod harness;
 mod network;
+
+mod restarts;
 mod usage;

@@ -1,7 +1,7 @@
 //! Renaming that loses nothing.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     path::Path,
 };
@@ -60,16 +60,36 @@ fn link_new(from: &Path, to: &Path) -> io::Result<()> {
     fs::remove_file(from)
 }
 
-/// Writes a small file so that it is either the old or the new one.
+/// Writes a small file so that it is either the old or the new one. Where the disk has no room for both, the old one is
+/// overwritten in place: a crash just then costs it, which is better than to lose what it would say for sure.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PartError> {
     let mut name = path.as_os_str().to_owned();
     name.push("~");
     let temporary = Path::new(&name);
-    let failed = |e| PartError::write(path, bytes.len() as u64, e);
-    let mut file = File::create(temporary).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.sync_data().map_err(failed)?;
-    fs::rename(temporary, path).map_err(failed)
+    let replaced = write(File::create(temporary), bytes).and_then(|()| fs::rename(temporary, path));
+    let Err(error) = replaced else {
+        return Ok(());
+    };
+    // Of no use any more; where it never came to be, there is nothing to remove.
+    let _ = fs::remove_file(temporary);
+    let error = PartError::write(path, bytes.len() as u64, error);
+    match error {
+        PartError::DiskFull { .. } if overwrite(path, bytes).is_ok() => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// Uses the space that the file has already.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).truncate(false).open(path)?;
+    write(file.try_clone(), bytes)?;
+    file.set_len(bytes.len() as u64)
+}
+
+fn write(file: io::Result<File>, bytes: &[u8]) -> io::Result<()> {
+    let mut file = file?;
+    file.write_all(bytes)?;
+    file.sync_data()
 }
 
 /// Makes a rename last. Some file systems cannot sync a folder; the rename itself is done.

@@ -22,8 +22,9 @@ use crate::{
     units::human,
 };
 
-/// A stream on which nothing comes for so long is replaced. choice
-const IDLE: Duration = Duration::from_secs(10);
+/// A stream on which nothing comes for so long is replaced: with the time to open another one it is still below the
+/// 10 s after which a download is to go on when a relay falls silent. choice
+const IDLE: Duration = Duration::from_secs(8);
 /// Ending of the folder in which a collection is collected.
 const STAGING: &str = ".neblo-part";
 
