@@ -72,6 +72,8 @@ pub(super) struct Wanted {
     pub(super) overwrite: bool,
     pub(super) allow_weak: bool,
     pub(super) known: Vec<Hit>,
+    /// It goes on with what an earlier run of the node began.
+    pub(super) again: bool,
 }
 
 impl Downloads {
@@ -98,6 +100,7 @@ impl Service {
             allow_weak: request.allow_weak,
             link,
             known,
+            again: false,
         };
         let shown = self.begin(wanted).await?;
         watch_download(shown, events).await
@@ -156,6 +159,7 @@ impl Service {
                 // Whoever began it has accepted it then or had enough peers.
                 allow_weak: true,
                 known: Vec::new(),
+                again: true,
             };
             if let Err(problem) = self.begin(wanted).await {
                 tracing::warn!(target: "neblo", %problem, "cannot go on with a download");

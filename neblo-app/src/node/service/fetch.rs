@@ -36,8 +36,13 @@ impl Service {
         shown: watch::Sender<Progressing>,
         cancel: CancellationToken,
     ) -> Result<PathBuf, Problem> {
-        let sources =
-            Publishers::new(self.clone(), wanted.link.root, wanted.allow_weak, wanted.known.clone(), shown.clone());
+        let sources = Publishers::new(
+            self.clone(),
+            wanted.link.root,
+            wanted.allow_weak,
+            (wanted.known.clone(), wanted.again),
+            shown.clone(),
+        );
         let options = FetchOptions { idle: IDLE, download: self.0.download.clone(), ..FetchOptions::default() };
         let mut fetcher = Fetcher::new(sources, options);
         let fetched = match wanted.link.kind {

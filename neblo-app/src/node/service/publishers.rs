@@ -27,6 +27,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
+/// Looks in vain until content counts as unknown.
+const MISSES: u32 = 3;
 /// Most publications of one content that are tried.
 const TRIED: usize = 20;
 
@@ -40,6 +42,8 @@ pub(super) struct Publishers {
     bad: BTreeSet<PublicationId>,
     current: Option<PublicationId>,
     found: bool,
+    /// Looks in which all leaders answered and none knew the content.
+    missed: u32,
     /// Why there are no more.
     pub(super) problem: Option<Problem>,
 }
@@ -49,7 +53,7 @@ impl Publishers {
         service: Service,
         root: Root,
         allow_weak: bool,
-        known: Vec<Hit>,
+        (known, again): (Vec<Hit>, bool),
         shown: watch::Sender<Progressing>,
     ) -> Self {
         Self {
@@ -57,7 +61,9 @@ impl Publishers {
             root,
             allow_weak,
             shown,
-            found: !known.is_empty(),
+            // Content that was there once is looked for until it is there again.
+            found: again || !known.is_empty(),
+            missed: 0,
             queue: known.into(),
             bad: BTreeSet::new(),
             current: None,
@@ -78,6 +84,11 @@ impl Publishers {
         match asked {
             Ok(_) if !self.queue.is_empty() => Ok(()),
             Ok(asked) if !self.found && asked.answered > 0 && asked.answered == asked.asked => {
+                self.missed += 1;
+                if self.missed < MISSES {
+                    // The publisher's path may just be under repair.
+                    return Ok(());
+                }
                 Err(Problem::new(Code::NotFound, format!("none of the {} leaders knows this content", asked.asked))
                     .hint("check the link; its publisher may come back: try again later"))
             }

@@ -264,7 +264,9 @@ impl<P: Peer> Messaging<P> {
         let Some(open) = self.open.get_mut(&id) else { return };
         open.track = None;
         open.last_failure = failure.clone();
-        let passing = matches!(failure, Failure::NoRoute | Failure::NextHopDied | Failure::Overloaded);
+        // A first hop that the asker chose itself is not there: trying it again would only lose time.
+        let lost = open.via.is_some() && failure == Failure::NextHopDied;
+        let passing = !lost && matches!(failure, Failure::NoRoute | Failure::NextHopDied | Failure::Overloaded);
         if passing && open.deadline > ctx.now + AGAIN {
             return ctx.out.arm(AGAIN, MessagingTimer::Again(id));
         }
