@@ -27,7 +27,9 @@ const SUBGROUP: &str = "7";
 const PROBE: u64 = 256 * 1024;
 const READY_WITHIN: Duration = Duration::from_secs(90);
 /// Networks that are tried until one has a pair with the right number of relays.
-const NETWORKS: usize = 4;
+const NETWORKS: usize = 12;
+/// Transfers that are begun until the path lasts for a whole one.
+const ATTEMPTS: usize = 4;
 
 /// A `neblo up` process. Killed when dropped.
 #[derive(Debug)]
@@ -135,7 +137,10 @@ impl Network {
             if subgroup.role == Role::Member {
                 let path = self.dir.join(format!("probe-{}-{number}", self.started));
                 write_file(&path, PROBE, &format!("probe {} {number}", self.started))?;
-                self.nodes[number].probe = Some(self.nodes[number].publish(&path).await?);
+                match self.nodes[number].publish(&path).await {
+                    Ok(link) => self.nodes[number].probe = Some(link),
+                    Err(error) => eprintln!("node {number} cannot publish and takes no part: {error:#}"),
+                }
             }
             self.nodes[number].subgroup = subgroup.id;
         }
@@ -264,24 +269,29 @@ impl Network {
         if !source.exists() {
             write_file(&source, size, "source")?;
         }
-        let target = self.dir.join("target");
-        for _ in 0..NETWORKS {
+        for attempt in 0..ATTEMPTS {
             let pair = match self.pair {
                 Some(pair) => pair,
                 None => self.find(relays).await?,
             };
             let link = self.nodes[pair.publisher].publish(&source).await?;
             let before = self.relayed().await?;
-            let (measured, live) = self.fetch_timed(pair, &link, &target).await?;
+            let target = self.dir.join(format!("target-{attempt}"));
+            let fetched = self.fetch_timed(pair, &link, &target).await;
             let found = self.relays_since(&before, &self.relayed().await?, size, pair);
-            ensure!(hash(&source)? == hash(&target)?, "the file that arrived is another");
-            fs::remove_file(&target)?;
-            if live == Some(relays) && found == Some(relays) {
-                self.pair = Some(pair);
-                return Ok(measured);
+            match fetched {
+                Ok((measured, live)) => {
+                    ensure!(hash(&source)? == hash(&target)?, "the file that arrived is another");
+                    fs::remove_file(&target)?;
+                    if live == Some(relays) && found == Some(relays) {
+                        self.pair = Some(pair);
+                        return Ok(measured);
+                    }
+                    eprintln!("another way this time: {live:?} relays while it ran, {found:?} after it");
+                }
+                Err(error) => eprintln!("{error:#}"),
             }
-            // A path broke meanwhile and was built anew. Another publisher then must not be a second one of this file.
-            eprintln!("the way was another this time ({live:?} relays while it ran, {found:?} after it)");
+            // The path broke and was built anew. Another publisher must not become a second one of this file.
             let unpublish = UnpublishRequest { target: link };
             let _gone: Unpublished = self.nodes[pair.publisher].client.post("/v1/unpublish", &unpublish).await?;
             self.pair = None;
