@@ -25,6 +25,8 @@ pub struct Config {
     pub bootstrap: Vec<Multiaddr>,
     /// Members at which a subgroup is full, 2 to 150.
     pub subgroup_size: usize,
+    /// Paths.
+    pub paths: Paths,
     /// Caps.
     pub limits: Limits,
 }
@@ -36,8 +38,24 @@ impl Default for Config {
             listen: default_listen(),
             bootstrap: Vec::new(),
             subgroup_size: 75,
+            paths: Paths::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+/// How long paths become.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// Probability, 0 to 0.95, that this node hands a path on to another relay rather than to the leader. A path has
+    /// 1 / (1 - p) relays on average where all nodes agree; fewer make downloads faster and easier to trace.
+    pub p: f64,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { p: neblo_behaviour::Config::default().p }
     }
 }
 
@@ -157,6 +175,10 @@ impl Config {
         for address in &self.bootstrap {
             bootstrap_peer(address)?;
         }
+        if !(0.0..=0.95).contains(&self.paths.p) {
+            return Err(Problem::usage(format!("paths.p = {} is no probability to go on with", self.paths.p))
+                .hint("choose paths.p from 0 to 0.95, the default is 0.7"));
+        }
         if self.limits.connections < 16 {
             return Err(Problem::usage(format!(
                 "{} connections are too few to keep ring and paths",
@@ -216,6 +238,8 @@ mod tests {
             listen = ["/ip4/127.0.0.1/udp/0/quic-v1"]
             bootstrap = ["/ip4/127.0.0.1/tcp/1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"]
             subgroup_size = 5
+            [paths]
+            p = 0.5
             [limits]
             connections = 64
             relayed_streams = 8
@@ -227,6 +251,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.subgroup_size, 5);
+        assert_eq!(config.paths.p, 0.5);
         assert_eq!(config.limits.relayed_rate, Cap::mib(10));
         assert_eq!(config.limits.upload_rate, Cap::Bytes(1_000_000));
         assert_eq!(config.limits.download_rate, Cap::Unlimited);
@@ -241,6 +266,9 @@ mod tests {
             ("[limits]\nupload_rate = \"fast\"", "fast"),
             ("[limits]\nupload_rate = 0", "unlimited"),
             ("[limits]\nconnections = 3", "3 connections"),
+            ("[paths]\np = 0.96", "0.96"),
+            ("[paths]\np = -0.1", "-0.1"),
+            ("[paths]\np = nan", "NaN"),
             ("network = \"a b\"", "a b"),
             ("subgroup_size = 1", "1 members"),
             ("listen = []", "empty"),

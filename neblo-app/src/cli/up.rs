@@ -30,6 +30,8 @@ Settings in <data dir>/neblo.toml, all optional, here with their defaults:
   listen = [\"/ip4/0.0.0.0/tcp/0\", \"/ip4/0.0.0.0/udp/0/quic-v1\"]
   bootstrap = []
   subgroup_size = 75
+  [paths]
+  p = 0.7                        # how likely a relay hands a path on to another relay, 0 to 0.95
   [limits]
   connections = 256
   relayed_streams = 256

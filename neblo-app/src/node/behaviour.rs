@@ -86,7 +86,8 @@ pub(super) fn swarm(key: Keypair, config: &Config) -> Result<Swarm<Behaviour>, P
 fn protocol(config: &Config) -> neblo_behaviour::Config {
     let mut protocol = neblo_behaviour::Config::default()
         .with_network(config.network.clone())
-        .with_subgroup_size(config.subgroup_size);
+        .with_subgroup_size(config.subgroup_size)
+        .with_p(config.paths.p);
     protocol.max_streams = config.limits.relayed_streams;
     protocol
 }

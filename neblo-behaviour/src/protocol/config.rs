@@ -47,6 +47,12 @@ impl Config {
         self.subgroup_size = size.clamp(2, 150);
         self
     }
+    /// Sets the probability that a relay hands the walk to another relay (0 to 0.95; a walk that goes on for sure would never
+    /// reach the leader).
+    pub fn with_p(mut self, p: f64) -> Self {
+        self.p = if p.is_nan() { 0.0 } else { p.clamp(0.0, 0.95) };
+        self
+    }
     /// The first 16 hex digits of BLAKE3 over the network's name, as they stand in protocol names.
     pub fn network_hash(&self) -> String {
         let hash = blake3::derive_key("neblo 1 network", self.network.as_bytes());
