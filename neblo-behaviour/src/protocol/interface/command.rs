@@ -64,7 +64,7 @@ pub enum Command<P> {
         /// For requests (REQ)?
         requests: Option<bool>,
     },
-    /// Answer a request that was delivered as [`Event::Asked`].
+    /// Answer a request that was delivered as [`Event::Asked`](super::Event::Asked).
     Respond {
         /// The request.
         ask: u64,
@@ -92,7 +92,7 @@ pub enum Command<P> {
     Lookup {
         /// Names the answers.
         token: Token,
-        /// The query, in the application's own language; at most [`MAX_PUBLICATION`] bytes.
+        /// The query, in the application's own language; at most [`MAX_PUBLICATION`](super::MAX_PUBLICATION) bytes.
         query: Vec<u8>,
         /// The most hits wanted from one leader.
         limit: u16,
@@ -110,14 +110,14 @@ pub enum Command<P> {
         /// Go on with fewer than four subgroup members (design D18).
         allow_weak: bool,
     },
-    /// Answer a search that was delivered as [`Event::DirectoryAsked`].
+    /// Answer a search that was delivered as [`Event::DirectoryAsked`](super::Event::DirectoryAsked).
     DirectoryAnswer {
         /// The search.
         ask: u64,
         /// The rows that match, best first.
         rows: Vec<u64>,
     },
-    /// The application has just begun to listen to the directory: emit [`Event::RowsCleared`], and [`Event::RowAdded`] for
+    /// The application has just begun to listen to the directory: emit [`Event::RowsCleared`](super::Event::RowsCleared), and [`Event::RowAdded`](super::Event::RowAdded) for
     /// every row there is.
     ReplayRows,
     /// A snapshot for people. Done: `Status`.
@@ -125,7 +125,7 @@ pub enum Command<P> {
         /// Names the answer.
         token: Token,
     },
-    /// First relays to prefer, as kept from an earlier run (see [`Event::FirstRelays`]).
+    /// First relays to prefer, as kept from an earlier run (see [`Event::FirstRelays`](super::Event::FirstRelays)).
     PreferRelays {
         /// Subgroup and peers.
         relays: Vec<(OverlayAddr, P)>,

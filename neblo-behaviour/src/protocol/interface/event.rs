@@ -67,7 +67,7 @@ pub enum Event<P> {
         /// The message.
         payload: Vec<u8>,
     },
-    /// A request (REQ) for the receiver of a port; answered by [`Command::Respond`].
+    /// A request (REQ) for the receiver of a port; answered by [`Command::Respond`](super::Command::Respond).
     Asked {
         /// Names the request in the answer.
         ask: u64,
@@ -94,7 +94,7 @@ pub enum Event<P> {
     },
     /// All rows are gone (no longer the leader).
     RowsCleared,
-    /// As a leader: which rows match? Answered by [`Command::DirectoryAnswer`] within a second.
+    /// As a leader: which rows match? Answered by [`Command::DirectoryAnswer`](super::Command::DirectoryAnswer) within a second.
     DirectoryAsked {
         /// Names the search in the answer.
         ask: u64,
