@@ -48,7 +48,6 @@ fn wait_whole(net: &Net, gone: &[usize], within: Duration) -> Vec<Value> {
 }
 
 #[test]
-#[ignore = "measures under kills and stops, wants a quiet machine: cargo test -p neblo-app --test cli -- --ignored --nocapture"]
 fn sixteen_processes_become_one_network_and_survive_stopped_and_killed_ones() {
     let mut net = Net::with_config(16, SUBGROUP, CONFIG);
     let begun = Instant::now();

@@ -47,7 +47,7 @@ fn processes_publish_find_and_fetch_while_a_relay_is_killed() {
     });
     let asked = Instant::now();
     let found = net.nodes[requester].run(&["search", "holiday tag:year=2026", "--allow-weak", "--json"]).expect(0);
-    println!("measured: a search answered by all leaders in {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert_eq!(found.json()[0]["link"], link);
     assert!(found.stderr.contains(&all), "{}", found.stderr);
     net.nodes[requester].run(&["search", "nosuchword", "--allow-weak"]).expect(4);
