@@ -10,6 +10,11 @@ pub struct Config {
     pub network: String,
     /// Members at which a subgroup is full. Default 75: choice (design D9).
     pub subgroup_size: usize,
+    /// Whether the node takes part in subgroups and so has anonymous paths. Without them it is a ring with messages, and
+    /// neither announces, looks up nor relays streams. Default true.
+    pub subgroups: bool,
+    /// How responses find their way back. Default tracks: design D7.
+    pub return_way: ReturnWay,
     /// Width of a finger, relative to its distance. Default 0.5: choice (design D6, research §4).
     pub delta: f64,
     /// How often a member asks its successor for its state. Default 2 s: choice, periodic as in Bamboo (research §3).
@@ -22,11 +27,23 @@ pub struct Config {
     pub max_streams_per_neighbour: usize,
 }
 
+/// How responses find their way back to the asker, whom nobody on the way knows (seed 000 §3.2, §6.1; design D7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReturnWay {
+    /// Each peer on the way keeps a track for as long as the asker waits.
+    #[default]
+    Tracks,
+    /// The request carries an onion that each peer on the way has sealed for itself; they keep nothing.
+    Onions,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             network: "neblo".into(),
             subgroup_size: 75,
+            subgroups: true,
+            return_way: ReturnWay::Tracks,
             delta: 0.5,
             stabilise_every: Duration::from_secs(2),
             p: 0.7,
@@ -45,6 +62,21 @@ impl Config {
     /// Sets the members at which a subgroup is full (2 to 150).
     pub fn with_subgroup_size(mut self, size: usize) -> Self {
         self.subgroup_size = size.clamp(2, 150);
+        self
+    }
+    /// Sets whether the node takes part in subgroups, and so in anonymous publishing, searching and streaming.
+    pub fn with_subgroups(mut self, subgroups: bool) -> Self {
+        self.subgroups = subgroups;
+        self
+    }
+    /// Sets how responses find their way back.
+    pub fn with_return_way(mut self, way: ReturnWay) -> Self {
+        self.return_way = way;
+        self
+    }
+    /// Sets how often a member asks its successor for its state (at least 100 ms).
+    pub fn with_stabilise_every(mut self, every: Duration) -> Self {
+        self.stabilise_every = every.max(Duration::from_millis(100));
         self
     }
     /// Sets the probability that a relay hands the walk to another relay (0 to 0.95; a walk that goes on for sure would never

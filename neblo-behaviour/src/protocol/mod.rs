@@ -20,5 +20,5 @@ pub mod subgroup;
 pub mod wire;
 
 pub use codec::{Blob, List, WireError};
-pub use config::Config;
+pub use config::{Config, ReturnWay};
 pub use node::{Node, Timer};

@@ -24,6 +24,8 @@ pub enum Event {
     RangeChanged {
         /// The range owned now.
         range: AddrRange,
+        /// Its epoch, which only grows.
+        epoch: u64,
     },
     /// Subgroup, leader or role changed.
     SubgroupChanged {

@@ -1,6 +1,6 @@
 use super::*;
 use neblo_behaviour::OverlayAddr;
-use neblo_behaviour::protocol::interface::{Answer, Command};
+use neblo_behaviour::protocol::interface::{Answer, Command, HandlerKind, Recipients};
 
 #[test]
 fn a_ring_forms_and_every_address_has_one_owner() {
@@ -57,7 +57,7 @@ fn every_request_ends_in_a_result_while_peers_die_and_frames_are_lost() {
     for seed in 40..46 {
         let mut sim = network(seed, 32, 8);
         for peer in sim.living() {
-            sim.command(peer, |_| Command::SetReceiver { port: 2_000, messages: None, requests: Some(true) });
+            sim.command(peer, |_| Command::SetHandler { port: 2_000, kind: HandlerKind::RequestReceiver, on: true });
         }
         sim.set_conditions(Conditions { loss: 0.02, ..Conditions::default() });
         let mut open = Vec::new();
@@ -68,7 +68,7 @@ fn every_request_ends_in_a_result_while_peers_die_and_frames_are_lost() {
             let payload = round.to_le_bytes().to_vec();
             let token = sim.command(asker, |token| Command::Request {
                 token,
-                copies: 1 + (round % 8) as u8,
+                recipients: Recipients::First(1 + (round % 8) as u8),
                 port: 2_000,
                 to,
                 payload,

@@ -1,6 +1,6 @@
 //! The answers to commands.
 
-use super::{Hit, PublicationId, Refusal, Status};
+use super::{Hit, Ownership, PublicationId, Refusal, Status};
 use crate::address::OverlayAddr;
 
 /// Why something could not be done.
@@ -16,6 +16,9 @@ pub enum Failure {
     /// The receiver refused.
     #[error("the receiver refused the request")]
     Refused,
+    /// A forwarder on the way suppressed it.
+    #[error("a forwarder on the way suppressed it")]
+    Suppressed,
     /// A peer on the way died before the answer came back.
     #[error("a peer on the way died before the answer came back")]
     NextHopDied,
@@ -71,6 +74,8 @@ pub enum Answer {
     },
     /// The response to a request.
     Response(Vec<u8>),
+    /// Whether this node owns the address.
+    Owns(Ownership),
     /// A leader has the publication.
     Announced(PublicationId),
     /// Some hits; more may follow.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Announcement, Failure, Hit, PublicationId, Token};
+use super::{Announcement, Failure, HandlerKind, Hit, Passage, PublicationId, Recipients, Token};
 use crate::address::OverlayAddr;
 use crate::protocol::io::Contact;
 
@@ -26,8 +26,8 @@ pub enum Command<P> {
     Send {
         /// Names the answer.
         token: Token,
-        /// How many owners get it, the primary included, 1..=8.
-        copies: u8,
+        /// Which owners get it.
+        recipients: Recipients,
         /// The port.
         port: u16,
         /// The overlay address.
@@ -39,8 +39,8 @@ pub enum Command<P> {
     Request {
         /// Names the answer.
         token: Token,
-        /// How many owners are asked, the primary included, 1..=8; the first good answer wins.
-        copies: u8,
+        /// Which owners are asked; the first good answer wins.
+        recipients: Recipients,
         /// The port.
         port: u16,
         /// The overlay address.
@@ -55,14 +55,41 @@ pub enum Command<P> {
         /// The command.
         token: Token,
     },
-    /// A receiver is set (or removed) on a port: without one, requests to it fail with `NoReceiver`.
-    SetReceiver {
+    /// A handler is set on a port, or removed. Without a receiver, requests to the port fail with `NoReceiver`; without a
+    /// forwarder, what passes through is passed on.
+    SetHandler {
         /// The port.
         port: u16,
-        /// For messages (UD)?
-        messages: Option<bool>,
-        /// For requests (REQ)?
-        requests: Option<bool>,
+        /// Which of its handlers.
+        kind: HandlerKind,
+        /// Set, or removed.
+        on: bool,
+    },
+    /// The handlers of ranges are set or removed; without one its work counts as done.
+    SetRangeHandlers {
+        /// The migration handler.
+        migration: Option<bool>,
+        /// The regeneration handler.
+        regeneration: Option<bool>,
+    },
+    /// What a forwarder decided of [`Event::Passing`](super::Event::Passing).
+    Pass {
+        /// Names what passes through.
+        pass: u64,
+        /// The decision.
+        passage: Passage,
+    },
+    /// The handler is done with [`Event::RangeWork`](super::Event::RangeWork).
+    RangeWorkDone {
+        /// Names the work.
+        work: u64,
+    },
+    /// Whether this node owns an address. Done: `Owns`.
+    Owns {
+        /// Names the answer.
+        token: Token,
+        /// The address.
+        address: OverlayAddr,
     },
     /// Answer a request that was delivered as [`Event::Asked`](super::Event::Asked).
     Respond {

@@ -1,5 +1,6 @@
 //! What the application is told.
 
+use super::{Passing, RangeWork};
 use crate::address::{AddrRange, OverlayAddr};
 use crate::protocol::io::Contact;
 
@@ -36,6 +37,30 @@ pub enum Event<P> {
     RangeChanged {
         /// The range owned now.
         range: AddrRange,
+        /// Its epoch, which only grows (design D3).
+        epoch: u64,
+    },
+    /// A message passes through a port with a forwarder; decided by [`Command::Pass`](super::Command::Pass).
+    Passing {
+        /// Names it in the decision.
+        pass: u64,
+        /// Its kind.
+        kind: Passing,
+        /// The port.
+        port: u16,
+        /// The address, of the request for a response, before it was translated for a copy.
+        to: OverlayAddr,
+        /// Which copy, 0 for the primary.
+        copy: u8,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// Work on a range for the application's handler; [`Command::RangeWorkDone`](super::Command::RangeWorkDone) when it is done.
+    RangeWork {
+        /// Names it.
+        work: u64,
+        /// What is to be done.
+        what: RangeWork,
     },
     /// Subgroup, leader or role changed.
     SubgroupChanged {

@@ -5,6 +5,7 @@
 mod answer;
 mod command;
 mod event;
+mod handlers;
 mod publication;
 mod stream;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub use answer::{Answer, Failure};
 pub use command::Command;
 pub use event::{Event, Purpose, Status};
+pub use handlers::{HandlerKind, Migration, Ownership, Passage, Passing, RangeWork, Recipients, Regeneration, Role};
 pub use publication::{Announcement, Hit, PublicationId, publication_id};
 pub use stream::{Refusal, StreamHeader};
 

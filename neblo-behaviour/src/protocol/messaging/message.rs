@@ -50,7 +50,7 @@ record! {
     /// No response will come.
     pub struct NoResponse {
         1 => track: u64,
-        /// 1 no route, 2 no receiver, 3 refused, 4 next hop died, 5 overloaded; others count as refused.
+        /// 1 no route, 2 no receiver, 3 refused, 4 next hop died, 5 overloaded, 6 suppressed by a forwarder; others count as refused.
         2 => reason: u8,
     }
 }

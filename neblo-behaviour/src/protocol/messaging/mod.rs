@@ -7,11 +7,11 @@ mod tracks;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use copies::{MAX_COPIES, placement};
+pub use copies::{MAX_COPIES, originals, placement};
 pub use message::*;
 use tracks::{Track, Tracks};
 
-use super::interface::Failure;
+use super::interface::{Failure, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time, below};
 use crate::address::OverlayAddr;
 
@@ -94,8 +94,8 @@ struct Open<P> {
 pub struct Asking<P> {
     /// Names it.
     pub token: u64,
-    /// Copies asked, 1..=8.
-    pub copies: u8,
+    /// Which owners are asked.
+    pub recipients: Recipients,
     /// The port.
     pub port: u16,
     /// The address.
@@ -156,12 +156,12 @@ impl<P: Peer> Messaging<P> {
         &mut self,
         ctx: &mut MessagingCtx<'_, P>,
         route: Route<'_, P>,
-        (copies, port, to): (u8, u16, OverlayAddr),
+        (recipients, port, to): (Recipients, u16, OverlayAddr),
         payload: Vec<u8>,
     ) -> Result<(), Failure> {
-        let payload = check(copies, payload)?;
+        let payload = check(payload)?;
         let mut sent = Err(Failure::NoRoute);
-        for copy in 0..copies {
+        for copy in recipients.copies()? {
             let hops = first_hops(ctx);
             let message = Message { port, to, copy, hops, payload: payload.clone() };
             if self.pass_message(ctx, route, message) {
@@ -191,12 +191,13 @@ impl<P: Peer> Messaging<P> {
         route: Route<'_, P>,
         asking: Asking<P>,
     ) -> Result<(), Failure> {
-        let payload = check(asking.copies, asking.payload)?;
-        if self.open.len() + usize::from(asking.copies) > MAX_OPEN {
+        let payload = check(asking.payload)?;
+        let copies = asking.recipients.copies()?;
+        if self.open.len() + copies.len() > MAX_OPEN {
             return Err(Failure::Overloaded);
         }
         let wait = asking.wait.min(LONGEST_WAIT);
-        for copy in 0..asking.copies {
+        for copy in copies {
             let id = self.next_number();
             let open = Open {
                 token: asking.token,
@@ -407,10 +408,7 @@ impl<P: Peer> Messaging<P> {
     }
 }
 
-fn check(copies: u8, payload: Vec<u8>) -> Result<Payload, Failure> {
-    if !(1..=MAX_COPIES).contains(&copies) {
-        return Err(Failure::Invalid("copies must be 1 to 8"));
-    }
+fn check(payload: Vec<u8>) -> Result<Payload, Failure> {
     Payload::new(payload).ok_or(Failure::Invalid("the payload is longer than 64 KiB"))
 }
 
@@ -433,6 +431,7 @@ fn reason_of(failure: &Failure) -> u8 {
         Failure::NoReceiver => 2,
         Failure::NextHopDied => 4,
         Failure::Overloaded => 5,
+        Failure::Suppressed => 6,
         _ => 3,
     }
 }
@@ -443,6 +442,7 @@ fn failure_of(reason: u8) -> Failure {
         2 => Failure::NoReceiver,
         4 => Failure::NextHopDied,
         5 => Failure::Overloaded,
+        6 => Failure::Suppressed,
         _ => Failure::Refused,
     }
 }

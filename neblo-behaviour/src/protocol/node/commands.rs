@@ -21,10 +21,12 @@ impl<P: Peer> Node<P> {
         match command {
             Command::Subscribe { token, known } => self.subscribe(step, token, known),
             Command::Leave { token } => self.leave(step, token),
-            Command::Send { token, copies, port, to, payload } => {
+            Command::Send { token, recipients, port, to, payload } => {
                 let route = |target| route(&self.ring, &self.fingers, target);
                 let sent = match user_port(port) {
-                    Ok(()) => part!(self, step, |ctx| self.messaging.send(ctx, &route, (copies, port, to), payload)),
+                    Ok(()) => {
+                        part!(self, step, |ctx| self.messaging.send(ctx, &route, (recipients, port, to), payload))
+                    }
                     Err(failure) => Err(failure),
                 };
                 let answer = match sent {
@@ -33,26 +35,29 @@ impl<P: Peer> Node<P> {
                 };
                 Self::done(step, token, answer);
             }
-            Command::Request { token, copies, port, to, payload, timeout } => match user_port(port) {
+            Command::Request { token, recipients, port, to, payload, timeout } => match user_port(port) {
                 Ok(()) => {
-                    let asking = Asking { token: 0, copies, port, to, payload, wait: timeout, via: None };
+                    let asking = Asking { token: 0, recipients, port, to, payload, wait: timeout, via: None };
                     self.ask(step, asking, Asker::User(token));
                 }
                 Err(failure) => Self::done(step, token, Answer::Failed(failure)),
             },
             Command::Cancel { token } => self.cancel(token),
-            Command::SetReceiver { port, messages, requests } => {
-                for (set, for_requests) in [(messages, false), (requests, true)] {
-                    match set {
-                        Some(true) if port >= FIRST_USER_PORT => {
-                            self.receivers.insert((port, for_requests));
-                        }
-                        Some(_) => {
-                            self.receivers.remove(&(port, for_requests));
-                        }
-                        None => {}
-                    }
+            Command::SetHandler { port, kind, on } => {
+                if on && port >= FIRST_USER_PORT {
+                    self.handlers.insert((port, kind));
+                } else {
+                    self.handlers.remove(&(port, kind));
                 }
+            }
+            Command::SetRangeHandlers { migration, regeneration } => {
+                self.range_handlers.0 = migration.unwrap_or(self.range_handlers.0);
+                self.range_handlers.1 = regeneration.unwrap_or(self.range_handlers.1);
+            }
+            Command::Pass { .. } => {}
+            Command::RangeWorkDone { .. } => {}
+            Command::Owns { token, address } => {
+                Self::done(step, token, Answer::Owns(self.ring.ownership(address)));
             }
             Command::Respond { ask, payload } => {
                 part!(self, step, |ctx| self.messaging.respond(ctx, ask, payload));

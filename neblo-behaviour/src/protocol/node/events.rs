@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::client::ClientEvent;
 use crate::protocol::directory::{DirectoryEvent, OtherLeader};
-use crate::protocol::interface::{Answer, Failure, Purpose};
+use crate::protocol::interface::{Answer, Failure, Purpose, Recipients};
 use crate::protocol::messaging::{Asking, MessagingEvent};
 use crate::protocol::path::{PathEvent, View};
 use crate::protocol::ring::RingEvent;
@@ -34,10 +34,11 @@ impl<P: Peer> Node<P> {
         match event {
             RingEvent::Locate(target) => self.locate(step, target),
             RingEvent::Joined => self.joined(step),
-            RingEvent::Range { range, .. } => {
-                Self::event(step, Event::RangeChanged { range });
+            RingEvent::Range { range, epoch } => {
+                Self::event(step, Event::RangeChanged { range, epoch });
                 self.refresh_soon(step);
             }
+            RingEvent::HandedOver { .. } | RingEvent::Inherited { .. } | RingEvent::Left => {}
             RingEvent::Isolated => self.isolated(step),
             RingEvent::Seen(contact) => self.seen(step, contact),
         }
@@ -46,7 +47,7 @@ impl<P: Peer> Node<P> {
     fn messaging_event(&mut self, step: &mut Step<'_, P>, event: MessagingEvent<P>) {
         match event {
             MessagingEvent::Delivered(message) => {
-                if self.receivers.contains(&(message.port, false)) {
+                if self.handlers.contains(&(message.port, HandlerKind::MessageReceiver)) {
                     let (port, to, copy) = (message.port, message.to, message.copy);
                     let payload = message.payload.into_inner();
                     Self::event(step, Event::Delivered { port, to, copy, payload });
@@ -62,7 +63,7 @@ impl<P: Peer> Node<P> {
                     let answer = answer.ok_or(Failure::Refused);
                     part!(self, step, |ctx| self.messaging.respond(ctx, ask, answer));
                 }
-                port if port >= FIRST_USER_PORT && self.receivers.contains(&(port, true)) => {
+                port if self.handlers.contains(&(port, HandlerKind::RequestReceiver)) => {
                     let (to, copy) = (request.to, request.copy);
                     let payload = request.payload.into_inner();
                     Self::event(step, Event::Asked { ask, port, to, copy, payload });
@@ -95,8 +96,9 @@ impl<P: Peer> Node<P> {
     fn subgroup_event(&mut self, step: &mut Step<'_, P>, event: SubgroupEvent<P>) {
         match event {
             SubgroupEvent::Ask { token, copies, to, payload } => {
+                let recipients = Recipients::First(copies);
                 let asking =
-                    Asking { token: 0, copies, port: PORT_REGISTRY, to, payload, wait: REGISTRY_WITHIN, via: None };
+                    Asking { token: 0, recipients, port: PORT_REGISTRY, to, payload, wait: REGISTRY_WITHIN, via: None };
                 self.ask(step, asking, Asker::Registry(token));
             }
             SubgroupEvent::Changed { guest, .. } => {

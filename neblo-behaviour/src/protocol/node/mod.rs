@@ -14,7 +14,7 @@ use rand::Rng;
 use super::client::Client;
 use super::config::Config;
 use super::directory::Directory;
-use super::interface::{Event, Input, Output, Token};
+use super::interface::{Event, HandlerKind, Input, Output, Token};
 use super::io::{Contact, Peer, Time};
 use super::link::Links;
 use super::messaging::Messaging;
@@ -91,8 +91,10 @@ pub struct Node<P: Peer> {
     subscription: Subscription<P>,
     asks: BTreeMap<u64, Asker>,
     next: u64,
-    /// Ports with a receiver: (port, for requests?).
-    receivers: BTreeSet<(u16, bool)>,
+    /// The handlers that the application has set.
+    handlers: BTreeSet<(u16, HandlerKind)>,
+    /// Whether there is a migration handler, and a regeneration handler.
+    range_handlers: (bool, bool),
     /// Peers whose connection is kept.
     held: BTreeSet<P>,
     refreshing: bool,
@@ -135,7 +137,8 @@ impl<P: Peer> Node<P> {
             subscription: Subscription::default(),
             asks: BTreeMap::new(),
             next: 0,
-            receivers: BTreeSet::new(),
+            handlers: BTreeSet::new(),
+            range_handlers: (false, false),
             held: BTreeSet::new(),
             refreshing: false,
             upkeep: 0,

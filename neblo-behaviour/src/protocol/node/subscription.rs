@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::protocol::codec::{Wire, choice, from_bytes, record, to_bytes};
-use crate::protocol::interface::{Answer, Failure};
+use crate::protocol::interface::{Answer, Failure, Recipients};
 use crate::protocol::io::draw;
 use crate::protocol::messaging::{Asking, Request};
 use crate::protocol::ring::{Principal, RingInput};
@@ -86,8 +86,15 @@ impl<P: Peer> Node<P> {
         }
         let (secret, reply) = self.keys.generate(step.rng);
         let payload = to_bytes(&RingRequest::Locate(Locate { reply }));
-        let asking =
-            Asking { token: 0, copies: 1, port: PORT_RING, to: target, payload, wait: LOCATE_WITHIN, via: Some(via) };
+        let asking = Asking {
+            token: 0,
+            recipients: Recipients::First(1),
+            port: PORT_RING,
+            to: target,
+            payload,
+            wait: LOCATE_WITHIN,
+            via: Some(via),
+        };
         self.ask(step, asking, Asker::Locate(secret));
     }
 
@@ -135,7 +142,9 @@ impl<P: Peer> Node<P> {
         Self::event(step, Event::Subscribed { address, range });
         let known = self.subscription.known.clone();
         let via = known.get(self.subscription.at % known.len().max(1)).cloned();
-        part!(self, step, |ctx| self.subgroups.start(ctx, &*self.keys, via));
+        if self.config.subgroups {
+            part!(self, step, |ctx| self.subgroups.start(ctx, &*self.keys, via));
+        }
         self.refresh_soon(step);
     }
 
@@ -206,7 +215,15 @@ impl<P: Peer> Node<P> {
         let (secret, reply) = self.keys.generate(step.rng);
         let slack = self.fingers.slack(level).to_be_bytes();
         let payload = to_bytes(&RingRequest::Finger(FingerAsk { reply, slack }));
-        let asking = Asking { token: 0, copies: 1, port: PORT_RING, to, payload, wait: LOCATE_WITHIN, via: None };
+        let asking = Asking {
+            token: 0,
+            recipients: Recipients::First(1),
+            port: PORT_RING,
+            to,
+            payload,
+            wait: LOCATE_WITHIN,
+            via: None,
+        };
         self.ask(step, asking, Asker::Finger(level, secret));
     }
 

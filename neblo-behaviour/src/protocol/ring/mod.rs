@@ -16,6 +16,7 @@ pub use message::*;
 pub use routing::Hop;
 
 use super::codec::List;
+use super::interface::Ownership;
 use super::io::{Contact, Ctx, Part, Peer};
 use crate::address::{AddrRange, OverlayAddr};
 
@@ -55,6 +56,23 @@ pub enum RingEvent<P> {
         /// Its epoch.
         epoch: u64,
     },
+    /// A range went to another owner, which has accepted it: what belongs to it is to be sent there. Once that is done,
+    /// [`RingInput::Migrated`] is handed in (design D4).
+    HandedOver {
+        /// The range.
+        range: AddrRange,
+        /// The epoch under which its new owner owns it.
+        epoch: u64,
+    },
+    /// The owner of a range died and this peer owns it now: what belonged to it is to be made anew (design D4).
+    Inherited {
+        /// The range.
+        range: AddrRange,
+        /// The epoch under which this peer owns it.
+        epoch: u64,
+    },
+    /// All ranges are handed over: this peer is no member any more.
+    Left,
     /// All neighbours are lost.
     Isolated,
     /// A member that is worth remembering as a known peer.
@@ -78,8 +96,15 @@ pub enum RingInput<P> {
     Located(Contact<P>),
     /// The owner could not be located.
     NotLocated,
-    /// Leave in order.
+    /// Leave in order: the range is handed over to the successor, then [`RingEvent::Left`] follows.
     Leave,
+    /// What belonged to a range that was handed over under this epoch has been sent.
+    Migrated {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Outside this ring there is another one of the same network, in which this peer owns our address.
+    OtherRing(Contact<P>),
     /// A message.
     Received(P, RingMessage<P>),
     /// A timer.
@@ -194,6 +219,11 @@ impl<P: Peer> Ring<P> {
         Some((AddrRange { after: self.after, to: me.address }, self.epoch))
     }
 
+    /// Whether this peer owns an address.
+    pub fn ownership(&self, address: OverlayAddr) -> Ownership {
+        if self.range().is_some_and(|(range, _)| range.contains(address)) { Ownership::Yes } else { Ownership::No }
+    }
+
     /// The neighbours to keep connected: first successors and predecessor.
     pub fn neighbours(&self) -> impl Iterator<Item = &Contact<P>> {
         // The whole list while the ring is small; three of eight later, so that the death of the first two costs no dial.
@@ -210,6 +240,7 @@ impl<P: Peer> Ring<P> {
             RingInput::Located(owner) => self.ask_to_join(ctx, &owner),
             RingInput::NotLocated => self.join_again(ctx),
             RingInput::Leave => self.leave(ctx),
+            RingInput::Migrated { .. } | RingInput::OtherRing(_) => {}
             RingInput::Received(from, message) => self.received(ctx, from, message),
             RingInput::Expired(timer) => self.expired(ctx, timer),
             RingInput::Dead(peer) => self.dead(ctx, peer),

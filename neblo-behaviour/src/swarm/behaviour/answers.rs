@@ -4,7 +4,7 @@ use futures::channel::mpsc;
 use libp2p_identity::PeerId;
 
 use super::Behaviour;
-use crate::protocol::interface::{Answer, Command, Event as NodeEvent, Failure, Input, Token};
+use crate::protocol::interface::{Answer, Command, Event as NodeEvent, Failure, HandlerKind, Input, Token};
 use crate::swarm::event::Event;
 use crate::swarm::handle::{Ask, Delivery, DirectoryEvent, LookupEvent, Pending, Request, Responder};
 use crate::swarm::shared::{Notes, count};
@@ -59,11 +59,11 @@ impl Behaviour {
             Request::Tell(command) => self.command(command),
             Request::Messages { port, id, queue } => {
                 self.ports.entry(port).or_default().messages = Some((id, queue));
-                self.command(Command::SetReceiver { port, messages: Some(true), requests: None });
+                self.command(Command::SetHandler { port, kind: HandlerKind::MessageReceiver, on: true });
             }
             Request::Requests { port, id, queue } => {
                 self.ports.entry(port).or_default().requests = Some((id, queue));
-                self.command(Command::SetReceiver { port, messages: None, requests: Some(true) });
+                self.command(Command::SetHandler { port, kind: HandlerKind::RequestReceiver, on: true });
             }
         }
     }
@@ -96,10 +96,10 @@ impl Behaviour {
         for (port, receivers) in &mut self.ports {
             if receivers.messages.as_ref().is_some_and(|(known, _)| *known == id) {
                 receivers.messages = None;
-                gone = Some(Command::SetReceiver { port: *port, messages: Some(false), requests: None });
+                gone = Some(Command::SetHandler { port: *port, kind: HandlerKind::MessageReceiver, on: false });
             } else if receivers.requests.as_ref().is_some_and(|(known, _)| *known == id) {
                 receivers.requests = None;
-                gone = Some(Command::SetReceiver { port: *port, messages: None, requests: Some(false) });
+                gone = Some(Command::SetHandler { port: *port, kind: HandlerKind::RequestReceiver, on: false });
             }
         }
         self.ports.retain(|_, receivers| receivers.messages.is_some() || receivers.requests.is_some());
@@ -169,7 +169,9 @@ impl Behaviour {
             }
             NodeEvent::Subscribed { address, range } => Event::Subscribed { address, range },
             NodeEvent::Isolated => Event::Isolated,
-            NodeEvent::RangeChanged { range } => Event::RangeChanged { range },
+            NodeEvent::RangeChanged { range, epoch } => Event::RangeChanged { range, epoch },
+            // Not asked for: no handler of these kinds is set yet.
+            NodeEvent::Passing { .. } | NodeEvent::RangeWork { .. } => return,
             NodeEvent::SubgroupChanged { subgroup, leader, is_leader, members } => {
                 Event::SubgroupChanged { subgroup, leader, is_leader, members }
             }

@@ -29,7 +29,9 @@ use super::handler::data::{OwnStream, within};
 use super::session;
 use super::shared::Shared;
 use crate::address::OverlayAddr;
-use crate::protocol::interface::{Announcement, Answer, Command, Failure, Hit, PublicationId, Refusal, Status, Token};
+use crate::protocol::interface::{
+    Announcement, Answer, Command, Failure, Hit, PublicationId, Recipients, Refusal, Status, Token,
+};
 use crate::protocol::io::Contact;
 
 /// Commands that wait for the behaviour; a caller waits when there are more.
@@ -152,18 +154,27 @@ impl Handle {
         self.ask(|token| Command::Leave { token }).await.map(drop)
     }
 
-    /// `UD_send`: sends a message to the receivers of `port` at the owners of `to`; `copies` (1 to 8) counts the primary.
+    /// `UD_send`: sends a message to the receivers of `port` at the owners of `to`: a number
+    /// of copies (1 to 8, the primary counts), or [`Recipients`].
     ///
     /// Resolves once the message was handed to the first hop of every copy; what becomes of it further on is not known.
     ///
     /// # Errors
     ///
     /// [`NoRoute`](Failure::NoRoute), or [`Invalid`](Failure::Invalid) for a payload above 64 KiB or wrong `copies`.
-    pub async fn send(&self, copies: u8, port: u16, to: OverlayAddr, payload: Vec<u8>) -> Result<(), Failure> {
-        self.ask(|token| Command::Send { token, copies, port, to, payload }).await.map(drop)
+    pub async fn send(
+        &self,
+        recipients: impl Into<Recipients>,
+        port: u16,
+        to: OverlayAddr,
+        payload: Vec<u8>,
+    ) -> Result<(), Failure> {
+        let recipients = recipients.into();
+        self.ask(|token| Command::Send { token, recipients, port, to, payload }).await.map(drop)
     }
 
-    /// `REQ_send`: asks the receivers of `port` at the owners of `to`; the first good answer of `copies` (1 to 8) wins.
+    /// `REQ_send`: asks the receivers of `port` at the owners of `to` (a number of copies, 1 to 8, or
+    /// [`Recipients`]); the first good answer wins.
     ///
     /// The response is awaited or tested for on what this returns, which fails by itself after `timeout`.
     ///
@@ -172,7 +183,7 @@ impl Handle {
     /// Only [`Closed`](Failure::Closed): everything else comes with the response.
     pub async fn request(
         &self,
-        copies: u8,
+        recipients: impl Into<Recipients>,
         port: u16,
         to: OverlayAddr,
         payload: Vec<u8>,
@@ -181,7 +192,7 @@ impl Handle {
         let guard = self.guard();
         let token = guard.token;
         let (reply, answer) = oneshot::channel();
-        let command = Command::Request { token, copies, port, to, payload, timeout };
+        let command = Command::Request { token, recipients: recipients.into(), port, to, payload, timeout };
         self.tell(Request::Ask(token, command, Pending::Once(reply))).await?;
         Ok(ResponseHandle::new(answer, guard))
     }
