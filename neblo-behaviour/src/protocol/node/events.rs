@@ -38,7 +38,11 @@ impl<P: Peer> Node<P> {
                 Self::event(step, Event::RangeChanged { range, epoch });
                 self.refresh_soon(step);
             }
-            RingEvent::HandedOver { .. } | RingEvent::Inherited { .. } | RingEvent::Left => {}
+            RingEvent::HandedOver { epoch, .. } => {
+                let migrated = crate::protocol::ring::RingInput::Migrated { epoch };
+                part!(self, step, |ctx| self.ring.handle(ctx, migrated));
+            }
+            RingEvent::Inherited { .. } | RingEvent::Left => {}
             RingEvent::Isolated => self.isolated(step),
             RingEvent::Seen(contact) => self.seen(step, contact),
         }
