@@ -134,7 +134,11 @@ fn after_each_join_and_each_leave_every_block_has_all_its_copies_again() {
                 set_up(&mut sim, peer);
                 let joined = |sim: &Simulation| sim.node(peer).ring().is_member();
                 let done = sim.run_until(Duration::from_secs(60), joined);
-                if !done { for peer in sim.living() { eprintln!("{peer}: {:#?}", sim.node(peer).ring()); } }
+                if !done {
+                    for peer in sim.living() {
+                        eprintln!("{peer}: {:#?}", sim.node(peer).ring());
+                    }
+                }
                 assert!(done, "seed {seed}, change {change}: not joined");
             }
             let whole = sim.run_until(Duration::from_secs(60), |sim| missing(sim, &store, &blocks) == 0);
