@@ -20,8 +20,9 @@ pub use network::Conditions;
 use queue::{Due, Queue};
 pub use streams::SimStream;
 
-use crate::protocol::interface::{Answer, Command, Event, Input, Output, Token};
+use crate::protocol::interface::{Answer, Command, Event, Input, Output, Passage, Token};
 use crate::protocol::io::{Contact, Time};
+use crate::protocol::wire::Frame;
 use crate::protocol::{Config, Node};
 
 /// Seconds since 1970 at which every simulation begins.
@@ -42,6 +43,9 @@ struct Host {
     missed: Vec<Input<u32>>,
 }
 
+/// What an application does about an event: a command, after some time. `None` leaves it to the simulator's own.
+pub type Application = Box<dyn FnMut(u32, &Event<u32>) -> Option<(Duration, Option<Command<u32>>)>>;
+
 /// A network of nodes under simulated conditions.
 pub struct Simulation {
     now: Time,
@@ -56,6 +60,7 @@ pub struct Simulation {
     /// Messages of the multicast that wait for a verdict.
     passing: BTreeMap<u64, Vec<u8>>,
     next: u64,
+    application: Option<Application>,
     /// Bytes sent by kind of frame.
     pub bytes: BTreeMap<&'static str, u64>,
     /// Frames sent by kind.
@@ -84,6 +89,7 @@ impl Simulation {
             streams: BTreeMap::new(),
             passing: BTreeMap::new(),
             next: 0,
+            application: None,
             bytes: BTreeMap::new(),
             frames: BTreeMap::new(),
             seed,
@@ -118,6 +124,11 @@ impl Simulation {
         peer
     }
 
+    /// Sets what the applications of all hosts do about events, in place of the simulator's own.
+    pub fn set_application(&mut self, application: Application) {
+        self.application = Some(application);
+    }
+
     /// Hands a command to a host; its answers are found under the token.
     pub fn command(&mut self, peer: u32, command: impl FnOnce(Token) -> Command<u32>) -> Token {
         self.next += 1;
@@ -144,6 +155,11 @@ impl Simulation {
     /// Hosts that live.
     pub fn living(&self) -> Vec<u32> {
         (0..self.hosts.len() as u32).filter(|peer| self.hosts[*peer as usize].alive).collect()
+    }
+
+    /// Hands a frame to a host as if a neighbour had sent it.
+    pub fn inject(&mut self, from: u32, to: u32, frame: Frame<u32>) {
+        self.input(to, Input::Received { from, frame: Box::new(frame) });
     }
 
     /// The time now.
@@ -279,10 +295,22 @@ impl Simulation {
         }
     }
 
-    /// The simulated application: it searches its rows for the query as a substring, and answers requests with their
-    /// own payload.
+    /// The simulated application: it searches its rows for the query as a substring, answers requests with their own payload,
+    /// and lets pass what passes.
     fn happened(&mut self, peer: u32, event: Event<u32>) {
+        let mut own = self.application.take();
+        let done = own.as_mut().and_then(|application| application(peer, &event));
+        self.application = own;
         match &event {
+            _ if done.is_some() => {
+                if let Some((after, Some(command))) = done {
+                    self.queue.push(self.now + after, Due::Input(peer, Box::new(Input::Command(command))));
+                }
+            }
+            Event::Passing { pass, payload, .. } => {
+                let command = Command::Pass { pass: *pass, passage: Ok(Passage::Forward(payload.clone())) };
+                self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(command))));
+            }
             Event::DirectoryAsked { ask, query, .. } => {
                 let rows = self.rows_of(peer).into_iter();
                 let matching =
