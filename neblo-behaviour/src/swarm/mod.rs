@@ -22,9 +22,7 @@ mod splice;
 mod tests;
 
 pub use behaviour::{Behaviour, SwarmConfig};
-pub use dispatch::{
-    Forwarder, MessageReceiver, MigrationHandler, RegenerationHandler, RequestReceiver, Transit,
-};
+pub use dispatch::{Forwarder, MessageReceiver, MigrationHandler, RegenerationHandler, RequestReceiver, Transit};
 pub use event::Event;
 pub use handle::{
     AnonymousStream, Ask, Delivery, Directory, DirectoryEvent, Handle, Incoming, IncomingStream, Lookup, LookupEvent,

@@ -130,9 +130,10 @@ fn forwarders_change_suppress_and_answer_at_each_hop_between_asker_and_owner() {
         let answer = result(&mut sim, asker, token).unwrap();
         let seen = passed(&sim).split_off(before);
         assert_eq!(answer.len(), 1 + seen.len());
-        assert!(seen.iter().all(|(peer, kind, at, copy)| {
-            *peer != asker && (*kind, *at, *copy) == (Passing::Response, to, 3)
-        }));
+        assert!(
+            seen.iter()
+                .all(|(peer, kind, at, copy)| { *peer != asker && (*kind, *at, *copy) == (Passing::Response, to, 3) })
+        );
         sim.set_application(decides(Passing::Response, |_| Passage::Suppress));
         let token = ask(&mut sim, asker, 1, to, b"q");
         assert_eq!(result(&mut sim, asker, token), Err(Failure::Suppressed));

@@ -266,13 +266,7 @@ impl<P: Peer> Messaging<P> {
     }
 
     /// Takes a message on: to the next hop, or to the receiver if this peer has become the owner meanwhile.
-    fn carry_message(
-        &mut self,
-        ctx: &mut MessagingCtx<'_, P>,
-        around: &Around<'_, P>,
-        from: P,
-        mut message: Message,
-    ) {
+    fn carry_message(&mut self, ctx: &mut MessagingCtx<'_, P>, around: &Around<'_, P>, from: P, mut message: Message) {
         match (around.route)(placement(message.to, message.copy)) {
             Way::Here => ctx.out.emit(MessagingEvent::Delivered { message, from: Some(from) }),
             Way::Next(next) if message.hops > 0 => {

@@ -117,8 +117,7 @@ impl<P: Peer> Messaging<P> {
 
     /// Gives up a request of our own; nothing more is said of it, and nothing of it stays behind.
     pub fn cancel(&mut self, token: u64) {
-        let ids: Vec<u64> =
-            self.open.rows.iter().filter(|(_, open)| open.token == token).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self.open.rows.iter().filter(|(_, open)| open.token == token).map(|(id, _)| *id).collect();
         for id in ids {
             self.close(id);
         }

@@ -25,8 +25,8 @@ use super::seal::Keys;
 use super::subgroup::{SubgroupConfig, Subgroups};
 use super::wire::Frame;
 use crate::address::OverlayAddr;
-use sink::Happened;
 pub(crate) use passing::user_port;
+use sink::Happened;
 pub use sink::Timer;
 use subscription::Subscription;
 

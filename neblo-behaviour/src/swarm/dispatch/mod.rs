@@ -19,9 +19,7 @@ use crate::swarm::handle::{Ask, Delivery, Handle, Responder};
 use crate::swarm::shared::{Shared, count};
 
 use self::handlers::forwarder_kind;
-pub use self::handlers::{
-    Forwarder, MessageReceiver, MigrationHandler, RegenerationHandler, RequestReceiver, Transit,
-};
+pub use self::handlers::{Forwarder, MessageReceiver, MigrationHandler, RegenerationHandler, RequestReceiver, Transit};
 pub(crate) use self::handlers::{PortHandler, RangeHandler};
 pub(crate) use self::queue::FairQueue;
 use self::worker::{Job, Pass, PortWorker, RangeWorker};

@@ -26,9 +26,9 @@ pub use self::stream::{AnonymousStream, Incoming, IncomingStream};
 pub(crate) use self::directory::DirectoryQueue;
 pub(crate) use self::stream::IncomingSlot;
 
+use super::dispatch::{RangeHandler, Registration};
 use super::handler::data::{OwnStream, within};
 use super::session;
-use super::dispatch::{RangeHandler, Registration};
 use super::shared::{Permit, Shared};
 use crate::address::OverlayAddr;
 use crate::protocol::interface::{
