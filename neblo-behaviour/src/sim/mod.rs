@@ -20,8 +20,9 @@ pub use network::Conditions;
 use queue::{Due, Queue};
 pub use streams::SimStream;
 
-use crate::protocol::interface::{Answer, Command, Event, Input, Output, Token};
+use crate::protocol::interface::{Answer, Command, Event, Input, Output, Passage, Token};
 use crate::protocol::io::{Contact, Time};
+use crate::protocol::wire::Frame;
 use crate::protocol::{Config, Node};
 
 /// Seconds since 1970 at which every simulation begins.
@@ -44,8 +45,15 @@ struct Host {
 
 /// What runs on the simulated hosts.
 pub trait Application {
-    /// An event of one host; what the application wants of its node in answer. Tokens of its commands begin at 2^32.
-    fn event(&mut self, peer: u32, event: &Event<u32>) -> Vec<Command<u32>>;
+    /// An event of one host; what the application wants of its node in answer, each after some time. `None` leaves the event
+    /// to the simulator's own application.
+    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>;
+}
+
+impl<F: FnMut(u32, &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>> Application for F {
+    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>> {
+        self(peer, event)
+    }
 }
 
 /// A network of nodes under simulated conditions.
@@ -126,7 +134,7 @@ impl Simulation {
         peer
     }
 
-    /// Sets what runs on the hosts.
+    /// Sets what runs on the hosts, in place of the simulator's own application.
     pub fn set_application(&mut self, application: Box<dyn Application>) {
         self.application = Some(application);
     }
@@ -157,6 +165,11 @@ impl Simulation {
     /// Hosts that live.
     pub fn living(&self) -> Vec<u32> {
         (0..self.hosts.len() as u32).filter(|peer| self.hosts[*peer as usize].alive).collect()
+    }
+
+    /// Hands a frame to a host as if a neighbour had sent it.
+    pub fn inject(&mut self, from: u32, to: u32, frame: Frame<u32>) {
+        self.input(to, Input::Received { from, frame: Box::new(frame) });
     }
 
     /// The time now.
@@ -292,17 +305,22 @@ impl Simulation {
         }
     }
 
-    /// The simulated application unless another is set: it searches its rows for the query as a substring, and answers
-    /// requests with their own payload.
+    /// The simulator's own application: it searches its rows for the query as a substring, answers requests with their own
+    /// payload, and lets pass what passes.
     fn happened(&mut self, peer: u32, event: Event<u32>) {
-        if let Some(mut application) = self.application.take() {
-            for command in application.event(peer, &event) {
+        let mut own = self.application.take();
+        let done = own.as_mut().and_then(|application| application.event(peer, &event));
+        self.application = own;
+        match &event {
+            _ if done.is_some() => {
+                for (after, command) in done.into_iter().flatten() {
+                    self.queue.push(self.now + after, Due::Input(peer, Box::new(Input::Command(command))));
+                }
+            }
+            Event::Passing { pass, payload, .. } => {
+                let command = Command::Pass { pass: *pass, passage: Ok(Passage::Forward(payload.clone())) };
                 self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(command))));
             }
-            self.application = Some(application);
-            return self.events.push((self.now, peer, event));
-        }
-        match &event {
             Event::DirectoryAsked { ask, query, .. } => {
                 let rows = self.rows_of(peer).into_iter();
                 let matching =

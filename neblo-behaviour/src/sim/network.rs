@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::*;
 use crate::protocol::interface::Verdict;
 use crate::protocol::io::chance;
-use crate::protocol::wire::Frame;
 use rand::Rng;
 
 /// What the simulated network is like.

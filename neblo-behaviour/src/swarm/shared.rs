@@ -1,12 +1,12 @@
 //! What behaviour, connection handlers and `Handle` share: counters, and notes that a dropped value leaves behind.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use futures::task::AtomicWaker;
 
-use crate::protocol::interface::{Failure, Token};
+use crate::protocol::interface::{Failure, Passage, Token};
 
 /// Locks without regard to poisoning: every critical section here leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -52,6 +52,8 @@ counters! {
     streams_refused,
     /// Messages and hits dropped because the application did not take them in time.
     application_dropped,
+    /// Panics of the application's handlers.
+    handler_panics,
     multicast_dropped,
     /// Bytes of streams carried for others, both ways together.
     relayed_bytes,
@@ -91,6 +93,8 @@ pub(crate) struct Notes {
     pub(crate) cancelled: Vec<Token>,
     /// Answers to requests.
     pub(crate) answers: Vec<(u64, Result<Vec<u8>, Failure>)>,
+    /// Forwarders' decisions.
+    pub(crate) passages: Vec<(u64, Result<Passage, Failure>)>,
     /// Answers to searches.
     pub(crate) rows: Vec<(u64, Vec<u64>)>,
     /// Receivers that were dropped: their registrations.
@@ -108,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) waker: AtomicWaker,
     notes: Mutex<Notes>,
     next: AtomicU64,
+    /// Commands given without waiting that the behaviour has not taken yet.
+    tried: AtomicUsize,
 }
 
 impl Shared {
@@ -118,12 +124,19 @@ impl Shared {
             waker: AtomicWaker::new(),
             notes: Mutex::default(),
             next: AtomicU64::new(1),
+            tried: AtomicUsize::new(0),
         }
     }
 
     /// A number that was not drawn before.
     pub(crate) fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes one of `max` places for commands that are given without waiting.
+    pub(crate) fn permit(self: &Arc<Self>, max: usize) -> Option<Permit> {
+        let more = |tried: usize| (tried < max).then_some(tried + 1);
+        self.tried.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Permit(self.clone()))
     }
 
     /// Leaves a note and wakes the behaviour.
@@ -134,6 +147,16 @@ impl Shared {
 
     pub(crate) fn take_notes(&self) -> Notes {
         std::mem::take(&mut lock(&self.notes))
+    }
+}
+
+/// A place in the queue of commands, free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Shared>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.tried.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -3,6 +3,7 @@
 mod anonymous;
 mod canary;
 mod compose;
+mod handlers;
 mod messaging;
 
 use std::time::Duration;

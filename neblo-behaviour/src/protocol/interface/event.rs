@@ -54,6 +54,8 @@ pub enum Event<P> {
         copy: u8,
         /// The message.
         payload: Vec<u8>,
+        /// The neighbour that brought it, not the sender: for sharing a queue among neighbours.
+        from: P,
     },
     /// Work on a range for the application's handler; [`Command::RangeWorkDone`](super::Command::RangeWorkDone) when it is done.
     RangeWork {
@@ -91,6 +93,8 @@ pub enum Event<P> {
         copy: u8,
         /// The message.
         payload: Vec<u8>,
+        /// The neighbour that brought it, not the sender: for sharing a queue among neighbours. `None` if it is our own.
+        from: Option<P>,
     },
     /// A request (REQ) for the receiver of a port; answered by [`Command::Respond`](super::Command::Respond).
     Asked {
@@ -104,6 +108,8 @@ pub enum Event<P> {
         copy: u8,
         /// The request.
         payload: Vec<u8>,
+        /// The neighbour that brought it, not the asker: for sharing a queue among neighbours. `None` if it is our own.
+        from: Option<P>,
     },
     /// As a leader: a row for the index.
     RowAdded {

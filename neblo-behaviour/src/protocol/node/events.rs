@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::client::ClientEvent;
 use crate::protocol::directory::{DirectoryEvent, OtherLeader};
 use crate::protocol::interface::{Answer, Failure, Purpose, Recipients};
-use crate::protocol::messaging::{Asking, MessagingEvent};
+use crate::protocol::messaging::Asking;
 use crate::protocol::path::{PathEvent, View};
 use crate::protocol::ring::RingEvent;
 use crate::protocol::subgroup::{Membership, SubgroupEvent};
@@ -44,37 +44,6 @@ impl<P: Peer> Node<P> {
             RingEvent::Left => self.left(step),
             RingEvent::Isolated => self.isolated(step),
             RingEvent::Seen(contact) => self.seen(step, contact),
-        }
-    }
-
-    fn messaging_event(&mut self, step: &mut Step<'_, P>, event: MessagingEvent<P>) {
-        match event {
-            MessagingEvent::Delivered(message) => {
-                if self.handlers.contains(&(message.port, HandlerKind::MessageReceiver)) {
-                    let (port, to, copy) = (message.port, message.to, message.copy);
-                    let payload = message.payload.into_inner();
-                    Self::event(step, Event::Delivered { port, to, copy, payload });
-                } else {
-                    self.count("messages without a receiver");
-                }
-            }
-            MessagingEvent::Asked { ask, request, .. } => match request.port {
-                PORT_RING => self.ring_asked(step, ask, request),
-                PORT_REGISTRY => {
-                    let (at, payload) = (request.to, request.payload);
-                    let answer = part!(self, step, |ctx| self.subgroups.registry_asked(ctx, &*self.keys, at, &payload));
-                    let answer = answer.ok_or(Failure::Refused);
-                    part!(self, step, |ctx| self.messaging.respond(ctx, ask, answer));
-                }
-                port if self.handlers.contains(&(port, HandlerKind::RequestReceiver)) => {
-                    let (to, copy) = (request.to, request.copy);
-                    let payload = request.payload.into_inner();
-                    Self::event(step, Event::Asked { ask, port, to, copy, payload });
-                }
-                _ => part!(self, step, |ctx| self.messaging.respond(ctx, ask, Err(Failure::NoReceiver))),
-            },
-            MessagingEvent::Ended { token, result } => self.ask_ended(step, token, result),
-            MessagingEvent::Carried(peer) => self.fingers.carried(peer),
         }
     }
 

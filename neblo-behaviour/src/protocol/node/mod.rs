@@ -2,6 +2,7 @@
 
 mod commands;
 mod events;
+mod passing;
 mod ranges;
 mod sink;
 mod subscription;
@@ -25,6 +26,7 @@ use super::seal::Keys;
 use super::subgroup::{SubgroupConfig, Subgroups};
 use super::wire::Frame;
 use crate::address::OverlayAddr;
+pub(crate) use passing::user_port;
 use ranges::Ranges;
 use sink::Happened;
 pub use sink::Timer;
@@ -175,6 +177,11 @@ impl<P: Peer> Node<P> {
         &self.paths
     }
 
+    /// The messaging part, to be looked at by tests and simulations.
+    pub fn messages(&self) -> &Messaging<P> {
+        &self.messaging
+    }
+
     /// The long links, to be looked at by tests and simulations.
     pub fn fingers(&self) -> &Fingers<P> {
         &self.fingers
@@ -224,8 +231,7 @@ impl<P: Peer> Node<P> {
                 self.refresh_soon(step);
             }
             Frame::Messaging(message) => {
-                let route = |target| route(&self.ring, &self.fingers, target);
-                part!(self, step, |ctx| self.messaging.received(ctx, &route, from, message));
+                self.messaging(step, |messaging, ctx, around| messaging.received(ctx, around, from, message));
             }
             Frame::Subgroup(message) => {
                 part!(self, step, |ctx| self.subgroups.received(ctx, &*self.keys, from, message));
@@ -250,8 +256,7 @@ impl<P: Peer> Node<P> {
             }
             Timer::Link(timer) => part!(self, step, |ctx| self.links.expired(ctx, timer)),
             Timer::Messaging(timer) => {
-                let route = |target| route(&self.ring, &self.fingers, target);
-                part!(self, step, |ctx| self.messaging.expired(ctx, &route, timer));
+                self.messaging(step, |messaging, ctx, around| messaging.expired(ctx, around, timer));
             }
             Timer::Subgroup(timer) => part!(self, step, |ctx| self.subgroups.expired(ctx, &*self.keys, timer)),
             Timer::Path(timer) => {

@@ -64,7 +64,7 @@ impl<P: Peer> NodeSink<'_, P> {
 }
 
 macro_rules! sinks {
-    ($($part:ident: $happened:ident, $frame:expr;)*) => {$(
+    ($($part:ident: $happened:ident, $frame:expr, $jitter:expr;)*) => {$(
         impl<P: Peer> Sink<P, $part<P>> for NodeSink<'_, P> {
             fn send(&mut self, to: &Contact<P>, message: <$part<P> as Part<P>>::Message) {
                 let frame: fn(<$part<P> as Part<P>>::Message) -> Frame<P> = $frame;
@@ -72,7 +72,7 @@ macro_rules! sinks {
             }
             fn arm(&mut self, after: Duration, timer: <$part<P> as Part<P>>::Timer) {
                 // Up to an eighth more, so that what began together does not stay together.
-                let jitter = after / 64 * (self.jitter % 9) as u32;
+                let jitter = if $jitter { after / 64 * (self.jitter % 9) as u32 } else { Duration::ZERO };
                 self.out.push(Output::Arm { after: after + jitter, timer: Timer::$happened(timer) });
             }
             fn emit(&mut self, event: <$part<P> as Part<P>>::Event) {
@@ -83,11 +83,12 @@ macro_rules! sinks {
 }
 
 sinks! {
-    Ring: Ring, Frame::Ring;
-    Links: Link, Frame::Link;
-    Messaging: Messaging, Frame::Messaging;
-    Subgroups: Subgroup, Frame::Subgroup;
-    Paths: Path, Frame::Path;
-    Directory: Directory, Frame::Directory;
-    Client: Client, |never| void::unreachable(never);
+    Ring: Ring, Frame::Ring, true;
+    Links: Link, Frame::Link, true;
+    // A request ends by its deadline, not an eighth later.
+    Messaging: Messaging, Frame::Messaging, false;
+    Subgroups: Subgroup, Frame::Subgroup, true;
+    Paths: Path, Frame::Path, true;
+    Directory: Directory, Frame::Directory, true;
+    Client: Client, |never| void::unreachable(never), true;
 }

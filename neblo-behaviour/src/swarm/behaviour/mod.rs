@@ -27,10 +27,10 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use self::addresses::OwnAddresses;
-use self::answers::Port;
 use self::clock::Clock;
 use self::links::{HOUSEKEEPING, PeerState};
 use self::streams::Streams;
+use super::dispatch::Dispatch;
 use super::event::Event;
 use super::handle::{DirectoryQueue, Handle, IncomingSlot, MAX_COMMANDS, Pending, Request};
 use super::handler::upgrade::Names;
@@ -101,7 +101,7 @@ pub struct Behaviour {
     addresses: OwnAddresses,
     multicast: Option<Multicast>,
     multicast_out: Vec<MulticastOut>,
-    ports: HashMap<u16, Port>,
+    dispatch: Dispatch,
     pub(super) pending: HashMap<Token, Pending>,
     commands: mpsc::Receiver<Request>,
     handle: Handle,
@@ -134,6 +134,8 @@ impl Behaviour {
         let directory = Arc::<DirectoryQueue>::default();
         let incoming = Arc::<IncomingSlot>::default();
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+        let handle = Handle::new(sender, shared.clone(), directory.clone(), incoming.clone());
+        let dispatch = Dispatch::new(handle.clone(), shared.clone());
         let multicast = Multicast::new(&network)
             .inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up"))
             .ok();
@@ -144,7 +146,7 @@ impl Behaviour {
             clock: Clock::new(),
             names: Names::new(&network),
             hello: Frame::<PeerId>::Hello(hello).to_bytes().into(),
-            handle: Handle::new(sender, shared.clone(), directory.clone(), incoming.clone()),
+            handle,
             shared,
             directory,
             incoming,
@@ -164,7 +166,7 @@ impl Behaviour {
             addresses: OwnAddresses::default(),
             multicast,
             multicast_out: Vec::new(),
-            ports: HashMap::new(),
+            dispatch,
             pending: HashMap::new(),
             commands,
             #[cfg(test)]
