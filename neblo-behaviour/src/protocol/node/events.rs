@@ -231,6 +231,7 @@ impl<P: Peer> Node<P> {
                 }
             }
             ClientEvent::Done(token, answer) => Self::done(step, token, answer),
+            ClientEvent::Held(publication) => Self::event(step, Event::Held(publication)),
             ClientEvent::OpenStream { token, ticket } => {
                 self.next_stream += 1;
                 let stream = self.next_stream;
