@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures::task::AtomicWaker;
 
 use crate::protocol::interface::{Failure, Token};
+use crate::protocol::io::Time;
 
 /// Locks without regard to poisoning: every critical section here leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,6 +105,8 @@ pub(crate) struct Notes {
 pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) limiter: Option<Limiter>,
+    /// The zero of the node's time.
+    pub(crate) start: Instant,
     /// Wakes the behaviour.
     pub(crate) waker: AtomicWaker,
     notes: Mutex<Notes>,
@@ -115,10 +118,16 @@ impl Shared {
         Self {
             counters: Counters::default(),
             limiter: relay_rate.map(Limiter::new),
+            start: Instant::now(),
             waker: AtomicWaker::new(),
             notes: Mutex::default(),
             next: AtomicU64::new(1),
         }
+    }
+
+    /// The node's time.
+    pub(crate) fn now(&self) -> Time {
+        Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     /// A number that was not drawn before.

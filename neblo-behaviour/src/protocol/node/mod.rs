@@ -178,11 +178,10 @@ impl<P: Peer> Node<P> {
         match input {
             Input::Received { from, frame } => self.received(step, from, *frame),
             Input::Expired(timer) => self.expired(step, timer),
-            Input::Connected(_) => {}
-            Input::Disconnected(peer) => {
-                part!(self, step, |ctx| self.links.closed(ctx, peer));
-                self.peer_gone(step, peer);
-            }
+            Input::Heard { from, at } => self.links.heard(at, from),
+            Input::Connected(peer) => self.links.connected(step.now, peer),
+            // A death at once.
+            Input::Disconnected(peer) => self.peer_gone(step, peer),
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),
             Input::Multicast { message, from, bytes } => {
