@@ -187,7 +187,7 @@ impl<P: Peer> Node<P> {
                 let others = || other_leaders(&self.subgroups);
                 part!(self, step, |ctx| self.directory.arrived(ctx, &*self.keys, &others, end, *envelope));
             }
-            PathEvent::EndLost(end) => self.directory.end_lost(step.now, end),
+            PathEvent::EndLost(end) => part!(self, step, |ctx| self.directory.end_lost(ctx, end)),
             PathEvent::Notice(notice) => part!(self, step, |ctx| self.client.notice(ctx, *notice)),
             PathEvent::Expecting(ticket) => part!(self, step, |ctx| self.directory.expecting(ctx, ticket)),
             PathEvent::Grant { stream, next, header } => {
