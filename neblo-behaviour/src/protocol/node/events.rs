@@ -164,6 +164,10 @@ impl<P: Peer> Node<P> {
         self.directory.set_members(members.unwrap_or_default());
         part!(self, step, |ctx| self.directory.lead(ctx, term));
         part!(self, step, |ctx| self.paths.set_views(ctx, &*self.keys, views, own, leads));
+        if leads.is_some() && self.client.publications().0 > 0 {
+            // A member that has come to lead goes on publishing, which it can do only as a guest elsewhere.
+            part!(self, step, |ctx| self.subgroups.want_guest(ctx, &*self.keys));
+        }
         if leads.is_none() && own.is_some() {
             // Everyone has all paths, used or not, so that having one says nothing.
             for purpose in Purpose::ALL {

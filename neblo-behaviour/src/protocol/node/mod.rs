@@ -98,6 +98,8 @@ pub struct Node<P: Peer> {
     refreshing: bool,
     upkeep: u64,
     next_stream: u64,
+    /// The time of the last input.
+    last: Time,
     counters: BTreeMap<&'static str, u64>,
 }
 
@@ -140,6 +142,7 @@ impl<P: Peer> Node<P> {
             refreshing: false,
             upkeep: 0,
             next_stream: 1 << 63,
+            last: Time(0),
             counters: BTreeMap::new(),
         }
     }
@@ -173,6 +176,11 @@ impl<P: Peer> Node<P> {
     ///
     /// `now` never goes back; `unix` is seconds since 1970.
     pub fn handle(&mut self, now: Time, unix: u64, rng: &mut dyn Rng, input: Input<P>, out: &mut Vec<Output<P>>) {
+        // Not even its own timers in time: the node was stopped, and others may have taken it for dead.
+        if now.since(self.last) > self.config.stabilise_every * 2 {
+            self.subgroups.awoke(now);
+        }
+        self.last = now;
         let mut step = Step { now, unix, rng, out };
         let step = &mut step;
         match input {
