@@ -37,20 +37,20 @@ fn peer(seed: u8) -> PeerId {
     keypair(seed).public().to_peer_id()
 }
 
-fn contact(seed: u8) -> Contact<PeerId> {
+pub(crate) fn contact(seed: u8) -> Contact<PeerId> {
     let address: libp2p::Multiaddr = format!("/ip4/192.0.2.{seed}/tcp/4001").parse().unwrap();
     Contact::new(peer(seed), vec![address.to_vec()])
 }
 
-fn place(byte: u8) -> OverlayAddr {
+pub(crate) fn place(byte: u8) -> OverlayAddr {
     OverlayAddr::from_bytes([byte; 16])
 }
 
-fn blob<const MAX: usize>(bytes: &[u8]) -> Blob<MAX> {
+pub(crate) fn blob<const MAX: usize>(bytes: &[u8]) -> Blob<MAX> {
     Blob::new(bytes.to_vec()).unwrap()
 }
 
-fn list<T, const MAX: usize>(values: Vec<T>) -> List<T, MAX> {
+pub(crate) fn list<T, const MAX: usize>(values: Vec<T>) -> List<T, MAX> {
     List::new(values).unwrap()
 }
 
@@ -71,6 +71,10 @@ fn roster() -> Roster<PeerId> {
 
 pub(crate) fn statement(seed: u8, guest: bool) -> Statement<PeerId> {
     Statement::sign(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, guest)
+}
+
+pub(crate) fn row() -> LeaderRow<PeerId> {
+    LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75 }
 }
 
 pub(crate) fn members() -> MemberList<PeerId> {
@@ -157,7 +161,6 @@ fn messaging() -> Vec<MessagingMessage> {
 
 fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
     let subgroup = place(0xaa);
-    let row = LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75 };
     vec![
         SubgroupMessage::Which(Which { request: 1 }),
         SubgroupMessage::InSubgroup(InSubgroup { request: 1, subgroup: Some(subgroup), leader: Some(contact(1)) }),
@@ -175,7 +178,7 @@ fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
         SubgroupMessage::AskMembers(AskMembers { subgroup }),
         SubgroupMessage::Leave(LeaveSubgroup { subgroup }),
         SubgroupMessage::Suspect(Suspect { subgroup, term: 3 }),
-        SubgroupMessage::LeaderHello(LeaderHello { row, answer: true }),
+        SubgroupMessage::LeaderHello(LeaderHello { row: row(), answer: true }),
     ]
 }
 

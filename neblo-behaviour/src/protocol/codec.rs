@@ -369,6 +369,23 @@ macro_rules! choice {
 }
 pub(crate) use choice;
 
+/// Gives what travels in no frame of its own (in the multicast, in a payload, or sealed) its bytes.
+macro_rules! standalone {
+    ($($name:ident $(<$p:ident>)?),* $(,)?) => { $(
+        impl $(<$p: $crate::protocol::io::Peer>)? $name $(<$p>)? {
+            /// Encodes it.
+            pub fn to_bytes(&self) -> Vec<u8> {
+                $crate::protocol::codec::to_bytes(self)
+            }
+            /// Decodes what fills `bytes` exactly.
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, $crate::protocol::codec::WireError> {
+                $crate::protocol::codec::from_bytes(bytes)
+            }
+        }
+    )* };
+}
+pub(crate) use standalone;
+
 #[cfg(test)]
 mod tests {
     use super::*;

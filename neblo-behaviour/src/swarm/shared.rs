@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures::task::AtomicWaker;
 
 use crate::protocol::interface::{Failure, Passage, Token};
+use crate::protocol::io::Time;
 
 /// Locks without regard to poisoning: every critical section here leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,6 +109,8 @@ pub(crate) struct Notes {
 pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) limiter: Option<Limiter>,
+    /// The zero of the node's time.
+    pub(crate) start: Instant,
     /// Wakes the behaviour.
     pub(crate) waker: AtomicWaker,
     notes: Mutex<Notes>,
@@ -121,11 +124,17 @@ impl Shared {
         Self {
             counters: Counters::default(),
             limiter: relay_rate.map(Limiter::new),
+            start: Instant::now(),
             waker: AtomicWaker::new(),
             notes: Mutex::default(),
             next: AtomicU64::new(1),
             tried: AtomicUsize::new(0),
         }
+    }
+
+    /// The node's time.
+    pub(crate) fn now(&self) -> Time {
+        Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     /// A number that was not drawn before.

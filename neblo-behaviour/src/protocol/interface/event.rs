@@ -1,6 +1,6 @@
 //! What the application is told.
 
-use super::{Passing, RangeWork};
+use super::{Passing, PublicationId, RangeWork};
 use crate::address::{AddrRange, OverlayAddr};
 use crate::protocol::io::Contact;
 
@@ -79,6 +79,8 @@ pub enum Event<P> {
     PathReady(Purpose),
     /// A path was lost and is being rebuilt.
     PathLost(Purpose),
+    /// A leader has this publication, until the path for publishing is lost.
+    Held(PublicationId),
     /// The first relays in use, worth keeping over a restart.
     FirstRelays(Vec<(OverlayAddr, P)>),
     /// A peer that could serve as a known peer after a restart.

@@ -18,7 +18,7 @@ pub use handlers::{HandlerKind, Migration, Ownership, Passage, Passing, RangeWor
 pub use publication::{Announcement, Hit, PublicationId, publication_id};
 pub use stream::{Refusal, StreamHeader};
 
-use super::io::Contact;
+use super::io::{Contact, Time};
 use super::node::Timer;
 use super::wire::Frame;
 
@@ -55,6 +55,13 @@ pub enum Input<P> {
     },
     /// A timer expired.
     Expired(Timer<P>),
+    /// Bytes of streams arrived from a peer, the last of them then: a sign of life like a frame.
+    Heard {
+        /// The peer.
+        from: P,
+        /// When; not after the time of this input.
+        at: Time,
+    },
     /// The first connection to a peer that speaks our protocol was established.
     Connected(P),
     /// The last connection to a peer closed.

@@ -140,6 +140,10 @@ impl<P: Peer> Node<P> {
         self.directory.set_members(members.unwrap_or_default());
         part!(self, step, |ctx| self.directory.lead(ctx, term));
         part!(self, step, |ctx| self.paths.set_views(ctx, &*self.keys, views, own, leads));
+        if leads.is_some() && self.client.publications().0 > 0 {
+            // A member that has come to lead goes on publishing, which it can do only as a guest elsewhere.
+            part!(self, step, |ctx| self.subgroups.want_guest(ctx, &*self.keys));
+        }
         if leads.is_none() && own.is_some() {
             // Everyone has all paths, used or not, so that having one says nothing.
             for purpose in Purpose::ALL {
@@ -163,7 +167,7 @@ impl<P: Peer> Node<P> {
                 let others = || other_leaders(&self.subgroups);
                 part!(self, step, |ctx| self.directory.arrived(ctx, &*self.keys, &others, end, *envelope));
             }
-            PathEvent::EndLost(end) => self.directory.end_lost(step.now, end),
+            PathEvent::EndLost(end) => part!(self, step, |ctx| self.directory.end_lost(ctx, end)),
             PathEvent::Notice(notice) => part!(self, step, |ctx| self.client.notice(ctx, *notice)),
             PathEvent::Expecting(ticket) => part!(self, step, |ctx| self.directory.expecting(ctx, ticket)),
             PathEvent::Grant { stream, next, header } => {
@@ -207,6 +211,7 @@ impl<P: Peer> Node<P> {
                 }
             }
             ClientEvent::Done(token, answer) => Self::done(step, token, answer),
+            ClientEvent::Held(publication) => Self::event(step, Event::Held(publication)),
             ClientEvent::OpenStream { token, ticket } => {
                 self.next_stream += 1;
                 let stream = self.next_stream;

@@ -109,6 +109,8 @@ pub struct Node<P: Peer> {
     refreshing: bool,
     upkeep: u64,
     next_stream: u64,
+    /// The time of the last input.
+    last: Time,
     counters: BTreeMap<&'static str, u64>,
 }
 
@@ -153,6 +155,7 @@ impl<P: Peer> Node<P> {
             refreshing: false,
             upkeep: 0,
             next_stream: 1 << 63,
+            last: Time(0),
             counters: BTreeMap::new(),
         }
     }
@@ -191,16 +194,23 @@ impl<P: Peer> Node<P> {
     ///
     /// `now` never goes back; `unix` is seconds since 1970.
     pub fn handle(&mut self, now: Time, unix: u64, rng: &mut dyn Rng, input: Input<P>, out: &mut Vec<Output<P>>) {
+        // Not even its own timers in time: the node was stopped, and others may have taken it for dead.
+        if now.since(self.last) > self.config.stabilise_every * 2 {
+            self.subgroups.awoke(now);
+        }
+        self.last = now;
         let mut step = Step { now, unix, rng, out };
         let step = &mut step;
         match input {
             Input::Received { from, frame } => self.received(step, from, *frame),
             Input::Expired(timer) => self.expired(step, timer),
-            Input::Connected(peer) => self.fingers.forgive(step.now, Some(peer)),
-            Input::Disconnected(peer) => {
-                part!(self, step, |ctx| self.links.closed(ctx, peer));
-                self.peer_gone(step, peer);
+            Input::Heard { from, at } => self.links.heard(at, from),
+            Input::Connected(peer) => {
+                self.fingers.forgive(step.now, Some(peer));
+                self.links.connected(step.now, peer);
             }
+            // A death at once.
+            Input::Disconnected(peer) => self.peer_gone(step, peer),
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),
             Input::Multicast { message, from, bytes } => {

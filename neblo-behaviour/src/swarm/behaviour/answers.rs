@@ -163,6 +163,7 @@ impl Behaviour {
             }
             NodeEvent::PathReady(purpose) => Event::PathReady(purpose),
             NodeEvent::PathLost(purpose) => Event::PathLost(purpose),
+            NodeEvent::Held(publication) => Event::Held(publication),
             NodeEvent::FirstRelays(relays) => Event::FirstRelays(relays),
             NodeEvent::Known(contact) => {
                 let addresses = contact.addresses().filter_map(|bytes| bytes.to_vec().try_into().ok()).collect();

@@ -7,7 +7,7 @@ mod links;
 mod outputs;
 mod streams;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -40,7 +40,7 @@ use super::multicast::{Gate, GateIn, Multicast, MulticastOut};
 use super::shared::{Shared, count};
 use crate::protocol::interface::{Input, MAX_FRAME, Output, Token};
 use crate::protocol::wire::{Frame, Hello};
-use crate::protocol::{Config, Node};
+use crate::protocol::{Config, Node, Timer};
 
 /// Inputs that the node handles before others get their turn.
 const TURN: usize = 1024;
@@ -93,6 +93,8 @@ pub struct Behaviour {
     unreachable: BTreeSet<PeerId>,
 
     pub(super) peers: HashMap<PeerId, PeerState>,
+    /// Connections that we are closing: nothing that comes of them counts any more.
+    pub(super) closing: BTreeMap<ConnectionId, PeerId>,
     /// Peers whose connections the node wants kept, whether there are any or not.
     held: BTreeSet<PeerId>,
     /// Peers that are being dialled or for which streams wait, and some that were.
@@ -143,7 +145,7 @@ impl Behaviour {
         let node = Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng);
         Self {
             me,
-            clock: Clock::new(),
+            clock: Clock::new(shared.start),
             names: Names::new(&network),
             hello: Frame::<PeerId>::Hello(hello).to_bytes().into(),
             handle,
@@ -160,6 +162,7 @@ impl Behaviour {
             taken: Vec::new(),
             unreachable: BTreeSet::new(),
             peers: HashMap::new(),
+            closing: BTreeMap::new(),
             held: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             streams: Streams::default(),
@@ -232,6 +235,9 @@ impl Behaviour {
     }
 
     fn on_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: ToBehaviour) {
+        if self.closing.contains_key(&connection) {
+            return;
+        }
         match event {
             ToBehaviour::Up(mailbox) => self.link_up(peer, connection, mailbox),
             ToBehaviour::Greeted(_) => self.greeted(peer),
@@ -254,6 +260,7 @@ impl Behaviour {
         }
     }
 
+    /// Closes one connection.
     fn close(&mut self, peer_id: PeerId, connection: ConnectionId) {
         self.events.push_back(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(connection) });
     }
@@ -301,16 +308,16 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
-                self.connected(peer_id);
+                self.connected(peer_id, connection_id);
                 if let Some(multicast) = &mut self.multicast {
                     multicast.connected(peer_id, connection_id, endpoint, &mut self.multicast_out);
                 }
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, remaining_established, .. }) => {
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 if let Some(multicast) = &mut self.multicast {
                     multicast.disconnected(peer_id, connection_id);
                 }
-                self.disconnected(peer_id, connection_id, remaining_established);
+                self.disconnected(peer_id, connection_id);
             }
             FromSwarm::DialFailure(DialFailure { peer_id: Some(peer), error, connection_id }) => {
                 self.dial_failed(peer, connection_id, error);
@@ -347,6 +354,11 @@ impl NetworkBehaviour for Behaviour {
                 self.on_multicast(out);
             }
             while let Some(timer) = self.clock.expired() {
+                if let Timer::Link(link) = &timer
+                    && let Some(at) = self.heard_on_streams(link.peer())
+                {
+                    self.inputs.push_back(Input::Heard { from: link.peer(), at });
+                }
                 self.inputs.push_back(Input::Expired(timer));
             }
             if self.clock.housekeeping_is_due() {
