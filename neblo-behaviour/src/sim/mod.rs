@@ -67,6 +67,8 @@ pub struct Simulation {
     events: Vec<(Time, u32, Event<u32>)>,
     answers: BTreeMap<(u32, Token), Vec<Answer>>,
     streams: BTreeMap<u64, SimStream>,
+    /// Streams by their name at a hop.
+    stream_names: BTreeMap<u64, u64>,
     /// Messages of the multicast that wait for a verdict.
     passing: BTreeMap<u64, Vec<u8>>,
     next: u64,
@@ -97,6 +99,7 @@ impl Simulation {
             events: Vec::new(),
             answers: BTreeMap::new(),
             streams: BTreeMap::new(),
+            stream_names: BTreeMap::new(),
             passing: BTreeMap::new(),
             next: 0,
             application: None,
