@@ -4,21 +4,27 @@
 mod calendar;
 mod copies;
 mod message;
+mod onion;
 mod owed;
 mod own;
 mod passing;
+mod rate;
 mod tracks;
 
 use std::time::Duration;
 
 pub use copies::{MAX_COPIES, originals, placement};
 pub use message::*;
+use onion::{Layer, Onions};
+pub use onion::{ONION, Onion};
 use owed::{Full, OwedTable};
 pub use own::Asking;
-use own::OpenTable;
+use own::{OpenTable, Sent};
 use passing::Desk;
+use rate::Rates;
 use tracks::{Track, Tracks};
 
+use super::config::ReturnWay;
 use super::interface::{Failure, Passing, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time, below};
 use super::seal::Keys;
@@ -26,6 +32,9 @@ use crate::address::OverlayAddr;
 
 /// The longest wait for a response. choice
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// Counts what a neighbour wanted carried on beyond its rate.
+const OVER_RATE: &str = "messages over a neighbour's rate";
 
 /// Where a message goes next, as the ring says.
 #[derive(Clone, Debug)]
@@ -134,6 +143,7 @@ impl Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum By {
     Track(u64),
+    Onion(Onion),
 }
 
 /// Where an answer goes.
@@ -147,7 +157,11 @@ enum Back<P> {
 
 impl<P: Copy> Back<P> {
     fn of_request(from: P, request: &mut Request) -> Self {
-        Self::Neighbour { peer: from, by: By::Track(request.track) }
+        let by = match request.onion.take() {
+            Some(onion) => By::Onion(onion),
+            None => By::Track(request.track),
+        };
+        Self::Neighbour { peer: from, by }
     }
 
     fn peer(&self) -> Option<P> {
@@ -165,6 +179,9 @@ pub struct Messaging<P> {
     open: OpenTable<P>,
     owed: OwedTable<P>,
     desk: Desk<P>,
+    onions: Onions<P>,
+    rates: Rates<P>,
+    return_way: ReturnWay,
     next: u64,
 }
 
@@ -176,19 +193,21 @@ impl<P: Peer> Part<P> for Messaging<P> {
 
 type MessagingCtx<'a, P> = Ctx<'a, P, Messaging<P>>;
 
-impl<P: Peer> Default for Messaging<P> {
-    fn default() -> Self {
+impl<P: Peer> Messaging<P> {
+    /// Messaging of a peer whose own requests come back so, and that carries so many bytes a second for one neighbour.
+    pub fn new(return_way: ReturnWay, carry_rate: u64) -> Self {
         Self {
             tracks: Tracks::default(),
             open: OpenTable::default(),
             owed: OwedTable::default(),
             desk: Desk::default(),
+            onions: Onions::default(),
+            rates: Rates::new(carry_rate),
+            return_way,
             next: 0,
         }
     }
-}
 
-impl<P: Peer> Messaging<P> {
     /// Tracks kept for others and for requests of our own.
     pub fn tracks(&self) -> usize {
         self.tracks.len()
@@ -248,6 +267,8 @@ impl<P: Peer> Messaging<P> {
                 let here = matches!((around.route)(placement(message.to, message.copy)), Way::Here);
                 if here {
                     ctx.out.emit(MessagingEvent::Delivered { message, from: Some(from) });
+                } else if !self.rates.take(ctx.now, from, message.payload.len()) {
+                    ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
                 } else if self.desk.has(message.port, Passing::Message) {
                     self.pause_message(ctx, from, message);
                 } else {
@@ -257,10 +278,11 @@ impl<P: Peer> Messaging<P> {
             MessagingMessage::Message(_) => {}
             MessagingMessage::Request(request) => self.request_arrived(ctx, around, from, request),
             MessagingMessage::Response(response) => {
-                self.passed_back(ctx, from, response.track, Ok(response.payload));
+                let by = (response.track, response.onion);
+                self.passed_back(ctx, around, from, by, Ok(response.payload));
             }
             MessagingMessage::NoResponse(no) => {
-                self.passed_back(ctx, from, no.track, Err(failure_of(no.reason)));
+                self.passed_back(ctx, around, from, (no.track, no.onion), Err(failure_of(no.reason)));
             }
         }
     }
@@ -290,6 +312,12 @@ impl<P: Peer> Messaging<P> {
             return self.give_back(ctx, back, Err(Failure::Refused));
         }
         let here = request.last || matches!((around.route)(placement(request.to, request.copy)), Way::Here);
+        let bytes = request.payload.len() + request.onion.as_ref().map_or(0, |_| ONION);
+        if !here && !self.rates.take(ctx.now, from, bytes) {
+            ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
+            let back = Back::of_request(from, &mut request);
+            return self.give_back(ctx, back, Err(Failure::Overloaded));
+        }
         if !here && self.desk.has(request.port, Passing::Request) {
             return self.pause_request(ctx, from, request);
         }
@@ -316,25 +344,48 @@ impl<P: Peer> Messaging<P> {
         }
     }
 
-    /// Sends a request on, to come back to `back`.
+    /// Sends a request on, to come back to `back`: over a track, or by the onion in it if it has one.
     fn leave_way_back(
         &mut self,
         ctx: &mut MessagingCtx<'_, P>,
-        _around: &Around<'_, P>,
+        around: &Around<'_, P>,
         mut request: Request,
         back: Back<P>,
         next: &Contact<P>,
     ) {
-        let until = ctx.now + wait_of(&request);
-        let (from, theirs) = match &back {
-            Back::Own(id) => (None, *id),
-            Back::Neighbour { peer, by: By::Track(track) } => (Some(*peer), *track),
+        let (until, subject) = (ctx.now + wait_of(&request), request.subject());
+        let track = |from, theirs| Track { from, theirs, to: next.peer, until, subject };
+        let layer = |from, id, attempt| Layer { from, until, id, attempt, subject };
+        let left = match &back {
+            Back::Own(id) if self.return_way == ReturnWay::Onions => {
+                let attempt = self.next_number();
+                let empty = Onions::empty(ctx);
+                request.onion = self.onions.seal(ctx, around.keys, &layer(None, *id, attempt), &empty);
+                self.set_sent(*id, Sent::Onion { attempt, to: next.peer });
+                request.onion.is_some()
+            }
+            Back::Neighbour { peer, by: By::Onion(onion) } => {
+                request.onion = self.onions.seal(ctx, around.keys, &layer(Some(*peer), 0, 0), onion);
+                if request.onion.is_some() {
+                    self.onions.remember(ctx.now, next.peer, *peer, onion.clone());
+                }
+                request.onion.is_some()
+            }
+            Back::Own(id) => self.tracks.leave(ctx, track(None, *id)).is_some_and(|name| {
+                request.track = name;
+                self.set_sent(*id, Sent::Track(name));
+                true
+            }),
+            Back::Neighbour { peer, by: By::Track(theirs) } => {
+                self.tracks.leave(ctx, track(Some(*peer), *theirs)).is_some_and(|name| {
+                    request.track = name;
+                    true
+                })
+            }
         };
-        let track = Track { from, theirs, to: next.peer, until, subject: request.subject() };
-        let Some(track) = self.tracks.leave(ctx, track) else {
+        if !left {
             return self.give_back(ctx, back, Err(Failure::Overloaded));
-        };
-        request.track = track;
+        }
         ctx.out.emit(MessagingEvent::Carried(next.peer));
         ctx.out.send(next, MessagingMessage::Request(request));
     }
@@ -380,26 +431,56 @@ impl<P: Peer> Messaging<P> {
     fn give_back(&mut self, ctx: &mut MessagingCtx<'_, P>, back: Back<P>, response: Result<Payload, Failure>) {
         match back {
             Back::Own(id) => self.came_back(ctx, id, response),
-            Back::Neighbour { peer, by: By::Track(track) } => {
+            Back::Neighbour { peer, by } => {
+                let (track, onion) = match by {
+                    By::Track(track) => (track, None),
+                    By::Onion(onion) => (0, Some(onion)),
+                };
                 let message = match response {
-                    Ok(payload) => MessagingMessage::Response(Response { track, payload }),
-                    Err(failure) => MessagingMessage::NoResponse(NoResponse { track, reason: reason_of(&failure) }),
+                    Ok(payload) => MessagingMessage::Response(Response { track, payload, onion }),
+                    Err(failure) => {
+                        MessagingMessage::NoResponse(NoResponse { track, reason: reason_of(&failure), onion })
+                    }
                 };
                 ctx.out.send(&Contact::bare(peer), message);
             }
         }
     }
 
-    /// A response, or its absence, goes back over the track that the request left, past the forwarder of its port.
-    fn passed_back(&mut self, ctx: &mut MessagingCtx<'_, P>, from: P, track: u64, response: Result<Payload, Failure>) {
-        let Some(track) = self.tracks.take(from, track) else { return };
-        let back = match track.from {
-            Some(peer) => Back::Neighbour { peer, by: By::Track(track.theirs) },
-            None => Back::Own(track.theirs),
+    /// A response, or its absence, goes back over the track that the request left or as its onion says, past the forwarder of
+    /// its port.
+    fn passed_back(
+        &mut self,
+        ctx: &mut MessagingCtx<'_, P>,
+        around: &Around<'_, P>,
+        from: P,
+        (track, onion): (u64, Option<Onion>),
+        response: Result<Payload, Failure>,
+    ) {
+        let (back, subject, until) = match onion {
+            None => {
+                let Some(track) = self.tracks.take(from, track) else { return };
+                (track.back(), track.subject, track.until)
+            }
+            Some(onion) => {
+                let bytes = response.as_ref().map_or(0, |payload| payload.len());
+                if !self.rates.take(ctx.now, from, bytes + ONION) {
+                    return ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
+                }
+                match self.onions.open(ctx, around.keys, &onion) {
+                    None => return ctx.out.emit(MessagingEvent::Dropped("onions that do not open")),
+                    Some((Layer { from: Some(peer), until, subject, .. }, onion)) => {
+                        (Back::Neighbour { peer, by: By::Onion(onion) }, subject, until)
+                    }
+                    Some((Layer { id, attempt, .. }, _)) => {
+                        return self.came_back_by_onion(ctx, (id, attempt), response);
+                    }
+                }
+            }
         };
         match response {
-            Ok(payload) if track.from.is_some() && self.desk.has(track.subject.port, Passing::Response) => {
-                self.pause_response(ctx, from, (track.subject, payload), (back, track.until));
+            Ok(payload) if back.peer().is_some() && self.desk.has(subject.port, Passing::Response) => {
+                self.pause_response(ctx, from, (subject, payload), (back, until));
             }
             response => self.give_back(ctx, back, response),
         }
@@ -408,12 +489,13 @@ impl<P: Peer> Messaging<P> {
     /// A neighbour is dead or cannot be reached: what waits for it fails.
     pub fn lost(&mut self, ctx: &mut MessagingCtx<'_, P>, peer: P) {
         for track in self.tracks.take_all(peer) {
-            let back = match track.from {
-                Some(peer) => Back::Neighbour { peer, by: By::Track(track.theirs) },
-                None => Back::Own(track.theirs),
-            };
+            self.give_back(ctx, track.back(), Err(Failure::NextHopDied));
+        }
+        for (from, onion) in self.onions.lost(ctx.now, peer) {
+            let back = Back::Neighbour { peer: from, by: By::Onion(onion) };
             self.give_back(ctx, back, Err(Failure::NextHopDied));
         }
+        self.first_hop_lost(ctx, peer);
     }
 
     /// A timer expired.

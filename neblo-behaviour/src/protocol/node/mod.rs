@@ -122,6 +122,7 @@ impl<P: Peer> Node<P> {
             max_streams: config.max_streams,
             max_streams_per_neighbour: config.max_streams_per_neighbour,
         };
+        let messaging = Messaging::new(config.return_way, config.carry_rate);
         Self {
             fingers: Fingers::new(config.delta),
             subgroups: Subgroups::new(subgroup_config, contact.clone(), public),
@@ -133,7 +134,7 @@ impl<P: Peer> Node<P> {
             sealing: secret,
             links: Links::default(),
             ring: Ring::default(),
-            messaging: Messaging::default(),
+            messaging,
             client: Client::default(),
             queue: VecDeque::new(),
             subscription: Subscription::default(),
