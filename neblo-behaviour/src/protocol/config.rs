@@ -17,7 +17,7 @@ pub struct Config {
     pub return_way: ReturnWay,
     /// Bytes a second that one neighbour may have carried on, messages and requests together, each counted with 512 bytes more
     /// than it says; a second's worth may come at once. What is more is dropped (a message) or ends as overloaded (a request).
-    /// Default 16 MiB: choice.
+    /// Default 4 MiB: choice, half of what may wait for one neighbour, so that no other neighbour fills that alone.
     pub carry_rate: u64,
     /// Width of a finger, relative to its distance. Default 0.5: choice (design D6, research §4).
     pub delta: f64,
@@ -50,7 +50,7 @@ impl Default for Config {
             subgroup_size: 75,
             subgroups: true,
             return_way: ReturnWay::Tracks,
-            carry_rate: 16 << 20,
+            carry_rate: 4 << 20,
             delta: 0.5,
             stabilise_every: Duration::from_secs(2),
             p: 0.7,

@@ -93,7 +93,10 @@ impl Keys<PeerId> for SwarmKeys {
         let (aead, mut stream) = layer_ciphers(key, &nonce);
         let mut sealed = *head;
         // Neither can fail: both are far below what one nonce is good for. If they did, what comes out opens for nobody.
-        let tag = aead.encrypt_in_place_detached(&nonce.into(), &[], &mut sealed).unwrap_or_default();
+        let tag = aead.encrypt_in_place_detached(&nonce.into(), &[], &mut sealed).unwrap_or_else(|_| {
+            rng.fill_bytes(&mut sealed);
+            Default::default()
+        });
         if stream.try_apply_keystream(rest).is_err() {
             rng.fill_bytes(rest);
         }

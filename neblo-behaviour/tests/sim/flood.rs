@@ -4,7 +4,7 @@ use super::messaging::{PORT, handler, owner, ring_of};
 use super::*;
 use neblo_behaviour::OverlayAddr;
 use neblo_behaviour::protocol::interface::{Answer, Command, Event, HandlerKind, Passage, Recipients};
-use neblo_behaviour::protocol::messaging::{Message, MessagingMessage, Request, Response};
+use neblo_behaviour::protocol::messaging::{Message, MessagingMessage, ONION, Request, Response};
 use neblo_behaviour::protocol::ring::Hop;
 use neblo_behaviour::protocol::wire::Frame;
 
@@ -44,7 +44,10 @@ fn bad(sim: &mut Simulation, at: u64, here: OverlayAddr) -> MessagingMessage {
         2 | 3 => request(PORT, to),
         4 => request(PORT + 1, to),
         5 | 6 => request(PORT, here),
-        _ => MessagingMessage::Response(Response { track, payload: payload.clone(), onion: None }),
+        _ => {
+            let onion = (at % 16 == 7).then(|| Box::new([at as u8; ONION]));
+            MessagingMessage::Response(Response { track, payload: payload.clone(), onion })
+        }
     }
 }
 
@@ -55,8 +58,8 @@ struct Outcome {
     most: (usize, usize, usize),
 }
 
-fn run(seed: u64, times: u64) -> Outcome {
-    let mut sim = ring_of(seed, 32, Config::default());
+fn run(seed: u64, times: u64, way: ReturnWay) -> Outcome {
+    let mut sim = ring_of(seed, 32, Config::default().with_return_way(way));
     let (victim, flooder) = (5, 9);
     let here = sim.node(victim).address().unwrap();
     for kind in [HandlerKind::MessageForwarder, HandlerKind::RequestForwarder, HandlerKind::ResponseForwarder] {
@@ -106,10 +109,11 @@ fn run(seed: u64, times: u64) -> Outcome {
 
 #[test]
 fn honest_neighbours_are_served_while_one_floods() {
-    for (seed, times) in [(500, 0), (500, 10), (500, 100)] {
-        let Outcome { good, sent, most } = run(seed, times);
+    let (tracks, onions) = (ReturnWay::Tracks, ReturnWay::Onions);
+    for (times, way) in [(0, tracks), (10, tracks), (100, tracks), (100, onions)] {
+        let Outcome { good, sent, most } = run(500, times, way);
         println!(
-            "a neighbour floods at {times} times the honest rate of {HONEST}/s: {good} of {sent} honest requests answered; \
+            "a neighbour floods at {times} times the honest rate of {HONEST}/s: {good} of {sent} honest requests answered ({way:?}); \
              at most {} wait for the forwarder, {} are owed, {} tracks",
             most.0, most.1, most.2
         );

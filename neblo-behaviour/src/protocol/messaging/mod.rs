@@ -1,5 +1,20 @@
 //! Messages to overlay addresses: unidirectional and request/response, with a way back that names nobody, and forwarders
 //! that see what passes through (seed 000 §3, §4.1, §4.2, §6.1; design D5, D7, D8).
+//!
+//! Everything that a neighbour can fill has a cap, and a share for each neighbour, so that a flood from one starves no other:
+//!
+//! | what | at most | when it is full |
+//! |---|---|---|
+//! | requests of our own, each copy | 1,024, of them 64 for NEBLO itself | fails as overloaded |
+//! | tracks | 65,536, a neighbour 4,096 | the request is refused as overloaded |
+//! | answers owed | 1,024 | who brought most gives one up, as overloaded |
+//! | what waits for a forwarder | 1,024, a port 64, 16 MiB | who brought most gives one up |
+//! | ways back kept for a moment (onions) | 128 | the oldest goes |
+//! | what is carried on for a neighbour | `Config::carry_rate` | a message is dropped, a request refused as overloaded |
+//! | requests to NEBLO itself from a neighbour | 256 a second | refused as overloaded |
+//!
+//! A neighbour's neighbour cannot be told from it: that is what hides who asks. So a flood that comes from farther away
+//! shares the fate of what comes with it through the same neighbour, beyond the first peer that could have stopped it.
 
 mod calendar;
 mod copies;
@@ -10,6 +25,7 @@ mod own;
 mod passing;
 mod rate;
 mod tracks;
+mod way_back;
 
 use std::time::Duration;
 
@@ -23,15 +39,19 @@ use own::{OpenTable, Sent};
 use passing::Desk;
 use rate::Rates;
 use tracks::{Track, Tracks};
+use way_back::{Back, By, failure_of};
 
 use super::config::ReturnWay;
-use super::interface::{Failure, Passing, Recipients};
+use super::interface::{FIRST_USER_PORT, Failure, Passing, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time, below};
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
 /// The longest wait for a response. choice
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// Requests to NEBLO itself that one neighbour may bring a second, and at once: their answers take signing and sealing. choice
+const OWN_RATE: u64 = 256;
 
 /// Counts what a neighbour wanted carried on beyond its rate.
 const OVER_RATE: &str = "messages over a neighbour's rate";
@@ -139,39 +159,6 @@ impl Request {
     }
 }
 
-/// How a neighbour knows the request that an answer belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum By {
-    Track(u64),
-    Onion(Onion),
-}
-
-/// Where an answer goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Back<P> {
-    /// To a request of our own.
-    Own(u64),
-    /// To the neighbour that brought the request.
-    Neighbour { peer: P, by: By },
-}
-
-impl<P: Copy> Back<P> {
-    fn of_request(from: P, request: &mut Request) -> Self {
-        let by = match request.onion.take() {
-            Some(onion) => By::Onion(onion),
-            None => By::Track(request.track),
-        };
-        Self::Neighbour { peer: from, by }
-    }
-
-    fn peer(&self) -> Option<P> {
-        match self {
-            Self::Own(_) => None,
-            Self::Neighbour { peer, .. } => Some(*peer),
-        }
-    }
-}
-
 /// Messaging of one peer.
 #[derive(Clone, Debug)]
 pub struct Messaging<P> {
@@ -181,6 +168,8 @@ pub struct Messaging<P> {
     desk: Desk<P>,
     onions: Onions<P>,
     rates: Rates<P>,
+    /// For requests to NEBLO itself.
+    own_rates: Rates<P>,
     return_way: ReturnWay,
     next: u64,
 }
@@ -203,6 +192,7 @@ impl<P: Peer> Messaging<P> {
             desk: Desk::default(),
             onions: Onions::default(),
             rates: Rates::new(carry_rate),
+            own_rates: Rates::new(OWN_RATE * rate::BASE),
             return_way,
             next: 0,
         }
@@ -313,7 +303,11 @@ impl<P: Peer> Messaging<P> {
         }
         let here = request.last || matches!((around.route)(placement(request.to, request.copy)), Way::Here);
         let bytes = request.payload.len() + request.onion.as_ref().map_or(0, |_| ONION);
-        if !here && !self.rates.take(ctx.now, from, bytes) {
+        let fits = match here {
+            false => self.rates.take(ctx.now, from, bytes),
+            true => request.port >= FIRST_USER_PORT || self.own_rates.take(ctx.now, from, 0),
+        };
+        if !fits {
             ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
             let back = Back::of_request(from, &mut request);
             return self.give_back(ctx, back, Err(Failure::Overloaded));
@@ -338,56 +332,11 @@ impl<P: Peer> Messaging<P> {
             Way::Here => self.deliver(ctx, request, back),
             Way::Next(next) if request.hops > 0 => {
                 request.hops -= 1;
+                ctx.out.emit(MessagingEvent::Carried(next.peer));
                 self.leave_way_back(ctx, around, request, back, &next);
             }
             Way::Next(_) | Way::Nowhere => self.give_back(ctx, back, Err(Failure::NoRoute)),
         }
-    }
-
-    /// Sends a request on, to come back to `back`: over a track, or by the onion in it if it has one.
-    fn leave_way_back(
-        &mut self,
-        ctx: &mut MessagingCtx<'_, P>,
-        around: &Around<'_, P>,
-        mut request: Request,
-        back: Back<P>,
-        next: &Contact<P>,
-    ) {
-        let (until, subject) = (ctx.now + wait_of(&request), request.subject());
-        let track = |from, theirs| Track { from, theirs, to: next.peer, until, subject };
-        let layer = |from, id, attempt| Layer { from, until, id, attempt, subject };
-        let left = match &back {
-            Back::Own(id) if self.return_way == ReturnWay::Onions => {
-                let attempt = self.next_number();
-                let empty = Onions::empty(ctx);
-                request.onion = self.onions.seal(ctx, around.keys, &layer(None, *id, attempt), &empty);
-                self.set_sent(*id, Sent::Onion { attempt, to: next.peer });
-                request.onion.is_some()
-            }
-            Back::Neighbour { peer, by: By::Onion(onion) } => {
-                request.onion = self.onions.seal(ctx, around.keys, &layer(Some(*peer), 0, 0), onion);
-                if request.onion.is_some() {
-                    self.onions.remember(ctx.now, next.peer, *peer, onion.clone());
-                }
-                request.onion.is_some()
-            }
-            Back::Own(id) => self.tracks.leave(ctx, track(None, *id)).is_some_and(|name| {
-                request.track = name;
-                self.set_sent(*id, Sent::Track(name));
-                true
-            }),
-            Back::Neighbour { peer, by: By::Track(theirs) } => {
-                self.tracks.leave(ctx, track(Some(*peer), *theirs)).is_some_and(|name| {
-                    request.track = name;
-                    true
-                })
-            }
-        };
-        if !left {
-            return self.give_back(ctx, back, Err(Failure::Overloaded));
-        }
-        ctx.out.emit(MessagingEvent::Carried(next.peer));
-        ctx.out.send(next, MessagingMessage::Request(request));
     }
 
     /// Delivers a request here; the answer is owed to `back`.
@@ -427,77 +376,6 @@ impl<P: Peer> Messaging<P> {
         self.leave_way_back(ctx, around, request, back, to);
     }
 
-    /// An answer, or its absence, goes where the request came from.
-    fn give_back(&mut self, ctx: &mut MessagingCtx<'_, P>, back: Back<P>, response: Result<Payload, Failure>) {
-        match back {
-            Back::Own(id) => self.came_back(ctx, id, response),
-            Back::Neighbour { peer, by } => {
-                let (track, onion) = match by {
-                    By::Track(track) => (track, None),
-                    By::Onion(onion) => (0, Some(onion)),
-                };
-                let message = match response {
-                    Ok(payload) => MessagingMessage::Response(Response { track, payload, onion }),
-                    Err(failure) => {
-                        MessagingMessage::NoResponse(NoResponse { track, reason: reason_of(&failure), onion })
-                    }
-                };
-                ctx.out.send(&Contact::bare(peer), message);
-            }
-        }
-    }
-
-    /// A response, or its absence, goes back over the track that the request left or as its onion says, past the forwarder of
-    /// its port.
-    fn passed_back(
-        &mut self,
-        ctx: &mut MessagingCtx<'_, P>,
-        around: &Around<'_, P>,
-        from: P,
-        (track, onion): (u64, Option<Onion>),
-        response: Result<Payload, Failure>,
-    ) {
-        let (back, subject, until) = match onion {
-            None => {
-                let Some(track) = self.tracks.take(from, track) else { return };
-                (track.back(), track.subject, track.until)
-            }
-            Some(onion) => {
-                let bytes = response.as_ref().map_or(0, |payload| payload.len());
-                if !self.rates.take(ctx.now, from, bytes + ONION) {
-                    return ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
-                }
-                match self.onions.open(ctx, around.keys, &onion) {
-                    None => return ctx.out.emit(MessagingEvent::Dropped("onions that do not open")),
-                    Some((Layer { from: Some(peer), until, subject, .. }, onion)) => {
-                        (Back::Neighbour { peer, by: By::Onion(onion) }, subject, until)
-                    }
-                    Some((Layer { id, attempt, .. }, _)) => {
-                        return self.came_back_by_onion(ctx, (id, attempt), response);
-                    }
-                }
-            }
-        };
-        match response {
-            Ok(payload) if back.peer().is_some() && self.desk.has(subject.port, Passing::Response) => {
-                self.pause_response(ctx, from, (subject, payload), (back, until));
-            }
-            response => self.give_back(ctx, back, response),
-        }
-    }
-
-    /// A neighbour is dead or cannot be reached: what waits for it fails.
-    pub fn lost(&mut self, ctx: &mut MessagingCtx<'_, P>, peer: P) {
-        for track in self.tracks.take_all(peer) {
-            self.give_back(ctx, track.back(), Err(Failure::NextHopDied));
-        }
-        for (from, onion) in self.onions.lost(ctx.now, peer) {
-            let back = Back::Neighbour { peer: from, by: By::Onion(onion) };
-            self.give_back(ctx, back, Err(Failure::NextHopDied));
-        }
-        self.first_hop_lost(ctx, peer);
-    }
-
     /// A timer expired.
     pub fn expired(&mut self, ctx: &mut MessagingCtx<'_, P>, around: &Around<'_, P>, timer: MessagingTimer) {
         match timer {
@@ -522,26 +400,4 @@ fn first_hops<P: Peer>(ctx: &mut MessagingCtx<'_, P>) -> u8 {
 /// How long the asker of a request still waits.
 fn wait_of(request: &Request) -> Duration {
     Duration::from_millis(u64::from(request.wait)).min(LONGEST_WAIT)
-}
-
-fn reason_of(failure: &Failure) -> u8 {
-    match failure {
-        Failure::NoRoute => 1,
-        Failure::NoReceiver => 2,
-        Failure::NextHopDied => 4,
-        Failure::Overloaded => 5,
-        Failure::Suppressed => 6,
-        _ => 3,
-    }
-}
-
-fn failure_of(reason: u8) -> Failure {
-    match reason {
-        1 => Failure::NoRoute,
-        2 => Failure::NoReceiver,
-        4 => Failure::NextHopDied,
-        5 => Failure::Overloaded,
-        6 => Failure::Suppressed,
-        _ => Failure::Refused,
-    }
 }

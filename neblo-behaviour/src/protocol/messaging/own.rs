@@ -8,6 +8,8 @@ use super::*;
 
 /// Requests that may be open at once, each copy for itself; further ones fail as overloaded. choice
 const MAX_OPEN: usize = 1_024;
+/// Of them, kept for NEBLO's own. choice
+const RESERVED: usize = 64;
 /// Wait before a request that found no way is sent again. choice
 const AGAIN: Duration = Duration::from_millis(250);
 /// A request ends that much after its deadline at most: those of one bucket share a timer. choice
@@ -88,7 +90,8 @@ impl<P: Peer> Messaging<P> {
     ) -> Result<(), Failure> {
         let payload = check(asking.payload)?;
         let copies = asking.recipients.copies()?;
-        if self.open.len() + copies.len() > MAX_OPEN {
+        let most = if asking.port < FIRST_USER_PORT { MAX_OPEN } else { MAX_OPEN - RESERVED };
+        if self.open.len() + copies.len() > most {
             return Err(Failure::Overloaded);
         }
         let deadline = ctx.now + asking.wait.min(LONGEST_WAIT);
@@ -154,7 +157,10 @@ impl<P: Peer> Messaging<P> {
                 self.set_sent(id, Sent::Here);
                 self.deliver(ctx, request, Back::Own(id));
             }
-            Way::Next(next) => self.leave_way_back(ctx, around, request, Back::Own(id), &next),
+            Way::Next(next) => {
+                ctx.out.emit(MessagingEvent::Carried(next.peer));
+                self.leave_way_back(ctx, around, request, Back::Own(id), &next);
+            }
             Way::Nowhere => self.failed(ctx, id, Failure::NoRoute),
         }
     }

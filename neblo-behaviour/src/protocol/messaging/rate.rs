@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::protocol::io::{Peer, Time};
 
 /// What a message costs besides its payload, in bytes: work, not only bytes, is shared. choice
-const BASE: u64 = 512;
+pub(super) const BASE: u64 = 512;
 /// Buckets kept; when there are more, full ones are forgotten, for they say nothing. choice
 const MAX_BUCKETS: usize = 1_024;
 

@@ -15,7 +15,7 @@ use rand::Rng;
 use super::client::Client;
 use super::config::Config;
 use super::directory::Directory;
-use super::interface::{Event, HandlerKind, Input, Output, Token};
+use super::interface::{Event, FIRST_USER_PORT, HandlerKind, Input, Output, Token};
 use super::io::{Contact, Peer, Time};
 use super::link::Links;
 use super::messaging::Messaging;
@@ -30,8 +30,6 @@ use sink::Happened;
 pub use sink::Timer;
 use subscription::Subscription;
 
-/// Ports below this are NEBLO's own (design: messaging).
-pub const FIRST_USER_PORT: u16 = 1_024;
 /// The port on which owners are located and fingers asked for.
 const PORT_RING: u16 = 0;
 /// The port of the registry.
