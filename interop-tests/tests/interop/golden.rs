@@ -107,6 +107,10 @@ fn every_kind_of_frame_has_the_agreed_bytes() {
     for (name, frame) in &frames {
         check(name, frame, Frame::to_bytes, Frame::from_bytes);
     }
+    let onions = samples::onions();
+    for (name, frame) in &onions {
+        check(name, frame, Frame::to_bytes, Frame::from_bytes);
+    }
     let headers = [("stream-header", samples::stream_header()), ("stream-header-crossing", samples::crossing_header())];
     for (name, header) in &headers {
         check(name, header, StreamHeader::to_bytes, StreamHeader::from_bytes);
@@ -114,6 +118,7 @@ fn every_kind_of_frame_has_the_agreed_bytes() {
     check("hit", &samples::hit(), Hit::to_bytes, Hit::from_bytes);
 
     let names = frames.keys().map(String::as_str).chain(headers.iter().map(|(name, _)| *name)).chain(["hit"]);
+    let names = names.chain(onions.iter().map(|(name, _)| *name));
     let names: BTreeSet<_> = names.map(str::to_owned).chain(frameless_names()).collect();
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let files: BTreeSet<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();

@@ -140,6 +140,31 @@ fn ring() -> Vec<RingMessage<PeerId>> {
     ]
 }
 
+/// What goes back by an onion in place of a track.
+pub(crate) fn onions() -> Vec<(&'static str, Frame<PeerId>)> {
+    let payload = || blob(b"payload");
+    let onion = || Some(Box::new(std::array::from_fn(|at| (at % 251) as u8)));
+    let request = Request {
+        track: 0,
+        port: 1_000,
+        to: place(0x11),
+        copy: 7,
+        hops: 22,
+        wait: 5_000,
+        last: false,
+        payload: payload(),
+        onion: onion(),
+    };
+    let response = Response { track: 0, payload: payload(), onion: onion() };
+    let no_response = NoResponse { track: 0, reason: 6, onion: onion() };
+    let frame = Frame::Messaging;
+    vec![
+        ("messaging-request-onion", frame(MessagingMessage::Request(request))),
+        ("messaging-response-onion", frame(MessagingMessage::Response(response))),
+        ("messaging-no-response-onion", frame(MessagingMessage::NoResponse(no_response))),
+    ]
+}
+
 fn messaging() -> Vec<MessagingMessage> {
     let payload = || blob(b"payload");
     vec![
@@ -153,9 +178,10 @@ fn messaging() -> Vec<MessagingMessage> {
             wait: 5_000,
             last: true,
             payload: payload(),
+            onion: None,
         }),
-        MessagingMessage::Response(Response { track: 8, payload: payload() }),
-        MessagingMessage::NoResponse(NoResponse { track: 8, reason: 2 }),
+        MessagingMessage::Response(Response { track: 8, payload: payload(), onion: None }),
+        MessagingMessage::NoResponse(NoResponse { track: 8, reason: 2, onion: None }),
     ]
 }
 

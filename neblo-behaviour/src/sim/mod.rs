@@ -56,6 +56,9 @@ impl<F: FnMut(u32, &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>> Applic
     }
 }
 
+/// Looks at every frame: from, to, what.
+pub type Tap = Box<dyn FnMut(u32, u32, &Frame<u32>)>;
+
 /// A network of nodes under simulated conditions.
 pub struct Simulation {
     now: Time,
@@ -73,6 +76,7 @@ pub struct Simulation {
     passing: BTreeMap<u64, Vec<u8>>,
     next: u64,
     application: Option<Box<dyn Application>>,
+    tap: Option<Tap>,
     /// Bytes sent by kind of frame.
     pub bytes: BTreeMap<&'static str, u64>,
     /// Frames sent by kind.
@@ -103,6 +107,7 @@ impl Simulation {
             passing: BTreeMap::new(),
             next: 0,
             application: None,
+            tap: None,
             bytes: BTreeMap::new(),
             frames: BTreeMap::new(),
             seed,
@@ -168,6 +173,11 @@ impl Simulation {
     /// Hosts that live.
     pub fn living(&self) -> Vec<u32> {
         (0..self.hosts.len() as u32).filter(|peer| self.hosts[*peer as usize].alive).collect()
+    }
+
+    /// Sets who looks at every frame that is sent.
+    pub fn set_tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
     }
 
     /// Hands a frame to a host as if a neighbour had sent it.

@@ -65,6 +65,9 @@ impl Simulation {
         *self.bytes.entry(frame.kind()).or_insert(0) += encoded.len() as u64;
         *self.frames.entry(frame.kind()).or_insert(0) += 1;
         self.trace.update(&encoded);
+        if let Some(tap) = &mut self.tap {
+            tap(from, to, &frame);
+        }
         if self.conditions.loss > 0.0 && chance(&mut self.rng, self.conditions.loss) || self.conditions.apart(from, to)
         {
             return;

@@ -21,6 +21,7 @@ mod splice;
 #[cfg(test)]
 mod tests;
 
+pub use crate::protocol::interface::{Migration, Ownership, Passage, Passing, Recipients, Regeneration, Role};
 pub use behaviour::{Behaviour, SwarmConfig};
 pub use dispatch::{Forwarder, MessageReceiver, MigrationHandler, RegenerationHandler, RequestReceiver, Transit};
 pub use event::Event;

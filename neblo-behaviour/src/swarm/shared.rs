@@ -96,6 +96,8 @@ pub(crate) struct Notes {
     pub(crate) answers: Vec<(u64, Result<Vec<u8>, Failure>)>,
     /// Forwarders' decisions.
     pub(crate) passages: Vec<(u64, Result<Passage, Failure>)>,
+    /// Work on ranges that nobody does (any more).
+    pub(crate) work_done: Vec<u64>,
     /// Answers to searches.
     pub(crate) rows: Vec<(u64, Vec<u64>)>,
     /// Receivers that were dropped: their registrations.

@@ -1,7 +1,9 @@
 //! The protocol under the deterministic simulator, by seed.
 
+mod flood;
 mod lookup;
 mod messaging;
+mod onions;
 mod ranges;
 mod ring;
 mod subgroups;

@@ -8,10 +8,10 @@ use neblo_behaviour::protocol::interface::{
 use neblo_behaviour::protocol::messaging::placement;
 use neblo_behaviour::sim::Application;
 
-const PORT: u16 = 2_000;
-const WAIT: Duration = Duration::from_secs(5);
+pub(super) const PORT: u16 = 2_000;
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 
-fn ring_of(seed: u64, n: usize, config: Config) -> Simulation {
+pub(super) fn ring_of(seed: u64, n: usize, config: Config) -> Simulation {
     let mut sim = Simulation::new(seed, Conditions::default());
     let config = config.with_subgroups(false);
     sim.join(config.clone(), &[]);
@@ -27,21 +27,27 @@ fn ring_of(seed: u64, n: usize, config: Config) -> Simulation {
     sim
 }
 
-fn handler(sim: &mut Simulation, peer: u32, kind: HandlerKind, on: bool) {
+pub(super) fn handler(sim: &mut Simulation, peer: u32, kind: HandlerKind, on: bool) {
     sim.command(peer, |_| Command::SetHandler { port: PORT, kind, on });
 }
 
-fn owner(sim: &Simulation, address: OverlayAddr) -> u32 {
+pub(super) fn owner(sim: &Simulation, address: OverlayAddr) -> u32 {
     let owns = |peer: &u32| sim.node(*peer).ring().range().is_some_and(|(range, _)| range.contains(address));
     sim.living().into_iter().find(owns).unwrap()
 }
 
-fn ask(sim: &mut Simulation, asker: u32, recipients: impl Into<Recipients>, to: OverlayAddr, payload: &[u8]) -> u64 {
+pub(super) fn ask(
+    sim: &mut Simulation,
+    asker: u32,
+    recipients: impl Into<Recipients>,
+    to: OverlayAddr,
+    payload: &[u8],
+) -> u64 {
     let (recipients, payload) = (recipients.into(), payload.to_vec());
     sim.command(asker, |token| Command::Request { token, recipients, port: PORT, to, payload, timeout: WAIT })
 }
 
-fn result(sim: &mut Simulation, asker: u32, token: u64) -> Result<Vec<u8>, Failure> {
+pub(super) fn result(sim: &mut Simulation, asker: u32, token: u64) -> Result<Vec<u8>, Failure> {
     let began = sim.now();
     sim.run_until(WAIT + Duration::from_secs(1), |sim| !sim.answers(asker, token).is_empty());
     let took = sim.now().since(began);
@@ -54,7 +60,7 @@ fn result(sim: &mut Simulation, asker: u32, token: u64) -> Result<Vec<u8>, Failu
 }
 
 /// An asker and an address some hops away from it.
-fn far(sim: &mut Simulation) -> (u32, OverlayAddr) {
+pub(super) fn far(sim: &mut Simulation) -> (u32, OverlayAddr) {
     loop {
         let living = sim.living();
         let asker = living[sim.draw(living.len())];
@@ -69,7 +75,7 @@ fn far(sim: &mut Simulation) -> (u32, OverlayAddr) {
 }
 
 /// Forwarders of all peers decide so, at once.
-fn decides(kind: Passing, passage: impl Fn(&[u8]) -> Passage + 'static) -> Box<dyn Application> {
+pub(super) fn decides(kind: Passing, passage: impl Fn(&[u8]) -> Passage + 'static) -> Box<dyn Application> {
     Box::new(move |_: u32, event: &Event<u32>| match event {
         Event::Passing { pass, kind: passing, payload, .. } if *passing == kind => {
             Some(vec![(Duration::ZERO, Command::Pass { pass: *pass, passage: Ok(passage(payload)) })])
@@ -320,4 +326,63 @@ fn handlers_of_a_port_are_independent_and_own_ports_have_none() {
         timeout: WAIT,
     });
     assert!(matches!(result(&mut sim, asker, token), Err(Failure::Invalid(_))));
+}
+
+#[test]
+fn every_request_ends_in_one_result_in_time_whatever_happens_on_its_way() {
+    for (seed, way) in (40..46).zip([ReturnWay::Tracks, ReturnWay::Onions].into_iter().cycle()) {
+        let mut sim = ring_of(seed, 32, Config::default().with_return_way(way));
+        // One decision in 64 suppresses, one never comes; one answer in 64 never comes.
+        let mut drawn = 0u32;
+        sim.set_application(Box::new(move |_, event| {
+            drawn = drawn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            match (drawn >> 26, event) {
+                (0, Event::Passing { .. } | Event::Asked { .. }) => Some((Duration::ZERO, None)),
+                (1, Event::Passing { pass, .. }) => {
+                    Some((Duration::ZERO, Some(Command::Pass { pass: *pass, passage: Ok(Passage::Suppress) })))
+                }
+                _ => None,
+            }
+        }));
+        for peer in sim.living() {
+            handler(&mut sim, peer, HandlerKind::RequestForwarder, true);
+            handler(&mut sim, peer, HandlerKind::ResponseForwarder, true);
+        }
+        sim.set_conditions(Conditions { loss: 0.02, ..Conditions::default() });
+        let mut open = Vec::new();
+        for round in 0..200u32 {
+            let living = sim.living();
+            let asker = living[sim.draw(living.len())];
+            let to = OverlayAddr::hash(&[&round.to_le_bytes()]);
+            let token = ask(&mut sim, asker, 1 + (round % 8) as u8, to, &round.to_le_bytes());
+            let until = sim.now() + WAIT + Duration::from_millis(20);
+            open.push((asker, token, round, until));
+            if round % 20 == 10 {
+                let victim = living[1 + sim.draw(living.len() - 1)];
+                sim.kill(victim);
+            }
+            sim.run(Duration::from_millis(250));
+            for (asker, token, round, until) in &open {
+                let late = sim.now() >= *until && sim.living().contains(asker);
+                assert!(!late || sim.answers(*asker, *token).len() == 1, "seed {seed}, round {round}: late");
+            }
+        }
+        sim.run(WAIT + Duration::from_secs(1));
+        let living = sim.living();
+        open.retain(|(asker, ..)| living.contains(asker));
+        let mut good = 0;
+        for (asker, token, round, _) in &open {
+            match sim.answers(*asker, *token) {
+                [Answer::Response(payload)] => {
+                    assert_eq!(payload, &round.to_le_bytes());
+                    good += 1;
+                }
+                [Answer::Failed(_)] => {}
+                other => panic!("seed {seed}, round {round}: {other:?}"),
+            }
+        }
+        println!("seed {seed}, {way:?}: {good} of {} answered", open.len());
+        assert!(good * 10 >= open.len() * 9, "seed {seed}: only {good} of {} answered", open.len());
+        assert!(living.iter().all(|peer| sim.node(*peer).messages().passing() == 0), "seed {seed}");
+    }
 }

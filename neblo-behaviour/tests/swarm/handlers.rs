@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use neblo_behaviour::protocol::ReturnWay;
 use neblo_behaviour::protocol::interface::{Ownership, Passage, Passing};
 use neblo_behaviour::swarm::{Ask, Delivery, Responder, ResponseHandle, Transit};
 
@@ -240,4 +241,23 @@ async fn what_cannot_be_is_refused() {
     assert_eq!(handle.try_request(1, PORT, to, vec![], WAIT).map(drop), Err(Failure::Overloaded));
     drop(behaviour);
     assert_eq!(handle.try_send(1, PORT, to, vec![]), Err(Failure::Closed));
+}
+
+#[tokio::test]
+async fn onions_bring_responses_back_past_the_same_handlers() {
+    let config = Config::default().with_subgroups(false).with_return_way(ReturnWay::Onions);
+    let hosts = network(16, config).await;
+    let mut ring = Vec::new();
+    for host in &hosts {
+        ring.push((address(host).await, host));
+        host.handle.set_request_receiver(PORT, echo).await.unwrap();
+        let back = |_: &Handle, transit: Transit| Passage::Forward([&transit.payload[..], b"<"].concat());
+        host.handle.set_response_forwarder(PORT, back).await.unwrap();
+    }
+    ring.sort_by_key(|(address, _)| *address);
+    let (.., answer) = ask_past(&ring, b"q", |answer| answer.as_ref().unwrap().len() > 1).await;
+    assert!(answer.starts_with(b"q<"));
+    for host in &hosts {
+        assert_eq!(counter(host, "onions that do not open").await, 0);
+    }
 }

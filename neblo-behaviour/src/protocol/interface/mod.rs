@@ -14,7 +14,9 @@ use std::time::Duration;
 pub use answer::{Answer, Failure};
 pub use command::Command;
 pub use event::{Event, Purpose, Status};
-pub use handlers::{HandlerKind, Migration, Ownership, Passage, Passing, RangeWork, Recipients, Regeneration, Role};
+pub use handlers::{
+    FIRST_USER_PORT, HandlerKind, Migration, Ownership, Passage, Passing, RangeWork, Recipients, Regeneration, Role,
+};
 pub use publication::{Announcement, Hit, PublicationId, publication_id};
 pub use stream::{Refusal, StreamHeader};
 

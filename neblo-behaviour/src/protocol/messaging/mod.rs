@@ -1,31 +1,60 @@
 //! Messages to overlay addresses: unidirectional and request/response, with a way back that names nobody, and forwarders
 //! that see what passes through (seed 000 §3, §4.1, §4.2, §6.1; design D5, D7, D8).
+//!
+//! Everything that a neighbour can fill has a cap, and a share for each neighbour, so that a flood from one starves no other:
+//!
+//! | what | at most | when it is full |
+//! |---|---|---|
+//! | requests of our own, each copy | 1,024, of them 64 for NEBLO itself | fails as overloaded |
+//! | tracks | 65,536, a neighbour 4,096 | the request is refused as overloaded |
+//! | answers owed | 1,024 | who brought most gives one up, as overloaded |
+//! | what waits for a forwarder | 1,024, a port 64, 16 MiB | who brought most gives one up |
+//! | ways back kept for a moment (onions) | 128 | the oldest goes |
+//! | what is carried on for a neighbour | `Config::carry_rate` | a message is dropped, a request refused as overloaded |
+//! | requests to NEBLO itself from a neighbour | 256 a second | refused as overloaded |
+//!
+//! A neighbour's neighbour cannot be told from it: that is what hides who asks. So a flood that comes from farther away
+//! shares the fate of what comes with it through the same neighbour, beyond the first peer that could have stopped it.
 
 mod calendar;
 mod copies;
 mod message;
+mod onion;
 mod owed;
 mod own;
 mod passing;
+mod rate;
 mod tracks;
+mod way_back;
 
 use std::time::Duration;
 
 pub use copies::{MAX_COPIES, originals, placement};
 pub use message::*;
+use onion::{Layer, Onions};
+pub use onion::{ONION, Onion};
 use owed::{Full, OwedTable};
 pub use own::Asking;
-use own::OpenTable;
+use own::{OpenTable, Sent};
 use passing::Desk;
+use rate::Rates;
 use tracks::{Track, Tracks};
+use way_back::{Back, By, failure_of};
 
-use super::interface::{Failure, Passing, Recipients};
+use super::config::ReturnWay;
+use super::interface::{FIRST_USER_PORT, Failure, Passing, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time, below};
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
 /// The longest wait for a response. choice
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// Requests to NEBLO itself that one neighbour may bring a second, and at once: their answers take signing and sealing. choice
+const OWN_RATE: u64 = 256;
+
+/// Counts what a neighbour wanted carried on beyond its rate.
+const OVER_RATE: &str = "messages over a neighbour's rate";
 
 /// Where a message goes next, as the ring says.
 #[derive(Clone, Debug)]
@@ -130,34 +159,6 @@ impl Request {
     }
 }
 
-/// How a neighbour knows the request that an answer belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum By {
-    Track(u64),
-}
-
-/// Where an answer goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Back<P> {
-    /// To a request of our own.
-    Own(u64),
-    /// To the neighbour that brought the request.
-    Neighbour { peer: P, by: By },
-}
-
-impl<P: Copy> Back<P> {
-    fn of_request(from: P, request: &mut Request) -> Self {
-        Self::Neighbour { peer: from, by: By::Track(request.track) }
-    }
-
-    fn peer(&self) -> Option<P> {
-        match self {
-            Self::Own(_) => None,
-            Self::Neighbour { peer, .. } => Some(*peer),
-        }
-    }
-}
-
 /// Messaging of one peer.
 #[derive(Clone, Debug)]
 pub struct Messaging<P> {
@@ -165,6 +166,11 @@ pub struct Messaging<P> {
     open: OpenTable<P>,
     owed: OwedTable<P>,
     desk: Desk<P>,
+    onions: Onions<P>,
+    rates: Rates<P>,
+    /// For requests to NEBLO itself.
+    own_rates: Rates<P>,
+    return_way: ReturnWay,
     next: u64,
 }
 
@@ -176,19 +182,22 @@ impl<P: Peer> Part<P> for Messaging<P> {
 
 type MessagingCtx<'a, P> = Ctx<'a, P, Messaging<P>>;
 
-impl<P: Peer> Default for Messaging<P> {
-    fn default() -> Self {
+impl<P: Peer> Messaging<P> {
+    /// Messaging of a peer whose own requests come back so, and that carries so many bytes a second for one neighbour.
+    pub fn new(return_way: ReturnWay, carry_rate: u64) -> Self {
         Self {
             tracks: Tracks::default(),
             open: OpenTable::default(),
             owed: OwedTable::default(),
             desk: Desk::default(),
+            onions: Onions::default(),
+            rates: Rates::new(carry_rate),
+            own_rates: Rates::new(OWN_RATE * rate::BASE),
+            return_way,
             next: 0,
         }
     }
-}
 
-impl<P: Peer> Messaging<P> {
     /// Tracks kept for others and for requests of our own.
     pub fn tracks(&self) -> usize {
         self.tracks.len()
@@ -248,6 +257,8 @@ impl<P: Peer> Messaging<P> {
                 let here = matches!((around.route)(placement(message.to, message.copy)), Way::Here);
                 if here {
                     ctx.out.emit(MessagingEvent::Delivered { message, from: Some(from) });
+                } else if !self.rates.take(ctx.now, from, message.payload.len()) {
+                    ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
                 } else if self.desk.has(message.port, Passing::Message) {
                     self.pause_message(ctx, from, message);
                 } else {
@@ -257,10 +268,11 @@ impl<P: Peer> Messaging<P> {
             MessagingMessage::Message(_) => {}
             MessagingMessage::Request(request) => self.request_arrived(ctx, around, from, request),
             MessagingMessage::Response(response) => {
-                self.passed_back(ctx, from, response.track, Ok(response.payload));
+                let by = (response.track, response.onion);
+                self.passed_back(ctx, around, from, by, Ok(response.payload));
             }
             MessagingMessage::NoResponse(no) => {
-                self.passed_back(ctx, from, no.track, Err(failure_of(no.reason)));
+                self.passed_back(ctx, around, from, (no.track, no.onion), Err(failure_of(no.reason)));
             }
         }
     }
@@ -290,6 +302,16 @@ impl<P: Peer> Messaging<P> {
             return self.give_back(ctx, back, Err(Failure::Refused));
         }
         let here = request.last || matches!((around.route)(placement(request.to, request.copy)), Way::Here);
+        let bytes = request.payload.len() + request.onion.as_ref().map_or(0, |_| ONION);
+        let fits = match here {
+            false => self.rates.take(ctx.now, from, bytes),
+            true => request.port >= FIRST_USER_PORT || self.own_rates.take(ctx.now, from, 0),
+        };
+        if !fits {
+            ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
+            let back = Back::of_request(from, &mut request);
+            return self.give_back(ctx, back, Err(Failure::Overloaded));
+        }
         if !here && self.desk.has(request.port, Passing::Request) {
             return self.pause_request(ctx, from, request);
         }
@@ -310,33 +332,11 @@ impl<P: Peer> Messaging<P> {
             Way::Here => self.deliver(ctx, request, back),
             Way::Next(next) if request.hops > 0 => {
                 request.hops -= 1;
+                ctx.out.emit(MessagingEvent::Carried(next.peer));
                 self.leave_way_back(ctx, around, request, back, &next);
             }
             Way::Next(_) | Way::Nowhere => self.give_back(ctx, back, Err(Failure::NoRoute)),
         }
-    }
-
-    /// Sends a request on, to come back to `back`.
-    fn leave_way_back(
-        &mut self,
-        ctx: &mut MessagingCtx<'_, P>,
-        _around: &Around<'_, P>,
-        mut request: Request,
-        back: Back<P>,
-        next: &Contact<P>,
-    ) {
-        let until = ctx.now + wait_of(&request);
-        let (from, theirs) = match &back {
-            Back::Own(id) => (None, *id),
-            Back::Neighbour { peer, by: By::Track(track) } => (Some(*peer), *track),
-        };
-        let track = Track { from, theirs, to: next.peer, until, subject: request.subject() };
-        let Some(track) = self.tracks.leave(ctx, track) else {
-            return self.give_back(ctx, back, Err(Failure::Overloaded));
-        };
-        request.track = track;
-        ctx.out.emit(MessagingEvent::Carried(next.peer));
-        ctx.out.send(next, MessagingMessage::Request(request));
     }
 
     /// Delivers a request here; the answer is owed to `back`.
@@ -376,46 +376,6 @@ impl<P: Peer> Messaging<P> {
         self.leave_way_back(ctx, around, request, back, to);
     }
 
-    /// An answer, or its absence, goes where the request came from.
-    fn give_back(&mut self, ctx: &mut MessagingCtx<'_, P>, back: Back<P>, response: Result<Payload, Failure>) {
-        match back {
-            Back::Own(id) => self.came_back(ctx, id, response),
-            Back::Neighbour { peer, by: By::Track(track) } => {
-                let message = match response {
-                    Ok(payload) => MessagingMessage::Response(Response { track, payload }),
-                    Err(failure) => MessagingMessage::NoResponse(NoResponse { track, reason: reason_of(&failure) }),
-                };
-                ctx.out.send(&Contact::bare(peer), message);
-            }
-        }
-    }
-
-    /// A response, or its absence, goes back over the track that the request left, past the forwarder of its port.
-    fn passed_back(&mut self, ctx: &mut MessagingCtx<'_, P>, from: P, track: u64, response: Result<Payload, Failure>) {
-        let Some(track) = self.tracks.take(from, track) else { return };
-        let back = match track.from {
-            Some(peer) => Back::Neighbour { peer, by: By::Track(track.theirs) },
-            None => Back::Own(track.theirs),
-        };
-        match response {
-            Ok(payload) if track.from.is_some() && self.desk.has(track.subject.port, Passing::Response) => {
-                self.pause_response(ctx, from, (track.subject, payload), (back, track.until));
-            }
-            response => self.give_back(ctx, back, response),
-        }
-    }
-
-    /// A neighbour is dead or cannot be reached: what waits for it fails.
-    pub fn lost(&mut self, ctx: &mut MessagingCtx<'_, P>, peer: P) {
-        for track in self.tracks.take_all(peer) {
-            let back = match track.from {
-                Some(peer) => Back::Neighbour { peer, by: By::Track(track.theirs) },
-                None => Back::Own(track.theirs),
-            };
-            self.give_back(ctx, back, Err(Failure::NextHopDied));
-        }
-    }
-
     /// A timer expired.
     pub fn expired(&mut self, ctx: &mut MessagingCtx<'_, P>, around: &Around<'_, P>, timer: MessagingTimer) {
         match timer {
@@ -440,26 +400,4 @@ fn first_hops<P: Peer>(ctx: &mut MessagingCtx<'_, P>) -> u8 {
 /// How long the asker of a request still waits.
 fn wait_of(request: &Request) -> Duration {
     Duration::from_millis(u64::from(request.wait)).min(LONGEST_WAIT)
-}
-
-fn reason_of(failure: &Failure) -> u8 {
-    match failure {
-        Failure::NoRoute => 1,
-        Failure::NoReceiver => 2,
-        Failure::NextHopDied => 4,
-        Failure::Overloaded => 5,
-        Failure::Suppressed => 6,
-        _ => 3,
-    }
-}
-
-fn failure_of(reason: u8) -> Failure {
-    match reason {
-        1 => Failure::NoRoute,
-        2 => Failure::NoReceiver,
-        4 => Failure::NextHopDied,
-        5 => Failure::Overloaded,
-        6 => Failure::Suppressed,
-        _ => Failure::Refused,
-    }
 }

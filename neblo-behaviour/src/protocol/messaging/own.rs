@@ -8,6 +8,8 @@ use super::*;
 
 /// Requests that may be open at once, each copy for itself; further ones fail as overloaded. choice
 const MAX_OPEN: usize = 1_024;
+/// Of them, kept for NEBLO's own. choice
+const RESERVED: usize = 64;
 /// Wait before a request that found no way is sent again. choice
 const AGAIN: Duration = Duration::from_millis(250);
 /// A request ends that much after its deadline at most: those of one bucket share a timer. choice
@@ -22,20 +24,22 @@ struct Open<P> {
     deadline: Time,
     /// The first hop, when it is not for the ring to say (a joiner asks through a known peer).
     via: Option<Contact<P>>,
-    sent: Sent,
+    sent: Sent<P>,
     /// What the last attempt came to.
     last_failure: Failure,
 }
 
 /// Where an attempt stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Sent {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent<P> {
     /// None is under way.
     No,
     /// This peer itself owns the address.
     Here,
     /// Its track.
     Track(u64),
+    /// Its number in the onion, and the first hop.
+    Onion { attempt: u64, to: P },
 }
 
 /// A request to send.
@@ -86,7 +90,8 @@ impl<P: Peer> Messaging<P> {
     ) -> Result<(), Failure> {
         let payload = check(asking.payload)?;
         let copies = asking.recipients.copies()?;
-        if self.open.len() + copies.len() > MAX_OPEN {
+        let most = if asking.port < FIRST_USER_PORT { MAX_OPEN } else { MAX_OPEN - RESERVED };
+        if self.open.len() + copies.len() > most {
             return Err(Failure::Overloaded);
         }
         let deadline = ctx.now + asking.wait.min(LONGEST_WAIT);
@@ -142,31 +147,51 @@ impl<P: Peer> Messaging<P> {
         let deadline = open.deadline;
         let wait = u32::try_from(deadline.since(ctx.now).as_millis()).unwrap_or(u32::MAX);
         let payload = open.payload.clone();
-        let hops = first_hops(ctx);
-        let mut request = Request { track: 0, port, to, copy, hops, wait, last: false, payload };
+        let hops = match self.return_way {
+            ReturnWay::Tracks => first_hops(ctx),
+            ReturnWay::Onions => Onions::first_hops(ctx),
+        };
+        let request = Request { track: 0, port, to, copy, hops, wait, last: false, payload, onion: None };
         match way {
             Way::Here => {
                 self.set_sent(id, Sent::Here);
                 self.deliver(ctx, request, Back::Own(id));
             }
             Way::Next(next) => {
-                let track =
-                    Track { from: None, theirs: id, to: next.peer, until: deadline, subject: request.subject() };
-                let Some(track) = self.tracks.leave(ctx, track) else {
-                    return self.failed(ctx, id, Failure::Overloaded);
-                };
-                self.set_sent(id, Sent::Track(track));
-                request.track = track;
                 ctx.out.emit(MessagingEvent::Carried(next.peer));
-                ctx.out.send(&next, MessagingMessage::Request(request));
+                self.leave_way_back(ctx, around, request, Back::Own(id), &next);
             }
             Way::Nowhere => self.failed(ctx, id, Failure::NoRoute),
         }
     }
 
-    fn set_sent(&mut self, id: u64, sent: Sent) {
+    pub(super) fn set_sent(&mut self, id: u64, sent: Sent<P>) {
         if let Some(open) = self.open.rows.get_mut(&id) {
             open.sent = sent;
+        }
+    }
+
+    /// An answer came out of an onion. A failure counts for the attempt that it belongs to alone; a good answer always does, once:
+    /// then the request is not open any more.
+    pub(super) fn came_back_by_onion(
+        &mut self,
+        ctx: &mut MessagingCtx<'_, P>,
+        (id, attempt): (u64, u64),
+        response: Result<Payload, Failure>,
+    ) {
+        let Some(open) = self.open.rows.get(&id) else { return };
+        let now = matches!(open.sent, Sent::Onion { attempt: known, .. } if known == attempt);
+        if now || response.is_ok() {
+            self.came_back(ctx, id, response);
+        }
+    }
+
+    /// The first hop of requests that went out with an onion is gone.
+    pub(super) fn first_hop_lost(&mut self, ctx: &mut MessagingCtx<'_, P>, peer: P) {
+        let lost = |open: &Open<P>| matches!(open.sent, Sent::Onion { to, .. } if to == peer);
+        let ids: Vec<u64> = self.open.rows.iter().filter(|(_, open)| lost(open)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.failed(ctx, id, Failure::NextHopDied);
         }
     }
 

@@ -13,6 +13,8 @@ use crate::protocol::shares::Shares;
 /// response. choice
 const MAX_PASSING: usize = 1_024;
 const MAX_A_PORT: usize = 64;
+/// Bytes of payload that may wait, as for their number. choice
+const MAX_BYTES: usize = 16 << 20;
 /// The longest wait for a decision about a message, which has no asker that waits. choice
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What was not decided in time ends together, one timer a bucket. choice
@@ -32,6 +34,7 @@ struct Paused<P> {
     what: What<P>,
     port: u16,
     from: P,
+    bytes: usize,
     since: Time,
     until: Time,
 }
@@ -43,6 +46,7 @@ pub(super) struct Desk<P> {
     paused: BTreeMap<u64, Paused<P>>,
     calendar: Calendar,
     shares: Shares<P>,
+    bytes: usize,
     /// The shares and the sum of each port where something waits.
     ports: BTreeMap<u16, (Shares<P>, usize)>,
 }
@@ -54,6 +58,7 @@ impl<P: Peer> Default for Desk<P> {
             paused: BTreeMap::new(),
             calendar: Calendar::new(BUCKET),
             shares: Shares::default(),
+            bytes: 0,
             ports: BTreeMap::new(),
         }
     }
@@ -76,11 +81,13 @@ impl<P: Peer> Desk<P> {
         self.paused.len()
     }
 
-    fn room(&self, from: P, port: u16) -> Room<P> {
+    fn room(&self, from: P, port: u16, bytes: usize) -> Room<P> {
         let give = |holder: Option<P>, port| holder.map_or(Room::None, |holder| Room::Of(holder, port));
         match self.ports.get(&port) {
             Some((shares, count)) if *count >= MAX_A_PORT => give(shares.gives_way(from), Some(port)),
-            _ if self.paused.len() >= MAX_PASSING => give(self.shares.gives_way(from), None),
+            _ if self.paused.len() >= MAX_PASSING || self.bytes + bytes > MAX_BYTES => {
+                give(self.shares.gives_way(from), None)
+            }
             _ => Room::Free,
         }
     }
@@ -94,6 +101,7 @@ impl<P: Peer> Desk<P> {
 
     fn put(&mut self, ctx: &mut MessagingCtx<'_, P>, pass: u64, paused: Paused<P>) {
         self.shares.add(paused.from);
+        self.bytes += paused.bytes;
         let (shares, count) = self.ports.entry(paused.port).or_default();
         shares.add(paused.from);
         *count += 1;
@@ -107,6 +115,7 @@ impl<P: Peer> Desk<P> {
         let paused = self.paused.remove(&pass)?;
         self.calendar.remove(paused.until, pass);
         self.shares.remove(paused.from);
+        self.bytes = self.bytes.saturating_sub(paused.bytes);
         if let Some((shares, count)) = self.ports.get_mut(&paused.port) {
             shares.remove(paused.from);
             *count = count.saturating_sub(1);
@@ -176,17 +185,18 @@ impl<P: Peer> Messaging<P> {
         until: Time,
         what: What<P>,
     ) {
-        match self.desk.room(from, port) {
-            Room::Free => {}
-            Room::None => return self.no_passage(ctx, what, Failure::Overloaded),
-            Room::Of(holder, port) => {
-                if let Some(gone) = self.desk.newest(holder, port).and_then(|newest| self.desk.take(newest)) {
-                    self.no_passage(ctx, gone.what, Failure::Overloaded);
-                }
-            }
+        let bytes = payload.len();
+        loop {
+            let gone = match self.desk.room(from, port, bytes) {
+                Room::Free => break,
+                Room::None => None,
+                Room::Of(holder, port) => self.desk.newest(holder, port).and_then(|newest| self.desk.take(newest)),
+            };
+            let Some(gone) = gone else { return self.no_passage(ctx, what, Failure::Overloaded) };
+            self.no_passage(ctx, gone.what, Failure::Overloaded);
         }
         let pass = self.next_number();
-        let paused = Paused { what, port, from, since: ctx.now, until };
+        let paused = Paused { what, port, from, bytes, since: ctx.now, until };
         self.desk.put(ctx, pass, paused);
         let payload = payload.into_inner();
         ctx.out.emit(MessagingEvent::Passing { pass, kind, port, to, copy, payload, from });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::calendar::Calendar;
-use super::{MessagingCtx, MessagingTimer, Subject};
+use super::{Back, By, MessagingCtx, MessagingTimer, Subject};
 use crate::protocol::io::{Peer, Time};
 use crate::protocol::shares::Shares;
 
@@ -28,6 +28,16 @@ pub(super) struct Track<P> {
     pub(super) until: Time,
     /// What the forwarder of the response is shown.
     pub(super) subject: Subject,
+}
+
+impl<P: Copy> Track<P> {
+    /// Where the answer goes.
+    pub(super) fn back(&self) -> Back<P> {
+        match self.from {
+            Some(peer) => Back::Neighbour { peer, by: By::Track(self.theirs) },
+            None => Back::Own(self.theirs),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

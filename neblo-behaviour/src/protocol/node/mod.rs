@@ -16,7 +16,7 @@ use rand::Rng;
 use super::client::Client;
 use super::config::Config;
 use super::directory::Directory;
-use super::interface::{Event, HandlerKind, Input, Output, Token};
+use super::interface::{Event, FIRST_USER_PORT, HandlerKind, Input, Output, Token};
 use super::io::{Contact, Peer, Time};
 use super::link::Links;
 use super::messaging::Messaging;
@@ -32,8 +32,6 @@ use sink::Happened;
 pub use sink::Timer;
 use subscription::Subscription;
 
-/// Ports below this are NEBLO's own (design: messaging).
-pub const FIRST_USER_PORT: u16 = 1_024;
 /// The port on which owners are located and fingers asked for.
 const PORT_RING: u16 = 0;
 /// The port of the registry.
@@ -131,6 +129,7 @@ impl<P: Peer> Node<P> {
             max_streams: config.max_streams,
             max_streams_per_neighbour: config.max_streams_per_neighbour,
         };
+        let messaging = Messaging::new(config.return_way, config.carry_rate);
         Self {
             fingers: Fingers::new(config.delta),
             subgroups: Subgroups::new(subgroup_config, contact.clone(), public),
@@ -142,7 +141,7 @@ impl<P: Peer> Node<P> {
             sealing: secret,
             links: Links::default(),
             ring: Ring::default(),
-            messaging: Messaging::default(),
+            messaging,
             client: Client::default(),
             queue: VecDeque::new(),
             subscription: Subscription::default(),

@@ -89,6 +89,9 @@ impl Behaviour {
         for (pass, passage) in notes.passages {
             self.command(Command::Pass { pass, passage });
         }
+        for work in notes.work_done {
+            self.command(Command::RangeWorkDone { work });
+        }
         for (ask, rows) in notes.rows {
             self.command(Command::DirectoryAnswer { ask, rows });
         }
@@ -123,15 +126,7 @@ impl Behaviour {
 
     /// Passes on what the node reports: to a receiver's queue, to the directory, or as an event of the swarm.
     pub(super) fn report(&mut self, event: NodeEvent<PeerId>) {
-        let event = match self.dispatch.dispatch(event) {
-            Ok(command) => {
-                if let Some(command) = command {
-                    self.command(command);
-                }
-                return;
-            }
-            Err(event) => event,
-        };
+        let Some(event) = self.dispatch.dispatch(event) else { return };
         let event = match event {
             NodeEvent::RowAdded { row, payload } => {
                 self.directory.push(DirectoryEvent::RowAdded { row, payload });

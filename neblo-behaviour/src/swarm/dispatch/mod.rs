@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use libp2p_identity::PeerId;
 
-use crate::protocol::interface::{Command, Event, Failure, HandlerKind, RangeWork};
+use crate::protocol::interface::{Command, Event, Failure, HandlerKind};
 use crate::swarm::handle::{Ask, Delivery, Handle, Responder};
 use crate::swarm::shared::{Shared, count};
 
@@ -22,7 +22,7 @@ use self::handlers::forwarder_kind;
 pub use self::handlers::{Forwarder, MessageReceiver, MigrationHandler, RegenerationHandler, RequestReceiver, Transit};
 pub(crate) use self::handlers::{PortHandler, RangeHandler};
 pub(crate) use self::queue::FairQueue;
-use self::worker::{Job, Pass, PortWorker, RangeWorker};
+use self::worker::{Job, Pass, PortWorker, RangeJob, RangeWorker};
 
 /// Ports with a worker: handlers on further ones are refused as overloaded. choice
 const MAX_WORKERS: usize = 256;
@@ -174,7 +174,7 @@ impl Dispatch {
     }
 
     /// Hands an event to the handler whom it concerns. Gives back others.
-    pub(super) fn dispatch(&mut self, event: Event<PeerId>) -> Result<Option<Command<PeerId>>, Event<PeerId>> {
+    pub(super) fn dispatch(&mut self, event: Event<PeerId>) -> Option<Event<PeerId>> {
         match event {
             Event::Delivered { port, to, copy, payload, from } => {
                 self.message(from, Delivery { port, to, copy, payload });
@@ -188,10 +188,11 @@ impl Dispatch {
                 let transit = Transit { kind, port, to, copy, payload };
                 self.passing(from, Pass::new(pass, transit, self.shared.clone()), (port, forwarder_kind(kind)));
             }
-            Event::RangeWork { work, what } => return Ok(self.range_work(work, what)),
-            other => return Err(other),
+            // Without a handler the work is done, as the drop of the job says.
+            Event::RangeWork { work, what } => self.range_work(RangeJob::new(work, what, self.shared.clone())),
+            other => return Some(other),
         }
-        Ok(None)
+        None
     }
 
     fn message(&mut self, from: Option<PeerId>, delivery: Delivery) {
@@ -230,12 +231,11 @@ impl Dispatch {
         }
     }
 
-    fn range_work(&mut self, work: u64, what: RangeWork) -> Option<Command<PeerId>> {
-        if self.ranges.as_ref().is_some_and(|worker| worker.push(work, what)) {
-            return None;
+    fn range_work(&mut self, job: RangeJob) {
+        let Some(worker) = &self.ranges else { return };
+        if !worker.push(job) {
+            tracing::warn!("too much work on ranges waits: some is left out");
+            count(&self.shared.counters.application_dropped);
         }
-        tracing::warn!(?what, "too much work on ranges waits: some is left out");
-        count(&self.shared.counters.application_dropped);
-        Some(Command::RangeWorkDone { work })
     }
 }

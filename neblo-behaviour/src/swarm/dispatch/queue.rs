@@ -32,6 +32,8 @@ struct State<T> {
 pub(crate) struct FairQueue<T> {
     state: Mutex<State<T>>,
     ready: Condvar,
+    /// What may wait in a lane.
+    cap: usize,
 }
 
 /// What [`FairQueue::wait`] gives.
@@ -44,9 +46,15 @@ pub(super) enum Next<T> {
 
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
+        Self::with_cap(MAX_QUEUED)
+    }
+}
+
+impl<T> FairQueue<T> {
+    pub(super) fn with_cap(cap: usize) -> Self {
         let lanes = std::array::from_fn(|_| (Shares::default(), 0));
         let state = State { items: VecDeque::new(), lanes, nudged: false, closed: false, waker: None };
-        Self { state: Mutex::new(state), ready: Condvar::new() }
+        Self { state: Mutex::new(state), ready: Condvar::new(), cap }
     }
 }
 
@@ -71,7 +79,7 @@ impl<T> FairQueue<T> {
         let mut state = lock(&self.state);
         let Some((shares, count)) = state.lanes.get(lane).filter(|_| !state.closed) else { return Some(item) };
         let mut gone = None;
-        if *count >= MAX_QUEUED {
+        if *count >= self.cap {
             let Some(holder) = shares.gives_way(from) else { return Some(item) };
             let newest = state.items.iter().rposition(|(of, bringer, _)| *of == lane && *bringer == holder);
             if let Some((_, bringer, item)) = newest.and_then(|at| state.items.remove(at)) {

@@ -199,15 +199,39 @@ fn guarded<T>(shared: &Shared, what: &str, work: impl FnOnce() -> T) -> Option<T
     done.ok()
 }
 
+/// Work on a range. It is done when this is dropped, if not before.
+pub(super) struct RangeJob {
+    work: Option<u64>,
+    what: RangeWork,
+    shared: Arc<Shared>,
+}
+
+impl RangeJob {
+    pub(super) fn new(work: u64, what: RangeWork, shared: Arc<Shared>) -> Self {
+        Self { work: Some(work), what, shared }
+    }
+}
+
+impl Drop for RangeJob {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.shared.note(|notes| notes.work_done.push(work));
+        }
+    }
+}
+
+/// Work on ranges that waits for its handler. choice
+const MAX_RANGE_WORK: usize = 1_024;
+
 /// The worker of ranges. It ends, after what it is just doing, when this is dropped.
 pub(super) struct RangeWorker {
-    queue: Arc<FairQueue<(u64, RangeWork)>>,
+    queue: Arc<FairQueue<RangeJob>>,
     changes: Arc<Mutex<Vec<RangeHandler>>>,
 }
 
 impl RangeWorker {
     pub(super) fn start(handle: &Handle, shared: &Arc<Shared>) -> Option<Self> {
-        let worker = Self { queue: Arc::default(), changes: Arc::default() };
+        let worker = Self { queue: Arc::new(FairQueue::with_cap(MAX_RANGE_WORK)), changes: Arc::default() };
         let (queue, changes) = (worker.queue.clone(), worker.changes.clone());
         let (handle, shared) = (handle.clone(), shared.clone());
         spawn("neblo-ranges".into(), move || ranges(&queue, &changes, &handle, &shared))?;
@@ -224,8 +248,8 @@ impl RangeWorker {
     }
 
     /// False if there is no place for more work.
-    pub(super) fn push(&self, work: u64, what: RangeWork) -> bool {
-        self.queue.push(0, None, (work, what)).is_none()
+    pub(super) fn push(&self, job: RangeJob) -> bool {
+        self.queue.push(0, None, job).is_none()
     }
 }
 
@@ -235,16 +259,11 @@ impl Drop for RangeWorker {
     }
 }
 
-fn ranges(
-    queue: &FairQueue<(u64, RangeWork)>,
-    changes: &Mutex<Vec<RangeHandler>>,
-    handle: &Handle,
-    shared: &Arc<Shared>,
-) {
+fn ranges(queue: &FairQueue<RangeJob>, changes: &Mutex<Vec<RangeHandler>>, handle: &Handle, shared: &Arc<Shared>) {
     let mut migration: Option<Box<dyn MigrationHandler>> = None;
     let mut regeneration: Option<Box<dyn RegenerationHandler>> = None;
     loop {
-        let (work, what) = match queue.wait() {
+        let mut job = match queue.wait() {
             Next::Closed => return,
             Next::Nudge => {
                 for handler in std::mem::take(&mut *lock(changes)) {
@@ -255,9 +274,9 @@ fn ranges(
                 }
                 continue;
             }
-            Next::Item(item) => item,
+            Next::Item(job) => job,
         };
-        guarded(shared, "a range handler", || match what {
+        guarded(shared, "a range handler", || match job.what {
             RangeWork::Migration(what) => {
                 if let Some(handler) = &mut migration {
                     handler.migrate(handle, what);
@@ -269,6 +288,8 @@ fn ranges(
                 }
             }
         });
-        handle.range_work_done(work);
+        if let Some(work) = job.work.take() {
+            handle.range_work_done(work);
+        }
     }
 }

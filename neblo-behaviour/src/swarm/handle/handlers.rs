@@ -118,8 +118,8 @@ impl Handle {
     /// reaches the new owner; the work is done when it returns, and all that it sent with `try_send` and `try_request` is on its
     /// way then.
     ///
-    /// Migration and regeneration handlers share a thread. 64 pieces of work wait; further ones are left out, counted and
-    /// logged.
+    /// Migration and regeneration handlers share a thread. 1,024 pieces of work wait; further ones are left out, counted
+    /// and logged.
     ///
     /// # Errors
     ///
