@@ -122,6 +122,7 @@ impl<P: Peer> Node<P> {
         };
         Self {
             fingers: Fingers::new(config.delta),
+            links: Links::new(config.probe_after),
             subgroups: Subgroups::new(subgroup_config, contact.clone(), public),
             paths: Paths::new(path_config, me),
             directory: Directory::new(contact.clone()),
@@ -129,7 +130,6 @@ impl<P: Peer> Node<P> {
             me: contact,
             keys,
             sealing: secret,
-            links: Links::default(),
             ring: Ring::default(),
             messaging: Messaging::default(),
             client: Client::default(),
