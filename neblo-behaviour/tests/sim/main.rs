@@ -1,5 +1,6 @@
 //! The protocol under the deterministic simulator, by seed.
 
+mod churn;
 mod lookup;
 mod ring;
 mod subgroups;
