@@ -1,6 +1,7 @@
 //! The protocol under the deterministic simulator, by seed.
 
 mod churn;
+mod hops;
 mod lookup;
 mod ring;
 mod subgroups;

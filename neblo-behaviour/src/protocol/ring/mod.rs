@@ -4,6 +4,8 @@
 //! a peer is dead is decided elsewhere (`link`) and told by [`RingInput::Dead`].
 
 mod fingers;
+#[cfg(any(test, feature = "sim"))]
+mod ideal;
 mod message;
 mod roster;
 mod routing;
