@@ -68,6 +68,12 @@ pub struct Sent<'a> {
 /// Looks at every frame.
 type Watcher = Box<dyn FnMut(Sent<'_>)>;
 
+/// What runs on the simulated hosts.
+pub trait Application {
+    /// An event of one host; what the application wants of its node in answer. Tokens of its commands begin at 2^32.
+    fn event(&mut self, peer: u32, event: &Event<u32>) -> Vec<Command<u32>>;
+}
+
 /// A network of nodes under simulated conditions.
 pub struct Simulation {
     now: Time,
@@ -89,6 +95,7 @@ pub struct Simulation {
     spare: Vec<Vec<Output<u32>>>,
     counting: bool,
     watcher: Option<Watcher>,
+    application: Option<Box<dyn Application>>,
     /// Bytes sent by kind of frame.
     pub bytes: BTreeMap<&'static str, u64>,
     /// Frames sent by kind.
@@ -122,6 +129,7 @@ impl Simulation {
             spare: Vec::new(),
             counting: true,
             watcher: None,
+            application: None,
             bytes: BTreeMap::new(),
             frames: BTreeMap::new(),
             seed,
@@ -155,6 +163,11 @@ impl Simulation {
         let known = known.iter().map(|known| contact(*known)).collect();
         self.command(peer, |token| Command::Subscribe { token, known });
         peer
+    }
+
+    /// Sets what runs on the hosts.
+    pub fn set_application(&mut self, application: Box<dyn Application>) {
+        self.application = Some(application);
     }
 
     /// Hands a command to a host; its answers are found under the token.
@@ -369,9 +382,16 @@ impl Simulation {
         }
     }
 
-    /// The simulated application: it searches its rows for the query as a substring, and answers requests with their
-    /// own payload.
+    /// The simulated application unless another is set: it searches its rows for the query as a substring, and answers
+    /// requests with their own payload.
     fn happened(&mut self, peer: u32, event: Event<u32>) {
+        if let Some(mut application) = self.application.take() {
+            for command in application.event(peer, &event) {
+                self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(command))));
+            }
+            self.application = Some(application);
+            return self.events.push((self.now, peer, event));
+        }
         match &event {
             Event::DirectoryAsked { ask, query, .. } => {
                 let rows = self.rows_of(peer).iter();

@@ -3,6 +3,7 @@
 mod churn;
 mod hops;
 mod lookup;
+mod ranges;
 mod ring;
 mod subgroups;
 

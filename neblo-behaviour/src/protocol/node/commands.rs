@@ -6,6 +6,9 @@ use crate::protocol::interface::{Answer, Command, Failure, Purpose, Status};
 use crate::protocol::messaging::Asking;
 use crate::protocol::ring::RingInput;
 
+/// Commands to leave that wait for the same end. choice
+const MAX_LEAVING: usize = 16;
+
 impl<P: Peer> Node<P> {
     pub(super) fn done(step: &mut Step<'_, P>, token: Token, answer: Answer) {
         step.out.push(Output::Done { token, answer });
@@ -55,7 +58,7 @@ impl<P: Peer> Node<P> {
                 self.range_handlers.1 = regeneration.unwrap_or(self.range_handlers.1);
             }
             Command::Pass { .. } => {}
-            Command::RangeWorkDone { .. } => {}
+            Command::RangeWorkDone { work } => self.range_work_done(step, work),
             Command::Owns { token, address } => {
                 Self::done(step, token, Answer::Owns(self.ring.ownership(address)));
             }
@@ -123,14 +126,37 @@ impl<P: Peer> Node<P> {
         self.client.cancel(token);
     }
 
+    /// Paths and subgroup first; the ring last, because what is kept for the range goes over it to the next owner.
     fn leave(&mut self, step: &mut Step<'_, P>, token: Token) {
-        self.subscription.wanted = false;
+        if !self.subscription.wanted {
+            return Self::done(step, token, Answer::Ok);
+        }
+        if self.subscription.leaving.len() >= MAX_LEAVING {
+            return Self::done(step, token, Answer::Failed(Failure::Overloaded));
+        }
+        self.subscription.leaving.push(token);
+        if self.subscription.leaving.len() > 1 {
+            return;
+        }
         part!(self, step, |ctx| self.paths.leave(ctx));
         part!(self, step, |ctx| self.subgroups.leave(ctx));
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Leave));
-        self.fingers.clear();
         self.subgroups_changed(step);
-        Self::done(step, token, Answer::Ok);
+    }
+
+    /// No member of the ring any more.
+    pub(super) fn left(&mut self, step: &mut Step<'_, P>) {
+        let waiting = std::mem::take(&mut self.subscription.leaving);
+        if waiting.is_empty() {
+            return;
+        }
+        self.subscription.wanted = false;
+        self.fingers.clear();
+        self.ranges.last = None;
+        self.refresh_soon(step);
+        for token in waiting {
+            Self::done(step, token, Answer::Ok);
+        }
     }
 
     /// A snapshot.

@@ -35,10 +35,13 @@ impl<P: Peer> Node<P> {
             RingEvent::Locate(target) => self.locate(step, target),
             RingEvent::Joined => self.joined(step),
             RingEvent::Range { range, epoch } => {
+                self.ranges.last = Some((range, epoch));
                 Self::event(step, Event::RangeChanged { range, epoch });
                 self.refresh_soon(step);
             }
-            RingEvent::HandedOver { .. } | RingEvent::Inherited { .. } | RingEvent::Left => {}
+            RingEvent::HandedOver { range, epoch } => self.handed_over(step, range, epoch),
+            RingEvent::Inherited { range, epoch } => self.inherited(step, range, epoch),
+            RingEvent::Left => self.left(step),
             RingEvent::Isolated => self.isolated(step),
             RingEvent::Seen(contact) => self.seen(step, contact),
         }
@@ -86,6 +89,8 @@ impl<P: Peer> Node<P> {
                 Self::done(step, token, answer);
             }
             Some(Asker::Locate(secret)) => self.located(step, &secret, result),
+            Some(Asker::Cast(cast)) => self.cast_answered(step, cast, &result),
+            Some(Asker::Seek(secret)) => self.seek_answered(step, &secret, result),
             Some(Asker::Finger(level, secret)) => self.finger_answered(step, level, &secret, result),
             Some(Asker::Registry(token)) => {
                 part!(self, step, |ctx| self.subgroups.answered(ctx, &*self.keys, token, result));

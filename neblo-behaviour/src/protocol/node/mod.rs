@@ -2,6 +2,7 @@
 
 mod commands;
 mod events;
+mod ranges;
 mod sink;
 mod subscription;
 mod upkeep;
@@ -24,6 +25,7 @@ use super::seal::Keys;
 use super::subgroup::{SubgroupConfig, Subgroups};
 use super::wire::Frame;
 use crate::address::OverlayAddr;
+use ranges::Ranges;
 use sink::Happened;
 pub use sink::Timer;
 use subscription::Subscription;
@@ -40,6 +42,10 @@ const PORT_REGISTRY: u16 = 1;
 enum Asker {
     /// The application.
     User(Token),
+    /// The regeneration cast under this number.
+    Cast(u64),
+    /// The search for another ring; the secret opens the answer.
+    Seek([u8; 32]),
     /// The joining ring; the secret opens the answer.
     Locate([u8; 32]),
     /// A finger of this level; the secret opens the answer.
@@ -91,6 +97,7 @@ pub struct Node<P: Peer> {
     subscription: Subscription<P>,
     asks: BTreeMap<u64, Asker>,
     next: u64,
+    ranges: Ranges,
     /// The handlers that the application has set.
     handlers: BTreeSet<(u16, HandlerKind)>,
     /// Whether there is a migration handler, and a regeneration handler.
@@ -137,6 +144,7 @@ impl<P: Peer> Node<P> {
             subscription: Subscription::default(),
             asks: BTreeMap::new(),
             next: 0,
+            ranges: Ranges::default(),
             handlers: BTreeSet::new(),
             range_handlers: (false, false),
             held: BTreeSet::new(),
@@ -254,6 +262,7 @@ impl<P: Peer> Node<P> {
             Timer::Client(timer) => part!(self, step, |ctx| self.client.expired(ctx, &*self.keys, timer)),
             Timer::Upkeep(generation) => self.upkeep_expired(step, generation),
             Timer::Refresh => self.refresh(step),
+            Timer::Cast(cast) => self.cast_again(step, cast),
         }
     }
 

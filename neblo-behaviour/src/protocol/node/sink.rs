@@ -31,6 +31,8 @@ pub enum Timer<P> {
     Directory(DirectoryTimer),
     /// Of the client.
     Client(ClientTimer),
+    /// An interval of a regeneration is cast again.
+    Cast(u64),
     /// Upkeep of the node itself.
     Upkeep(u64),
     /// The set of connections to keep is looked at.

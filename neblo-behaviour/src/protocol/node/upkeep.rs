@@ -29,6 +29,7 @@ impl<P: Peer> Node<P> {
         if self.ring.is_alone() && !self.subscription.known.is_empty() && self.upkeep.is_multiple_of(LONELY_ROUNDS) {
             return self.enter_ring(step);
         }
+        self.seek_other_ring(step);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Expired(RingTimer::Stabilise)));
         let young = self.upkeep < 64;
         if young || self.upkeep.is_multiple_of(FINGER_ROUNDS) {
@@ -87,6 +88,7 @@ impl<P: Peer> Node<P> {
             step.out.push(Output::Release(peer));
         }
         self.links.forget(peer);
+        self.remember_lost(peer);
         self.fingers.remove(peer);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Dead(peer)));
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));

@@ -441,6 +441,7 @@ impl<P: Peer> Ring<P> {
             }
         }
         self.reset();
+        ctx.out.emit(RingEvent::Left);
     }
 
     fn reset(&mut self) {
