@@ -30,8 +30,8 @@ impl Network {
         let rings = Ring::ideal(members.collect());
         let fingers = rings.iter().map(|_| Fingers::new(delta)).collect();
         let mut network = Self { rings, fingers, rng };
-        for at in 0..n as usize {
-            for _ in 0..ROUNDS {
+        for _ in 0..ROUNDS {
+            for at in 0..n as usize {
                 network.find_fingers(at);
             }
         }
@@ -45,7 +45,7 @@ impl Network {
             let target = self.fingers[at].target(me, level, &mut self.rng);
             let owner = self.owner(target);
             let slack = self.fingers[at].slack(level);
-            let found = self.rings[owner].finger_answerer(target, slack, &mut self.rng);
+            let found = self.rings[owner].finger_answerer(target, slack, &self.fingers[owner], &mut self.rng);
             if let Some(found) = found.filter(|found| found.peer as usize != at) {
                 self.fingers[at].learn(level, found);
             }

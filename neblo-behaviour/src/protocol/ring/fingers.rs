@@ -2,7 +2,6 @@
 //! here. No frame carries its address.
 
 use super::*;
-use crate::protocol::io::below;
 use rand::Rng;
 
 /// Fingers kept a level (design D6).
@@ -54,6 +53,11 @@ impl<P: Peer> Fingers<P> {
         (2f64.powi(i32::from(level)) * self.delta / 2.0) as u128
     }
 
+    /// The upper bound of level i: 2^i (1 + delta).
+    fn upper(&self, level: u8) -> u128 {
+        (2f64.powi(i32::from(level)) * (1.0 + self.delta)) as u128
+    }
+
     /// The level to ask for next, and whether all levels have had their turn since the last time it was 127. Levels that
     /// the successor list covers are left out.
     pub fn next_level(&mut self, ring: &Ring<P>) -> Option<u8> {
@@ -75,8 +79,7 @@ impl<P: Peer> Fingers<P> {
     /// A target for level i: uniform in [2^i, 2^i (1 + delta/2)) from `me`.
     pub fn target(&self, me: OverlayAddr, level: u8, rng: &mut dyn Rng) -> OverlayAddr {
         let slack = self.slack(level).max(1);
-        let draw = (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64());
-        me.offset((1u128 << level.min(127)).wrapping_add(draw % slack))
+        me.offset((1u128 << level.min(127)).wrapping_add(draw_u128(rng) % slack))
     }
 
     /// Learns a finger; of more than two a level the one that carried least goes.
@@ -106,8 +109,7 @@ impl<P: Peer> Fingers<P> {
 
     /// The farthest finger whose upper bound does not pass `distance`, with its lower bound.
     pub fn farthest_within(&self, distance: u128) -> Option<(u128, &Contact<P>)> {
-        let upper = |finger: &Finger<P>| (2f64.powi(i32::from(finger.level)) * (1.0 + self.delta)) as u128;
-        let within = self.fingers.iter().filter(|finger| upper(finger) <= distance);
+        let within = self.fingers.iter().filter(|finger| self.upper(finger.level) <= distance);
         within
             .max_by_key(|finger| (finger.level, finger.delivered))
             .map(|finger| (1u128 << finger.level.min(127), &finger.contact))
@@ -115,13 +117,47 @@ impl<P: Peer> Fingers<P> {
 }
 
 impl<P: Peer> Ring<P> {
-    /// Who answers a finger request for `target` with this slack: ourselves or a successor at most that much past it.
-    pub fn finger_answerer(&self, target: OverlayAddr, slack: u128, rng: &mut dyn Rng) -> Option<Contact<P>> {
+    /// Who answers a finger request for `target` with this slack: ourselves, or a peer of our own at most that much past it.
+    ///
+    /// Each part of the slack has its chance by its size, so that a finger lies anywhere in its width: the successors alone
+    /// would always answer from next to the target, which would make fingers shorter (12 % more hops among 6,400 peers) and
+    /// tell the asker their addresses all but exactly.
+    pub fn finger_answerer(
+        &self,
+        target: OverlayAddr,
+        slack: u128,
+        fingers: &Fingers<P>,
+        rng: &mut dyn Rng,
+    ) -> Option<Contact<P>> {
         let me = self.me()?;
-        let near = |address: OverlayAddr| target.distance_to(address) <= slack;
-        let mut candidates: Vec<_> = std::iter::once(me).filter(|me| near(me.address)).collect();
-        candidates.extend(self.successors.iter().filter(|successor| near(successor.address)));
-        let chosen = below(rng, candidates.len());
-        candidates.get(chosen).map(|candidate| candidate.contact.clone())
+        let near = |principal: &&Principal<P>| target.distance_to(principal.address) <= slack;
+        let list: Vec<_> = std::iter::once(me).chain(&self.successors).take_while(near).collect();
+        let covered = target.distance_to(list.last()?.address);
+        let here = target.distance_to(me.address);
+        // A level stands for the part of the slack from its lower bound on, which is as wide as that bound.
+        let mut candidates: Vec<(u128, &Contact<P>)> = Vec::new();
+        let share = (covered / list.len() as u128).max(1);
+        candidates.extend(list.iter().map(|principal| (share, &principal.contact)));
+        for finger in &fingers.fingers {
+            let lower = 1u128 << finger.level.min(127);
+            let upper = here.saturating_add(fingers.upper(finger.level));
+            if upper <= slack && here.saturating_add(lower) > covered {
+                let twins = fingers.fingers.iter().filter(|other| other.level == finger.level).count();
+                candidates.push((lower / twins.max(1) as u128, &finger.contact));
+            }
+        }
+        let all: u128 = candidates.iter().map(|(share, _)| share).sum();
+        let mut draw = draw_u128(rng) % all.max(1);
+        for (share, contact) in candidates {
+            match draw.checked_sub(share) {
+                Some(left) => draw = left,
+                None => return Some(contact.clone()),
+            }
+        }
+        None
     }
+}
+
+fn draw_u128(rng: &mut dyn Rng) -> u128 {
+    (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64())
 }
