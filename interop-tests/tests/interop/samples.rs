@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use libp2p::{PeerId, identity::Keypair};
-use neblo_behaviour::OverlayAddr;
+use neblo_behaviour::{AddrRange, OverlayAddr};
 use neblo_behaviour::protocol::directory::{DirectoryMessage, Found, ResolveAnswer, ResolveAsk};
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
 use neblo_behaviour::protocol::io::Contact;
@@ -11,7 +11,7 @@ use neblo_behaviour::protocol::link::LinkMessage;
 use neblo_behaviour::protocol::messaging::{Message, MessagingMessage, NoResponse, Request, Response};
 use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Open, Opened, PathMessage, Up};
 use neblo_behaviour::protocol::ring::{
-    Ask, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster,
+    Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster,
 };
 use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{
@@ -59,7 +59,14 @@ fn principal(seed: u8) -> Principal<PeerId> {
 }
 
 fn roster() -> Roster<PeerId> {
-    Roster { term: 1, version: 2, members: list(vec![principal(1), principal(2)]), open: false }
+    Roster {
+        term: 1,
+        version: 2,
+        members: list(vec![principal(1), principal(2)]),
+        open: false,
+        owner: Some(place(0x11)),
+        epoch: Some(5),
+    }
 }
 
 pub(crate) fn statement(seed: u8, guest: bool) -> Statement<PeerId> {
@@ -94,15 +101,17 @@ pub(crate) fn crossing_header() -> StreamHeader {
 }
 
 fn ring() -> Vec<RingMessage<PeerId>> {
+    let range = AddrRange { after: place(0x55), to: place(1) };
+    let step = || Handover { incarnation: 1 << 56, epoch: 6 };
     vec![
-        RingMessage::Join(Join { request: 1, me: principal(1), proof: Some(blob(b"proof")) }),
+        RingMessage::Join(Join { request: 1, me: principal(1), proof: Some(blob(b"proof")), epoch: Some(5) }),
         RingMessage::Joined(Joined {
-            request: 1,
             by: principal(2),
             successors: list(vec![principal(3)]),
             after: place(0x55),
             epoch: 6,
             roster: Some(roster()),
+            incarnation: 1 << 56,
         }),
         RingMessage::NotJoined(NotJoined { request: 1, ask: Some(contact(3)), not_owner: true }),
         RingMessage::Roster(roster()),
@@ -114,9 +123,16 @@ fn ring() -> Vec<RingMessage<PeerId>> {
             predecessor: Some(principal(2)),
             successors: list(vec![principal(3), principal(4)]),
             open: true,
+            epoch: Some(5),
+            before: Some(place(0x44)),
         }),
-        RingMessage::Notify(Notify { me: principal(1) }),
+        RingMessage::Notify(Notify { me: principal(1), epoch: Some(5), before: Some(principal(4)) }),
         RingMessage::Nudge(Nudge { leaving: true }),
+        RingMessage::Give(Give { by: principal(2), incarnation: 1 << 56, range, epoch: 6 }),
+        RingMessage::Accepted(step()),
+        RingMessage::Refused(step()),
+        RingMessage::Migrated(step()),
+        RingMessage::Settled(step()),
     ]
 }
 

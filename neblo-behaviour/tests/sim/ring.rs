@@ -1,6 +1,6 @@
 use super::*;
 use neblo_behaviour::OverlayAddr;
-use neblo_behaviour::protocol::interface::{Answer, Command, HandlerKind, Recipients};
+use neblo_behaviour::protocol::interface::{Answer, Command, HandlerKind, Ownership, Recipients};
 
 #[test]
 fn a_ring_forms_and_every_address_has_one_owner() {
@@ -110,4 +110,25 @@ fn the_same_seed_gives_the_same_trace() {
     };
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));
+}
+
+#[test]
+fn a_range_goes_over_in_order_when_a_host_joins_and_when_it_leaves() {
+    for (seed, n) in [(50, 2), (51, 4), (52, 12), (53, 24)] {
+        let mut sim = network(seed, n, 8);
+        assert!(sim.run_until(Duration::from_secs(60), is_ideal), "seed {seed}");
+        let leaver = sim.draw(n) as u32;
+        sim.command(leaver, |token| Command::Leave { token });
+        let others = |sim: &Simulation| sim.living().into_iter().filter(|peer| *peer != leaver).collect::<Vec<_>>();
+        let whole = |sim: &Simulation| {
+            sim.node(leaver).ring().range().is_none()
+                && others(sim).iter().all(|peer| sim.node(*peer).ring().is_member())
+                && (0..64u32).all(|nth| {
+                    let address = OverlayAddr::hash(&[&nth.to_le_bytes()]);
+                    let owns = |peer: &&u32| sim.node(**peer).ring().ownership(address) == Ownership::Yes;
+                    others(sim).iter().filter(owns).count() == 1
+                })
+        };
+        assert!(sim.run_until(Duration::from_secs(10), whole), "seed {seed}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What ring members say to one another. No frame carries a finger's overlay address (design D6).
 
-use crate::address::OverlayAddr;
+use crate::address::{AddrRange, OverlayAddr};
 use crate::protocol::codec::{Blob, List, choice, record};
 use crate::protocol::io::Contact;
 
@@ -33,13 +33,14 @@ record! {
         2 => me: Principal<P>,
         /// Proof of a right to the address; empty for now (design D1).
         3 => proof: Option<Blob<256>>,
+        /// The highest epoch that the joiner has seen: the range it is given gets a higher one (design D3).
+        4 => epoch: Option<u64>,
     }
 }
 
 record! {
-    /// "You are in", from the owner of the joiner's address, or from the founder of a small ring.
+    /// "You are in, and this range is yours", from the owner of the joiner's address; repeated until it is accepted.
     pub struct Joined<P> {
-        1 => request: u64,
         /// Who let it in: its first successor, unless a roster says more.
         2 => by: Principal<P>,
         /// The successors of `by`.
@@ -50,6 +51,8 @@ record! {
         5 => epoch: u64,
         /// The members, while the ring is small.
         6 => roster: Option<Roster<P>>,
+        /// The joiner's incarnation: only those whom it asked can know it.
+        7 => incarnation: u64,
     }
 }
 
@@ -74,6 +77,11 @@ record! {
         3 => members: List<Principal<P>, { MAX_SUCCESSORS + 1 }>,
         /// The ring has reached r + 1 members: from here on it keeps itself by the rules of Zave.
         4 => open: bool,
+        /// The owner of the last member's address, for as long as it has not let that member in. The founder takes on
+        /// nobody else meanwhile.
+        5 => owner: Option<OverlayAddr>,
+        /// The highest epoch that the founder has seen.
+        6 => epoch: Option<u64>,
     }
 }
 
@@ -95,13 +103,21 @@ record! {
         5 => successors: List<Principal<P>, MAX_SUCCESSORS>,
         /// Whether the ring has outgrown its roster.
         6 => open: bool,
+        /// The highest epoch that the answerer has seen.
+        7 => epoch: Option<u64>,
+        /// Where the range of its predecessor begins, as far as the answerer knows.
+        8 => before: Option<OverlayAddr>,
     }
 }
 
 record! {
-    /// "I may be your predecessor."
+    /// "I may be your predecessor."; in a small ring, to the founder: "I am in".
     pub struct Notify<P> {
         1 => me: Principal<P>,
+        /// The highest epoch that the sender has seen.
+        2 => epoch: Option<u64>,
+        /// At whose address the sender's range begins: who inherits from the sender must not reach further back.
+        3 => before: Option<Principal<P>>,
     }
 }
 
@@ -109,6 +125,27 @@ record! {
     /// "Look at your successors again": only a hint, nothing is adopted from it.
     pub struct Nudge {
         1 => leaving: bool,
+    }
+}
+
+record! {
+    /// "This range is yours now", from a member that leaves to its successor, or from one that owns what it finds a closer
+    /// predecessor to stand in (after a false alarm, or when two rings become one); repeated until it is accepted.
+    pub struct Give<P> {
+        1 => by: Principal<P>,
+        /// The new owner's incarnation.
+        2 => incarnation: u64,
+        3 => range: AddrRange,
+        /// The epoch under which the new owner owns it.
+        4 => epoch: u64,
+    }
+}
+
+record! {
+    /// A step in the handing over of one range, named by its new owner's incarnation and by its epoch (design D3).
+    pub struct Handover {
+        1 => incarnation: u64,
+        2 => epoch: u64,
     }
 }
 
@@ -123,5 +160,14 @@ choice! {
         5 => Neighbours(Neighbours<P>),
         6 => Notify(Notify<P>),
         7 => Nudge(Nudge),
+        8 => Give(Give<P>),
+        /// New owner to old: the range is accepted.
+        9 => Accepted(Handover),
+        /// New owner to old: the range is not accepted.
+        10 => Refused(Handover),
+        /// Old owner to new: all that belongs to the range has been sent; repeated until it is acknowledged.
+        11 => Migrated(Handover),
+        /// New owner to old: that is known now.
+        12 => Settled(Handover),
     }
 }

@@ -4,8 +4,11 @@
 //! a peer is dead is decided elsewhere (`link`) and told by [`RingInput::Dead`].
 
 mod fingers;
+mod handover;
 #[cfg(any(test, feature = "sim"))]
 mod ideal;
+mod joining;
+mod leaving;
 mod message;
 mod roster;
 mod routing;
@@ -21,6 +24,7 @@ use super::codec::List;
 use super::interface::Ownership;
 use super::io::{Contact, Ctx, Part, Peer};
 use crate::address::{AddrRange, OverlayAddr};
+use handover::{Handed, Received, Stage};
 
 /// Ranges handed on that are remembered, so that what still arrives for them is passed on. choice
 const MAX_HANDED: usize = 8;
@@ -28,6 +32,8 @@ const MAX_HANDED: usize = 8;
 const BUSY_AGAIN: Duration = Duration::from_millis(150);
 /// How long an answer to a question of the ring is waited for before the question is dropped; not a death. choice
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// The furthest that one message may carry the highest epoch seen: a forged one cannot exhaust the numbers. choice
+const EPOCH_LEAP: u64 = 1 << 32;
 /// How long a joiner waits before it tries again. choice
 const JOIN_AGAIN: Duration = Duration::from_millis(250);
 
@@ -42,6 +48,10 @@ pub enum RingTimer {
     Again(u64),
     /// The join is tried again.
     Join(u64),
+    /// What was not answered in a handover is said again.
+    Repeat,
+    /// What belongs to the range received under this epoch should have come by now.
+    Settle(u64),
 }
 
 /// What the ring reports.
@@ -125,13 +135,14 @@ enum Question<P> {
     /// To the predecessor of the first successor, before it is adopted (rule 5).
     Closer(P),
     /// To the old predecessor, because a notifier wants its place (rule 4).
-    Predecessor { asked: P, notifier: Principal<P> },
+    Predecessor { asked: Principal<P>, notifier: Principal<P> },
 }
 
 impl<P: Copy> Question<P> {
     fn asked(&self) -> P {
         match self {
-            Self::Head(peer) | Self::Closer(peer) | Self::Predecessor { asked: peer, .. } => *peer,
+            Self::Head(peer) | Self::Closer(peer) => *peer,
+            Self::Predecessor { asked, .. } => asked.contact.peer,
         }
     }
 }
@@ -143,18 +154,38 @@ enum Phase {
     Member,
 }
 
+/// This member leaves in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Leaving {
+    /// Rounds so far.
+    rounds: u8,
+}
+
 /// One peer's place in the ring.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ring<P> {
     phase: Phase,
     me: Option<Principal<P>>,
     predecessor: Option<Principal<P>>,
     /// The owned range is (after, me].
     after: OverlayAddr,
+    /// The epoch of the owned range.
     epoch: u64,
+    /// The highest epoch seen, here or elsewhere: each change of a range takes the next one (design D3).
+    seen: u64,
     successors: Vec<Principal<P>>,
+    /// Whether the successor list, as it was last adopted, went round to this peer: then it names the whole ring.
+    round: bool,
     roster: Option<Roster<P>>,
-    handed: Vec<(AddrRange, Principal<P>)>,
+    /// As the founder: the request of the member that its owner has not let in yet.
+    admitted: u64,
+    handed: Vec<Handed<P>>,
+    received: Vec<Received<P>>,
+    /// Members that gave their range to us and left.
+    gone: Vec<Principal<P>>,
+    leaving: Option<Leaving>,
+    /// Whether a [`RingTimer::Repeat`] is armed.
+    repeating: bool,
     question: Option<(u64, Question<P>)>,
     next_request: u64,
 }
@@ -175,9 +206,16 @@ impl<P: Peer> Default for Ring<P> {
             predecessor: None,
             after: OverlayAddr::default(),
             epoch: 0,
+            seen: 0,
             successors: Vec::new(),
+            round: false,
             roster: None,
+            admitted: 0,
             handed: Vec::new(),
+            received: Vec::new(),
+            gone: Vec::new(),
+            leaving: None,
+            repeating: false,
             question: None,
             next_request: 0,
         }
@@ -215,23 +253,22 @@ impl<P: Peer> Ring<P> {
         &self.successors
     }
 
-    /// The owned range and its epoch, when a member.
+    /// The owned range and its epoch, when a member that has not given it away.
     pub fn range(&self) -> Option<(AddrRange, u64)> {
-        let me = self.me.as_ref().filter(|_| self.is_member())?;
+        let me = self.me.as_ref().filter(|_| self.is_member() && !self.has_given_all())?;
         Some((AddrRange { after: self.after, to: me.address }, self.epoch))
     }
 
-    /// Whether this peer owns an address.
-    pub fn ownership(&self, address: OverlayAddr) -> Ownership {
-        if self.range().is_some_and(|(range, _)| range.contains(address)) { Ownership::Yes } else { Ownership::No }
-    }
-
-    /// The neighbours to keep connected: first successors and predecessor.
+    /// The neighbours to keep connected: first successors and predecessor, and those with whom ranges change hands.
     pub fn neighbours(&self) -> impl Iterator<Item = &Contact<P>> {
-        // The whole list while the ring is small; three of eight later, so that the death of the first two costs no dial.
+        // All while the ring is small; three of eight later, so that the death of the first two costs no dial.
+        let small = self.roster.iter().flat_map(|roster| roster.members.iter());
+        let small = small.filter(|member| self.me.as_ref().is_none_or(|me| me.contact != member.contact));
         let held = if self.roster.is_some() { MAX_SUCCESSORS } else { 3 };
         let others = self.successors.iter().take(held).chain(&self.predecessor);
-        others.map(|principal| &principal.contact)
+        let new = self.handed.iter().filter(|handed| handed.stage != Stage::Done).map(|handed| &handed.to);
+        let old = self.received.iter().filter(|received| !received.settled).map(|received| &received.from);
+        small.chain(others).chain(new).chain(old).map(|principal| &principal.contact)
     }
 
     /// Handles one input.
@@ -242,7 +279,8 @@ impl<P: Peer> Ring<P> {
             RingInput::Located(owner) => self.ask_to_join(ctx, &owner),
             RingInput::NotLocated => self.join_again(ctx),
             RingInput::Leave => self.leave(ctx),
-            RingInput::Migrated { .. } | RingInput::OtherRing(_) => {}
+            RingInput::Migrated { epoch } => self.migrated(ctx, epoch),
+            RingInput::OtherRing(_) => {}
             RingInput::Received(from, message) => self.received(ctx, from, message),
             RingInput::Expired(timer) => self.expired(ctx, timer),
             RingInput::Dead(peer) => self.dead(ctx, peer),
@@ -262,8 +300,13 @@ impl<P: Peer> Ring<P> {
             RingMessage::Roster(roster) => self.roster_received(ctx, from, roster),
             RingMessage::Ask(ask) => self.asked(ctx, from, ask),
             RingMessage::Neighbours(answer) => self.answered(ctx, from, answer),
-            RingMessage::Notify(notify) => self.notified(ctx, from, notify.me),
+            RingMessage::Notify(notify) => self.notified(ctx, from, notify),
             RingMessage::Nudge(nudge) => self.nudged(ctx, from, nudge.leaving),
+            RingMessage::Give(give) => self.given(ctx, from, &give),
+            RingMessage::Accepted(step) => self.accepted(ctx, from, &step),
+            RingMessage::Refused(step) => self.refused(ctx, from, &step),
+            RingMessage::Migrated(step) => self.all_came(ctx, from, step),
+            RingMessage::Settled(step) => self.settled(ctx, from, &step),
         }
     }
 
@@ -285,6 +328,8 @@ impl<P: Peer> Ring<P> {
                     self.locate(ctx);
                 }
             }
+            RingTimer::Repeat => self.repeat(ctx),
+            RingTimer::Settle(epoch) => self.give_up(ctx, |received| received.epoch == epoch),
         }
     }
 
@@ -293,159 +338,22 @@ impl<P: Peer> Ring<P> {
         self.next_request
     }
 
-    // ---- joining -------------------------------------------------------------------------------------------------
-
-    fn found(&mut self, ctx: &mut RingCtx<'_, P>, me: Principal<P>) {
-        let roster = Roster { term: 1, version: 1, members: List::chop(vec![me.clone()]), open: false };
-        self.reset();
-        self.after = me.address;
-        self.epoch = 1;
-        self.me = Some(me);
-        self.phase = Phase::Member;
-        self.roster = Some(roster);
-        ctx.out.emit(RingEvent::Joined);
-        self.tell_range(ctx);
+    /// Another peer has seen this epoch.
+    fn see(&mut self, epoch: u64) {
+        self.seen = self.seen.max(epoch.min(self.seen.saturating_add(EPOCH_LEAP)));
     }
 
-    fn join(&mut self, ctx: &mut RingCtx<'_, P>, me: Principal<P>) {
-        self.reset();
-        self.me = Some(me);
-        self.locate(ctx);
+    /// The owned range changes: its new epoch is higher than all that were seen (a Lamport number).
+    fn next_epoch(&mut self) -> u64 {
+        self.seen = self.seen.max(self.epoch).saturating_add(1);
+        self.epoch = self.seen;
+        self.epoch
     }
 
-    fn locate(&mut self, ctx: &mut RingCtx<'_, P>) {
-        let Some(address) = self.me.as_ref().map(|me| me.address) else { return };
-        self.phase = Phase::Joining { request: self.fresh_request() };
-        ctx.out.emit(RingEvent::Locate(address));
-    }
-
-    fn join_again(&mut self, ctx: &mut RingCtx<'_, P>) {
-        if let Phase::Joining { request } = self.phase {
-            ctx.out.arm(JOIN_AGAIN, RingTimer::Join(request));
-        }
-    }
-
-    fn ask_to_join(&mut self, ctx: &mut RingCtx<'_, P>, owner: &Contact<P>) {
-        let (Phase::Joining { .. }, Some(me)) = (self.phase, self.me.clone()) else { return };
-        let request = self.fresh_request();
-        self.phase = Phase::Joining { request };
-        ctx.out.send(owner, RingMessage::Join(Join { request, me, proof: None }));
-        ctx.out.arm(ANSWER_WITHIN, RingTimer::Join(request));
-    }
-
-    /// A joiner is let in by the owner of its address alone (D3), or by the founder while the ring is small (D2).
-    fn joins(&mut self, ctx: &mut RingCtx<'_, P>, from: P, join: Join<P>) {
-        let refuse = |ask, not_owner| RingMessage::NotJoined(NotJoined { request: join.request, ask, not_owner });
-        let contact = join.me.contact.clone();
-        let Some(me) = self.me.clone().filter(|_| self.is_member()) else {
-            return ctx.out.send(&contact, refuse(None, true));
-        };
-        if contact.peer != from || from == me.contact.peer {
-            return;
-        }
-        if self.roster.is_some() {
-            return self.joins_roster(ctx, &me, join);
-        }
-        let known = self.successors.iter().chain(&self.predecessor).find(|known| known.contact.peer == from);
-        if known.is_some_and(|known| !known.is(&join.me)) {
-            // An earlier subscription of the same peer: it is gone, whatever the link says.
-            self.dead(ctx, from);
-        }
-        if self.predecessor.as_ref().is_some_and(|predecessor| predecessor.is(&join.me)) {
-            // The answer to an earlier request was lost.
-            return self.let_in(ctx, &me, join);
-        }
-        let range = AddrRange { after: self.after, to: me.address };
-        if !range.contains(join.me.address) || join.me.address == me.address {
-            return ctx.out.send(&contact, refuse(None, true));
-        }
-        if self.question.is_some() {
-            return ctx.out.send(&contact, refuse(None, false));
-        }
-        self.let_in(ctx, &me, join);
-    }
-
-    fn let_in(&mut self, ctx: &mut RingCtx<'_, P>, me: &Principal<P>, join: Join<P>) {
-        let joiner = join.me;
-        let after = match self.handed.iter().find(|(_, to)| to.is(&joiner)) {
-            Some((range, _)) => range.after,
-            None => self.after,
-        };
-        self.hand_over(ctx, joiner.clone());
-        let old = self.predecessor.replace(joiner.clone());
-        let joined = Joined {
-            request: join.request,
-            by: me.clone(),
-            successors: List::chop(self.successors.clone()),
-            after,
-            epoch: self.epoch,
-            roster: None,
-        };
-        ctx.out.send(&joiner.contact, RingMessage::Joined(joined));
-        if let Some(old) = old.filter(|old| !old.is(&joiner)) {
-            ctx.out.send(&old.contact, RingMessage::Nudge(Nudge { leaving: false }));
-        }
-        ctx.out.emit(RingEvent::Seen(joiner.contact));
-    }
-
-    /// What lies before `new` is no longer ours.
-    fn hand_over(&mut self, ctx: &mut RingCtx<'_, P>, new: Principal<P>) {
-        if self.after == new.address {
-            return;
-        }
-        let range = AddrRange { after: self.after, to: new.address };
-        self.after = new.address;
-        self.epoch += 1;
-        self.handed.retain(|(_, to)| to.contact.peer != new.contact.peer);
-        self.handed.insert(0, (range, new));
-        self.handed.truncate(MAX_HANDED);
-        self.tell_range(ctx);
-    }
-
-    fn joined(&mut self, ctx: &mut RingCtx<'_, P>, from: P, joined: Joined<P>) {
-        if self.phase != (Phase::Joining { request: joined.request }) || joined.by.contact.peer != from {
-            return;
-        }
-        self.phase = Phase::Member;
-        self.after = joined.after;
-        self.epoch = joined.epoch;
-        if let Some(roster) = joined.roster {
-            self.roster = Some(roster.clone());
-            self.apply_roster(ctx, roster);
-        } else {
-            self.adopt(joined.by.clone(), &joined.successors);
-        }
-        ctx.out.emit(RingEvent::Joined);
-        self.tell_range(ctx);
-        for principal in &self.successors {
-            ctx.out.emit(RingEvent::Seen(principal.contact.clone()));
-        }
-        self.stabilise(ctx);
-    }
-
-    fn not_joined(&mut self, ctx: &mut RingCtx<'_, P>, not: NotJoined<P>) {
-        if self.phase != (Phase::Joining { request: not.request }) {
-            return;
-        }
-        match not.ask {
-            Some(ask) => self.ask_to_join(ctx, &ask),
-            None => self.join_again(ctx),
-        }
-    }
-
-    fn leave(&mut self, ctx: &mut RingCtx<'_, P>) {
-        if self.is_member() {
-            let neighbours: Vec<_> = self.successors.iter().chain(&self.predecessor).cloned().collect();
-            for neighbour in neighbours {
-                ctx.out.send(&neighbour.contact, RingMessage::Nudge(Nudge { leaving: true }));
-            }
-        }
-        self.reset();
-        ctx.out.emit(RingEvent::Left);
-    }
-
+    /// What is kept from one subscription to the next: numbers that only grow.
     fn reset(&mut self) {
-        *self = Self { next_request: self.next_request, epoch: self.epoch, ..Self::default() };
+        let (next_request, seen) = (self.next_request, self.seen.max(self.epoch));
+        *self = Self { next_request, epoch: self.epoch, seen, ..Self::default() };
     }
 
     fn tell_range(&self, ctx: &mut RingCtx<'_, P>) {

@@ -1,7 +1,9 @@
 //! The small ring: below r + 1 members the founder serialises joins and leaves (design D2, research §3 rule 1).
 //!
 //! Zave's rules hold from r + 1 members on. Until then every member knows all others by the roster, which the first
-//! member alone changes; when it dies, the next in the order of joining takes its place with a higher term.
+//! member alone changes; when it dies, the next in the order of joining takes its place with a higher term. Who is a
+//! member follows from the roster, who owns what does not: a range goes from owner to owner as in a large ring, and a new
+//! member is in only when the owner of its address has let it in. The founder takes on one at a time.
 
 use super::*;
 
@@ -11,42 +13,60 @@ impl<P: Peer> Ring<P> {
         matches!((first, &self.me), (Some(first), Some(me)) if first.is(me))
     }
 
-    pub(super) fn joins_roster(&mut self, ctx: &mut RingCtx<'_, P>, me: &Principal<P>, join: Join<P>) {
-        let Some(roster) = self.roster.clone() else { return };
+    /// A peer asks to be let in, and the ring is small.
+    pub(super) fn joins_roster(&mut self, ctx: &mut RingCtx<'_, P>, join: Join<P>) {
+        let Some(mut roster) = self.roster.clone() else { return };
         let contact = join.me.contact.clone();
+        let refuse = |ask| RingMessage::NotJoined(NotJoined { request: join.request, ask, not_owner: false });
         if !self.is_founder() {
-            let ask = roster.members.first().map(|founder| founder.contact.clone());
-            let not = NotJoined { request: join.request, ask, not_owner: false };
-            return ctx.out.send(&contact, RingMessage::NotJoined(not));
+            let founder = roster.members.first().map(|founder| founder.contact.clone());
+            return ctx.out.send(&contact, refuse(founder));
         }
-        let mut members = roster.members.clone().into_inner();
-        if members.iter().any(|member| member.address == join.me.address && !member.is(&join.me)) {
-            let not = NotJoined { request: join.request, ask: None, not_owner: true };
-            return ctx.out.send(&contact, RingMessage::NotJoined(not));
+        let mut members = roster.members.into_inner();
+        let taken = members.iter().any(|member| member.address == join.me.address && !member.is(&join.me));
+        if taken || self.leaving.is_some() {
+            return ctx.out.send(&contact, refuse(None));
         }
-        let mut roster = roster;
-        if !members.iter().any(|member| member.is(&join.me)) {
+        let known = members.iter().any(|member| member.is(&join.me));
+        if known && (roster.owner.is_none() || join.request <= self.admitted) {
+            // In already, or on the way: a frame that was doubled.
+            return;
+        }
+        if !known && roster.owner.is_some() {
+            return ctx.out.send(&contact, refuse(None));
+        }
+        if known {
+            // Its owner did not let it in, perhaps because both went by another roster: begin again.
+            members.retain(|member| !member.is(&join.me));
+            roster.owner = None;
+            ctx.out.send(&contact, refuse(None));
+        } else {
             members.retain(|member| member.contact.peer != contact.peer);
-            members.push(join.me.clone());
-            roster.version += 1;
-            roster.open = members.len() > MAX_SUCCESSORS;
-            roster.members = List::chop(members);
-            self.change_roster(ctx, roster.clone());
+            let owner = members.iter().min_by_key(|member| join.me.address.distance_to(member.address));
+            roster.owner = owner.map(|owner| owner.address);
+            members.push(join.me);
+            self.admitted = join.request;
+            ctx.out.emit(RingEvent::Seen(contact));
         }
-        let after = before(&roster, &join.me).unwrap_or(me.address);
-        let joined = Joined {
-            request: join.request,
-            by: me.clone(),
-            successors: List::default(),
-            after,
-            epoch: self.epoch,
-            roster: Some(roster),
-        };
-        ctx.out.send(&contact, RingMessage::Joined(joined));
-        ctx.out.emit(RingEvent::Seen(contact));
+        roster.version += 1;
+        roster.members = List::chop(members);
+        self.change_roster(ctx, roster);
     }
 
-    fn change_roster(&mut self, ctx: &mut RingCtx<'_, P>, roster: Roster<P>) {
+    /// As the founder: a member says that it is in.
+    pub(super) fn is_in(&mut self, ctx: &mut RingCtx<'_, P>, member: &Principal<P>) {
+        let Some(mut roster) = self.roster.clone().filter(|_| self.is_founder()) else { return };
+        if roster.owner.is_none() || roster.members.last().is_none_or(|last| !last.is(member)) {
+            return;
+        }
+        roster.owner = None;
+        roster.version += 1;
+        roster.open = roster.members.len() > MAX_SUCCESSORS;
+        self.change_roster(ctx, roster);
+    }
+
+    fn change_roster(&mut self, ctx: &mut RingCtx<'_, P>, mut roster: Roster<P>) {
+        roster.epoch = Some(self.seen);
         self.roster = Some(roster.clone());
         self.send_roster(ctx, &roster);
         self.apply_roster(ctx, roster);
@@ -60,48 +80,90 @@ impl<P: Peer> Ring<P> {
         }
     }
 
-    /// The founder says it again each round, because a frame may have been lost.
+    /// The founder says it again each round, because a frame may have been lost; the others that they are in.
     pub(super) fn say_roster(&mut self, ctx: &mut RingCtx<'_, P>) {
-        if let Some(roster) = self.roster.clone()
-            && self.is_founder()
-        {
-            self.send_roster(ctx, &roster);
+        if let Some(roster) = self.roster.clone().filter(|_| self.is_member()) {
+            if self.is_founder() {
+                self.send_roster(ctx, &roster);
+            } else {
+                self.notify_head(ctx);
+            }
         }
     }
 
     pub(super) fn roster_received(&mut self, ctx: &mut RingCtx<'_, P>, from: P, roster: Roster<P>) {
-        if !self.is_member() || roster.members.first().is_none_or(|founder| founder.contact.peer != from) {
+        if roster.members.first().is_none_or(|founder| founder.contact.peer != from) {
             return;
         }
-        let Some(mine) = &self.roster else { return };
+        if self.is_joining() {
+            return self.taken_on(ctx, roster);
+        }
+        let Some(mine) = self.roster.as_ref().filter(|_| self.is_member()) else { return };
         // The same version counts too: what was left out here on a false alarm comes back.
         let newer = (roster.term, roster.version) >= (mine.term, mine.version) && roster != *mine;
         let same_ring = mine.members.iter().any(|member| member.contact.peer == from);
         if !newer || !same_ring {
             return;
         }
+        self.see(roster.epoch.unwrap_or(0));
         self.roster = Some(roster.clone());
         self.apply_roster(ctx, roster);
     }
 
-    /// Neighbours and range follow from the roster.
+    /// The founder has taken us on; the owner of our address is to let us in, or is dead: then we inherit.
+    fn taken_on(&mut self, ctx: &mut RingCtx<'_, P>, roster: Roster<P>) {
+        let Some(me) = self.me.clone().filter(|me| roster.members.iter().any(|member| member.is(me))) else { return };
+        let Some(roster) = self.newest_roster(Some(roster)) else { return };
+        self.see(roster.epoch.unwrap_or(0));
+        self.roster = Some(roster.clone());
+        let Some(owner) = roster.owner else { return };
+        if roster.members.iter().any(|member| member.address == owner) {
+            return;
+        }
+        let others = roster.members.iter().filter(|member| !member.is(&me));
+        let before = others.map(|member| member.address).min_by_key(|address| address.distance_to(me.address));
+        self.phase = Phase::Member;
+        self.after = before.unwrap_or(me.address);
+        let epoch = self.next_epoch();
+        ctx.out.emit(RingEvent::Joined);
+        self.tell_range(ctx);
+        ctx.out.emit(RingEvent::Inherited { range: AddrRange { after: self.after, to: me.address }, epoch });
+        self.apply_roster(ctx, roster);
+        self.stabilise(ctx);
+    }
+
+    /// The newer one of a roster that was told and the one that is known.
+    pub(super) fn newest_roster(&self, told: Option<Roster<P>>) -> Option<Roster<P>> {
+        let known = self.roster.clone();
+        known.into_iter().chain(told).max_by_key(|roster| (roster.term, roster.version))
+    }
+
+    /// Neighbours follow from the roster; and what was owned by those who are not in it any more is inherited.
     pub(super) fn apply_roster(&mut self, ctx: &mut RingCtx<'_, P>, roster: Roster<P>) {
         let Some(me) = self.me.clone() else { return };
         if !roster.members.iter().any(|member| member.is(&me)) {
             // Taken for dead: the place is lost.
+            let leaves = self.leaving.is_some();
             self.reset();
-            return ctx.out.emit(RingEvent::Isolated);
+            return ctx.out.emit(if leaves { RingEvent::Left } else { RingEvent::Isolated });
         }
+        self.roster = Some(roster.clone());
+        let joins = roster.members.last().filter(|_| roster.owner.is_some());
         let mut others: Vec<_> = roster.members.iter().filter(|member| !member.is(&me)).cloned().collect();
         others.sort_by_key(|other| me.address.distance_to(other.address));
-        self.predecessor = others.last().cloned();
+        self.gone.retain(|gone| others.iter().any(|other| other.is(gone)));
+        let border = others.iter().rfind(|other| !self.gone.iter().any(|gone| gone.is(other))).cloned();
+        others.retain(|other| joins.is_none_or(|joins| joins.is(&me) || !joins.is(other)));
         others.truncate(MAX_SUCCESSORS);
+        self.predecessor = others.iter().rfind(|other| !self.gone.iter().any(|gone| gone.is(other))).cloned();
         self.successors = others;
-        let after = self.predecessor.as_ref().map_or(me.address, |predecessor| predecessor.address);
-        if after != self.after {
-            self.after = after;
-            self.epoch += 1;
-            self.tell_range(ctx);
+        self.round = true;
+        match border {
+            Some(border) => {
+                let joins = joins.is_some_and(|joins| joins.is(&border));
+                self.border(ctx, &border, joins);
+            }
+            None => self.border(ctx, &me, false),
         }
         if roster.open {
             // Who misses this frame learns it from the answer to its next question.
@@ -109,31 +171,45 @@ impl<P: Peer> Ring<P> {
         }
     }
 
-    pub(super) fn dead_in_roster(&mut self, ctx: &mut RingCtx<'_, P>, peer: P) {
+    /// A member died, or has left.
+    pub(super) fn gone_from_roster(&mut self, ctx: &mut RingCtx<'_, P>, peer: P, left: bool) {
         let (Some(mut roster), Some(me)) = (self.roster.clone(), self.me.clone()) else { return };
         let mut members = roster.members.clone().into_inner();
         let Some(place) = members.iter().position(|member| member.contact.peer == peer) else { return };
         let mine = members.iter().position(|member| member.is(&me)).unwrap_or(0);
-        members.remove(place);
-        let others: Vec<_> = self.successors.iter().filter(|other| other.contact.peer != peer).cloned().collect();
-        self.successors = others;
+        let lost = members.remove(place);
+        if self.is_joining() {
+            if place == 0 && mine == 1 {
+                // There was only the founder.
+                self.roster = None;
+                self.join_again(ctx);
+            }
+            return;
+        }
+        self.successors.retain(|other| other.contact.peer != peer);
         self.question.take_if(|(_, question)| question.asked() == peer);
+        if roster.owner.is_some() && place == members.len() {
+            roster.owner = None;
+        } else if left && roster.owner == Some(lost.address) {
+            // It has given its range to the next, which is to let the new member in.
+            roster.owner = members
+                .iter()
+                .filter(|member| members.last().is_some_and(|last| !last.is(member)))
+                .min_by_key(|member| lost.address.distance_to(member.address))
+                .map(|member| member.address);
+        }
+        roster.members = List::chop(members);
         if place == 0 && mine == 1 {
             roster.term += 1;
         } else if mine != 0 {
             // The founder will say so; should it be dead too, the next one down the list does.
-            let stale = Roster { members: List::chop(members), ..roster };
-            self.roster = Some(stale);
-            return;
+            self.roster = Some(roster);
+            return self.lost_in_handover(ctx, peer);
         }
-        roster.version += 1;
-        roster.members = List::chop(members);
-        self.change_roster(ctx, roster);
+        self.lost_in_handover(ctx, peer);
+        if self.is_member() {
+            roster.version += 1;
+            self.change_roster(ctx, roster);
+        }
     }
-}
-
-/// The address before `principal` among the members, going round.
-fn before<P: Peer>(roster: &Roster<P>, principal: &Principal<P>) -> Option<OverlayAddr> {
-    let others = roster.members.iter().filter(|member| !member.is(principal));
-    others.map(|member| member.address).min_by_key(|address| address.distance_to(principal.address))
 }

@@ -18,11 +18,12 @@ impl<P: Peer> Ring<P> {
     /// bound does not pass the target (design D6), else the last successor before it.
     pub fn route(&self, target: OverlayAddr, fingers: &Fingers<P>) -> Hop<P> {
         let Some(me) = self.me.as_ref().filter(|_| self.is_member()) else { return Hop::Nowhere };
-        if (AddrRange { after: self.after, to: me.address }).contains(target) {
+        if self.range().is_some_and(|(range, _)| range.contains(target)) {
             return Hop::Here;
         }
-        if let Some((_, to)) = self.handed.iter().find(|(range, _)| range.contains(target)) {
-            return Hop::Next(to.contact.clone());
+        if let Some(handed) = self.handed.iter().find(|handed| handed.range.contains(target)) {
+            // Until the new owner has accepted, it may not even know that it is one.
+            return if handed.stage == Stage::Offered { Hop::Here } else { Hop::Next(handed.to.contact.clone()) };
         }
         let distance = me.address.distance_to(target);
         let owner = self.successors.iter().find(|successor| me.address.distance_to(successor.address) >= distance);

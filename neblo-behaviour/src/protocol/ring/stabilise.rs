@@ -6,7 +6,7 @@ impl<P: Peer> Ring<P> {
     /// Rule 3: asks the first successor for its neighbours.
     pub(super) fn stabilise(&mut self, ctx: &mut RingCtx<'_, P>) {
         self.say_roster(ctx);
-        if !self.is_member() || self.question.is_some() {
+        if !self.is_member() || self.question.is_some() || self.has_given_all() {
             return;
         }
         if let Some(head) = self.successors.first().cloned() {
@@ -30,6 +30,8 @@ impl<P: Peer> Ring<P> {
             predecessor: self.predecessor.clone().filter(|_| me.is_some()),
             successors: List::chop(self.successors.clone()),
             open: self.roster.is_none(),
+            epoch: Some(self.seen),
+            before: None,
             me,
         };
         ctx.out.send(&Contact::bare(from), RingMessage::Neighbours(answer));
@@ -41,14 +43,19 @@ impl<P: Peer> Ring<P> {
             return;
         }
         self.question = None;
+        self.see(answer.epoch.unwrap_or(0));
+        if let Question::Predecessor { asked, notifier } = question {
+            // A ping: "busy" is a sign of life, too.
+            let alive = answer.me.is_some_and(|told| told.is(&asked));
+            return self.predecessor_answered(ctx, alive, &asked, notifier);
+        }
         if answer.busy {
             ctx.out.arm(BUSY_AGAIN, RingTimer::Again(self.next_request));
             return;
         }
         match question {
             Question::Head(_) => self.head_answered(ctx, from, answer),
-            Question::Closer(_) => self.closer_answered(ctx, from, answer),
-            Question::Predecessor { notifier, .. } => self.predecessor_answered(ctx, answer, notifier),
+            _ => self.closer_answered(ctx, from, answer),
         }
     }
 
@@ -89,9 +96,15 @@ impl<P: Peer> Ring<P> {
         }
     }
 
-    fn notify_head(&self, ctx: &mut RingCtx<'_, P>) {
-        if let (Some(me), Some(head)) = (&self.me, self.successors.first()) {
-            ctx.out.send(&head.contact, RingMessage::Notify(Notify { me: me.clone() }));
+    /// Tells the head of us; in a small ring, the founder: that is how it knows that we are in.
+    pub(super) fn notify_head(&self, ctx: &mut RingCtx<'_, P>) {
+        let founder = self.roster.as_ref().map(|roster| roster.members.first());
+        if let (Some(me), Some(head)) = (&self.me, founder.unwrap_or(self.successors.first())) {
+            if head.is(me) {
+                return;
+            }
+            let notify = Notify { me: me.clone(), epoch: Some(self.seen), before: None };
+            ctx.out.send(&head.contact, RingMessage::Notify(notify));
         }
     }
 
@@ -99,45 +112,63 @@ impl<P: Peer> Ring<P> {
     pub(super) fn adopt(&mut self, head: Principal<P>, rest: &[Principal<P>]) {
         let Some(me) = &self.me else { return };
         let mut list = vec![head];
+        self.round = rest.is_empty();
         for next in rest {
             if next.contact.peer == me.contact.peer {
+                self.round = true;
                 break;
             }
             let ordered = list
                 .last()
                 .is_some_and(|last| AddrRange { after: last.address, to: me.address }.contains_strictly(next.address));
-            if ordered && list.len() < MAX_SUCCESSORS {
-                list.push(next.clone());
+            if !ordered || list.len() >= MAX_SUCCESSORS {
+                break;
             }
+            list.push(next.clone());
         }
         self.successors = list;
     }
 
     /// Rule 4: rectify, only when notified.
-    pub(super) fn notified(&mut self, ctx: &mut RingCtx<'_, P>, from: P, notifier: Principal<P>) {
-        let Some(me) = self.me.clone().filter(|_| self.is_member() && self.roster.is_none()) else { return };
+    pub(super) fn notified(&mut self, ctx: &mut RingCtx<'_, P>, from: P, notify: Notify<P>) {
+        let notifier = notify.me;
+        let Some(me) = self.me.clone().filter(|_| self.is_member()) else { return };
         if notifier.contact.peer != from || from == me.contact.peer || notifier.address == me.address {
+            return;
+        }
+        self.see(notify.epoch.unwrap_or(0));
+        if self.roster.is_some() {
+            return self.is_in(ctx, &notifier);
+        }
+        if self.leaving.is_some() || self.gone.iter().any(|gone| gone.is(&notifier)) {
             return;
         }
         let Some(old) = self.predecessor.clone() else { return self.take_predecessor(ctx, notifier) };
         if old.is(&notifier) {
-            return;
+            return self.border(ctx, &notifier, false);
         }
         let closer = AddrRange { after: old.address, to: me.address }.contains_strictly(notifier.address);
-        if closer || old.contact.peer == from {
+        if closer {
+            self.take_predecessor(ctx, notifier);
+        } else if old.contact.peer == from {
+            // The same peer under another subscription.
+            self.lose(ctx, from);
             self.take_predecessor(ctx, notifier);
         } else if self.question.is_none() {
-            let asked = old.contact.peer;
-            self.question(ctx, &old.contact, Question::Predecessor { asked, notifier });
+            self.question(ctx, &old.contact.clone(), Question::Predecessor { asked: old, notifier });
         }
     }
 
-    fn predecessor_answered(&mut self, ctx: &mut RingCtx<'_, P>, answer: Neighbours<P>, notifier: Principal<P>) {
-        let alive = match (&self.predecessor, &answer.me) {
-            (Some(old), Some(told)) => old.is(told),
-            _ => false,
-        };
-        if !alive {
+    fn predecessor_answered(
+        &mut self,
+        ctx: &mut RingCtx<'_, P>,
+        alive: bool,
+        asked: &Principal<P>,
+        notifier: Principal<P>,
+    ) {
+        // Meanwhile another one may have taken the place.
+        let still = self.predecessor.as_ref().is_none_or(|predecessor| predecessor.is(asked));
+        if !alive && still {
             self.take_predecessor(ctx, notifier);
         }
     }
@@ -145,26 +176,22 @@ impl<P: Peer> Ring<P> {
     /// A new predecessor moves the start of the owned range to its address: back over what a dead one owned, or on over
     /// what a closer one owns now.
     fn take_predecessor(&mut self, ctx: &mut RingCtx<'_, P>, new: Principal<P>) {
-        let Some(me) = self.me.clone() else { return };
-        let owned = AddrRange { after: self.after, to: me.address };
-        if owned.contains_strictly(new.address) {
-            self.hand_over(ctx, new.clone());
-        } else if self.after != new.address {
-            self.after = new.address;
-            self.epoch += 1;
-            self.handed.retain(|(_, to)| to.contact.peer == new.contact.peer);
-            self.tell_range(ctx);
+        if self.leaving.is_some() {
+            return;
         }
         ctx.out.emit(RingEvent::Seen(new.contact.clone()));
         if self.successors.is_empty() {
             self.successors.push(new.clone());
         }
-        self.predecessor = Some(new);
+        self.predecessor = Some(new.clone());
+        self.border(ctx, &new, false);
     }
 
     pub(super) fn nudged(&mut self, ctx: &mut RingCtx<'_, P>, from: P, leaving: bool) {
-        if leaving {
-            self.dead(ctx, from);
+        if leaving && self.roster.is_some() {
+            self.gone_from_roster(ctx, from, true);
+        } else if leaving {
+            self.lose(ctx, from);
         } else if self.successors.first().is_some_and(|head| head.contact.peer == from) {
             self.stabilise(ctx);
         }
@@ -173,7 +200,7 @@ impl<P: Peer> Ring<P> {
     /// The link says that a peer is dead.
     pub(super) fn dead(&mut self, ctx: &mut RingCtx<'_, P>, peer: P) {
         if self.roster.is_some() {
-            self.dead_in_roster(ctx, peer);
+            self.gone_from_roster(ctx, peer, false);
             return;
         }
         self.lose(ctx, peer);
@@ -184,20 +211,26 @@ impl<P: Peer> Ring<P> {
             return;
         }
         let head_lost = self.successors.first().is_some_and(|head| head.contact.peer == peer);
-        let had = self.successors.len();
         self.successors.retain(|principal| principal.contact.peer != peer);
-        self.handed.retain(|(_, to)| to.contact.peer != peer);
-        if self.predecessor.as_ref().is_some_and(|old| old.contact.peer == peer) {
-            // The range stays as it is until another predecessor shows itself.
-            self.predecessor = None;
-        }
+        // The range stays as it is until another predecessor shows itself.
+        self.predecessor.take_if(|old| old.contact.peer == peer);
         let open = self.question.take_if(|(_, question)| question.asked() == peer);
-        if let Some((_, Question::Predecessor { notifier, .. })) = open {
-            self.take_predecessor(ctx, notifier);
+        self.lost_in_handover(ctx, peer);
+        if !self.is_member() {
+            return;
         }
-        if self.successors.is_empty() && had > 0 {
-            // The predecessor is the last one who can know the ring.
-            match self.predecessor.clone() {
+        match open {
+            Some((_, Question::Predecessor { asked, notifier })) => {
+                self.predecessor_answered(ctx, false, &asked, notifier);
+            }
+            Some((_, Question::Closer(_))) => self.notify_head(ctx),
+            _ => {}
+        }
+        if head_lost && self.successors.is_empty() {
+            // When the list went round the whole ring, the predecessor is all that is left of it. Otherwise there are
+            // others beyond the dead ones whom nobody here knows, and to go on with those before us would make a second
+            // ring (research §3, rule 7: every member keeps a live successor).
+            match self.predecessor.clone().filter(|_| self.round) {
                 Some(last) => self.successors.push(last),
                 None => return ctx.out.emit(RingEvent::Isolated),
             }

@@ -1,0 +1,351 @@
+//! Ranges that change hands between two living members (design D3, D4).
+//!
+//! The old owner offers a range and answers "changing" for it from then on, delivering what still reaches it until the
+//! new owner accepts; then it passes everything on and what it holds of the range migrates. The new owner answers
+//! "changing" until the old one says that this has ended. So at no moment do both say "yes", and each frame may be lost,
+//! doubled or late: offers and "migrated" are repeated until they are answered, and every answer can be given twice.
+
+use super::*;
+
+/// Ranges that may be on their way out at once; who asks for another one is told "busy". choice
+const MAX_OPEN: usize = 4;
+/// Ranges received that are remembered. choice
+const MAX_RECEIVED: usize = 8;
+/// Members that left in favour of this one and are remembered, so that a late frame does not bring them back. choice
+const MAX_GONE: usize = 8;
+/// How often what is not answered is said again. choice
+const REPEAT: Duration = Duration::from_secs(1);
+/// Offers of one range until it is taken back. choice
+const MAX_OFFERS: u8 = 30;
+/// How long a new owner waits for what belongs to its range. choice
+const SETTLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// How far a range that is given away has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Stage {
+    /// Offered and not answered yet.
+    Offered,
+    /// The new owner has it; what belongs to it migrates.
+    Accepted,
+    /// Everything was sent; the new owner does not know yet.
+    Migrated,
+    /// Over; what still comes for the range is passed on.
+    Done,
+}
+
+/// A range given away.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Handed<P> {
+    pub(super) range: AddrRange,
+    pub(super) to: Principal<P>,
+    pub(super) epoch: u64,
+    pub(super) stage: Stage,
+    /// Whether the new owner becomes a member by it.
+    pub(super) joins: bool,
+    /// Whether what belonged to it has been sent.
+    sent: bool,
+    offers: u8,
+}
+
+impl<P: Peer> Handed<P> {
+    fn names(&self, from: P, step: &Handover) -> bool {
+        self.to.contact.peer == from && self.to.incarnation == step.incarnation && self.epoch == step.epoch
+    }
+
+    fn step(&self) -> Handover {
+        Handover { incarnation: self.to.incarnation, epoch: self.epoch }
+    }
+}
+
+/// A range received.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Received<P> {
+    pub(super) range: AddrRange,
+    pub(super) from: Principal<P>,
+    pub(super) epoch: u64,
+    /// Whether all that belongs to it has come, or is given up.
+    pub(super) settled: bool,
+}
+
+impl<P: Peer> Ring<P> {
+    /// Whether this peer owns an address. `Changing` while the range is on its way out, until its migration has ended, and
+    /// while it is on its way in.
+    pub fn ownership(&self, address: OverlayAddr) -> Ownership {
+        let leaves = |handed: &Handed<P>| handed.stage != Stage::Done && handed.range.contains(address);
+        let comes = |received: &Received<P>| !received.settled && received.range.contains(address);
+        if self.handed.iter().any(leaves) {
+            return Ownership::Changing;
+        }
+        match self.range() {
+            Some((range, _)) if range.contains(address) && self.received.iter().any(comes) => Ownership::Changing,
+            Some((range, _)) if range.contains(address) => Ownership::Yes,
+            _ => Ownership::No,
+        }
+    }
+
+    /// Ranges on their way out.
+    pub(super) fn open_handovers(&self) -> usize {
+        self.handed.iter().filter(|handed| handed.stage != Stage::Done).count()
+    }
+
+    /// Whether another range may be given away now.
+    pub(super) fn may_hand_over(&self) -> bool {
+        self.leaving.is_none() && self.open_handovers() < MAX_OPEN
+    }
+
+    // ---- the old owner -------------------------------------------------------------------------------------------
+
+    /// What lies before `to` is no longer ours: it is offered to `to`, which becomes the predecessor.
+    pub(super) fn hand_over(&mut self, ctx: &mut RingCtx<'_, P>, to: Principal<P>, joins: bool) {
+        let range = AddrRange { after: self.after, to: to.address };
+        self.after = to.address;
+        let epoch = self.next_epoch();
+        self.offer(ctx, Handed { range, to, epoch, stage: Stage::Offered, joins, sent: false, offers: 0 });
+        self.tell_range(ctx);
+    }
+
+    /// The whole range is offered to the first successor.
+    pub(super) fn hand_over_all(&mut self, ctx: &mut RingCtx<'_, P>, to: Principal<P>) {
+        let Some((range, _)) = self.range() else { return };
+        let epoch = self.next_epoch();
+        self.offer(ctx, Handed { range, to, epoch, stage: Stage::Offered, joins: false, sent: false, offers: 0 });
+    }
+
+    fn offer(&mut self, ctx: &mut RingCtx<'_, P>, handed: Handed<P>) {
+        self.handed.retain(|other| other.to.contact.peer != handed.to.contact.peer);
+        self.say_offer(ctx, &handed);
+        self.handed.insert(0, handed);
+        let mut over = 0;
+        self.handed.retain(|handed| {
+            over += usize::from(handed.stage == Stage::Done);
+            handed.stage != Stage::Done || over <= MAX_HANDED
+        });
+        self.repeat_later(ctx);
+    }
+
+    pub(super) fn say_offer(&self, ctx: &mut RingCtx<'_, P>, handed: &Handed<P>) {
+        let Some(by) = self.me.clone() else { return };
+        let (incarnation, epoch) = (handed.to.incarnation, handed.epoch);
+        let offer = if handed.joins {
+            let successors = List::chop(self.successors.clone());
+            let (after, roster) = (handed.range.after, self.roster.clone());
+            RingMessage::Joined(Joined { by, successors, after, epoch, roster, incarnation })
+        } else {
+            RingMessage::Give(Give { by, incarnation, range: handed.range, epoch })
+        };
+        ctx.out.send(&handed.to.contact, offer);
+    }
+
+    pub(super) fn repeat_later(&mut self, ctx: &mut RingCtx<'_, P>) {
+        if !self.repeating && (self.open_handovers() > 0 || self.leaving.is_some()) {
+            self.repeating = true;
+            ctx.out.arm(REPEAT, RingTimer::Repeat);
+        }
+    }
+
+    /// What was not answered is said again.
+    pub(super) fn repeat(&mut self, ctx: &mut RingCtx<'_, P>) {
+        self.repeating = false;
+        for handed in &mut self.handed {
+            handed.offers = handed.offers.saturating_add(u8::from(handed.stage == Stage::Offered));
+        }
+        while let Some(at) = self.handed.iter().position(|handed| handed.offers > MAX_OFFERS) {
+            let handed = self.handed.remove(at);
+            self.take_back(ctx, &handed);
+        }
+        for handed in &self.handed {
+            match handed.stage {
+                Stage::Offered => self.say_offer(ctx, handed),
+                Stage::Migrated => ctx.out.send(&handed.to.contact, RingMessage::Migrated(handed.step())),
+                Stage::Accepted | Stage::Done => {}
+            }
+        }
+        self.say_migrated(ctx);
+        self.leave_round(ctx);
+        self.repeat_later(ctx);
+    }
+
+    pub(super) fn accepted(&mut self, ctx: &mut RingCtx<'_, P>, from: P, step: &Handover) {
+        let offered = |handed: &&mut Handed<P>| handed.stage == Stage::Offered && handed.names(from, step);
+        let Some(handed) = self.handed.iter_mut().find(offered) else { return };
+        handed.stage = Stage::Accepted;
+        let (range, epoch) = (handed.range, handed.epoch);
+        ctx.out.emit(RingEvent::HandedOver { range, epoch });
+    }
+
+    pub(super) fn refused(&mut self, ctx: &mut RingCtx<'_, P>, from: P, step: &Handover) {
+        let offered = |handed: &Handed<P>| handed.stage == Stage::Offered && handed.names(from, step);
+        if let Some(at) = self.handed.iter().position(offered) {
+            let handed = self.handed.remove(at);
+            self.take_back(ctx, &handed);
+        }
+    }
+
+    /// What belonged to the range handed over under this epoch has been sent.
+    pub(super) fn migrated(&mut self, ctx: &mut RingCtx<'_, P>, epoch: u64) {
+        for handed in self.handed.iter_mut().filter(|handed| handed.epoch == epoch && handed.stage == Stage::Accepted) {
+            handed.sent = true;
+        }
+        self.say_migrated(ctx);
+    }
+
+    /// The new owner is told once nothing of the range is still on its way to us.
+    fn say_migrated(&mut self, ctx: &mut RingCtx<'_, P>) {
+        let received = self.received.clone();
+        let comes = |range: &AddrRange| received.iter().any(|other| !other.settled && range.contains(other.range.to));
+        for handed in &mut self.handed {
+            if handed.stage == Stage::Accepted && handed.sent && !comes(&handed.range) {
+                handed.stage = Stage::Migrated;
+                ctx.out.send(&handed.to.contact, RingMessage::Migrated(handed.step()));
+            }
+        }
+    }
+
+    pub(super) fn settled(&mut self, ctx: &mut RingCtx<'_, P>, from: P, step: &Handover) {
+        let migrated = |handed: &&mut Handed<P>| handed.stage == Stage::Migrated && handed.names(from, step);
+        if let Some(handed) = self.handed.iter_mut().find(migrated) {
+            handed.stage = Stage::Done;
+            self.leave_on(ctx);
+        }
+    }
+
+    /// A range that was offered and not accepted is ours again, under a higher epoch, unless another one already stands
+    /// between it and us: then that one inherits it.
+    fn take_back(&mut self, ctx: &mut RingCtx<'_, P>, handed: &Handed<P>) {
+        let leaves = self.me.as_ref().is_some_and(|me| me.address == handed.range.to);
+        if handed.stage == Stage::Offered && self.after == handed.range.to && !leaves {
+            self.after = handed.range.after;
+            self.next_epoch();
+            self.tell_range(ctx);
+        }
+    }
+
+    // ---- the new owner -------------------------------------------------------------------------------------------
+
+    /// A member that leaves, or that owns what lies before us, gives us a range.
+    pub(super) fn given(&mut self, ctx: &mut RingCtx<'_, P>, from: P, give: &Give<P>) {
+        let step = Handover { incarnation: give.incarnation, epoch: give.epoch };
+        let answer = match self.take(ctx, from, give) {
+            true => RingMessage::Accepted(step),
+            false => RingMessage::Refused(step),
+        };
+        ctx.out.send(&Contact::bare(from), answer);
+    }
+
+    fn take(&mut self, ctx: &mut RingCtx<'_, P>, from: P, give: &Give<P>) -> bool {
+        let Some(me) = self.me.clone().filter(|me| self.is_member() && me.incarnation == give.incarnation) else {
+            return false;
+        };
+        let (by, range) = (&give.by, give.range);
+        if by.contact.peer != from || by.address == me.address || from == me.contact.peer {
+            return false;
+        }
+        if self.received.iter().any(|received| received.from.is(by) && received.epoch >= give.epoch) {
+            return true;
+        }
+        if self.leaving.is_some() || self.received.iter().filter(|received| !received.settled).count() >= MAX_RECEIVED {
+            return false;
+        }
+        let own = AddrRange { after: self.after, to: me.address };
+        if range.to == by.address && (self.after == by.address || own.contains_strictly(by.address)) {
+            // It leaves.
+            self.gone.insert(0, by.clone());
+            self.gone.truncate(MAX_GONE);
+            self.predecessor.take_if(|predecessor| predecessor.is(by));
+            if self.after == by.address {
+                self.after = range.after;
+            }
+        } else if range.to == me.address && self.successors.iter().any(|successor| successor.is(by)) {
+            // What is ours already stays ours.
+            if range.contains_strictly(self.after) && self.after != me.address {
+                self.after = range.after;
+            }
+        } else {
+            return false;
+        }
+        self.see(give.epoch);
+        self.epoch = self.epoch.max(give.epoch.min(self.seen));
+        self.receive(ctx, range, by.clone(), give.epoch);
+        self.tell_range(ctx);
+        if let Some(predecessor) = self.predecessor.clone() {
+            self.border(ctx, &predecessor, false);
+        }
+        true
+    }
+
+    /// A range is ours under this epoch; what belongs to it is on its way.
+    pub(super) fn receive(&mut self, ctx: &mut RingCtx<'_, P>, range: AddrRange, from: Principal<P>, epoch: u64) {
+        self.received.retain(|received| !received.from.is(&from));
+        self.received.insert(0, Received { range, from, epoch, settled: false });
+        let mut over = 0;
+        self.received.retain(|received| {
+            over += usize::from(received.settled);
+            !received.settled || over <= MAX_RECEIVED
+        });
+        ctx.out.arm(SETTLE_WITHIN, RingTimer::Settle(epoch));
+    }
+
+    /// The old owner has sent everything.
+    pub(super) fn all_came(&mut self, ctx: &mut RingCtx<'_, P>, from: P, step: Handover) {
+        if self.me.as_ref().is_none_or(|me| me.incarnation != step.incarnation) {
+            return;
+        }
+        let names = |received: &&mut Received<P>| received.from.contact.peer == from && received.epoch == step.epoch;
+        if let Some(received) = self.received.iter_mut().find(names) {
+            received.settled = true;
+        }
+        ctx.out.send(&Contact::bare(from), RingMessage::Settled(step));
+        self.say_migrated(ctx);
+    }
+
+    /// Nothing more of some received ranges will come: what is missing is to be made anew.
+    pub(super) fn give_up(&mut self, ctx: &mut RingCtx<'_, P>, given_up: impl Fn(&Received<P>) -> bool) {
+        let Some((own, _)) = self.range() else { return };
+        for received in self.received.iter_mut().filter(|received| !received.settled && given_up(received)) {
+            received.settled = true;
+            let mut range = received.range;
+            if range.contains_strictly(own.after) {
+                range.after = own.after;
+            }
+            if own.contains(range.to) {
+                ctx.out.emit(RingEvent::Inherited { range, epoch: received.epoch });
+            }
+        }
+        self.say_migrated(ctx);
+    }
+
+    // ---- the border to the predecessor ---------------------------------------------------------------------------
+
+    /// The owned range begins after `predecessor`: what lies before it is handed over, what lies behind it down to the
+    /// present start was owned by a dead one and is inherited.
+    pub(super) fn border(&mut self, ctx: &mut RingCtx<'_, P>, predecessor: &Principal<P>, joins: bool) {
+        let Some(me) = self.me.clone() else { return };
+        let own = AddrRange { after: self.after, to: me.address };
+        if self.after == predecessor.address || self.leaving.is_some() {
+            return;
+        }
+        if own.contains_strictly(predecessor.address) {
+            if self.may_hand_over() {
+                self.hand_over(ctx, predecessor.clone(), joins);
+            }
+            return;
+        }
+        let range = AddrRange { after: predecessor.address, to: self.after };
+        self.after = predecessor.address;
+        let epoch = self.next_epoch();
+        let own = AddrRange { after: self.after, to: me.address };
+        self.handed.retain(|handed| !own.contains(handed.range.to));
+        self.tell_range(ctx);
+        ctx.out.emit(RingEvent::Inherited { range, epoch });
+    }
+
+    /// A peer is dead: what was given to it and not accepted is ours again, what it had not sent all of is made anew.
+    pub(super) fn lost_in_handover(&mut self, ctx: &mut RingCtx<'_, P>, peer: P) {
+        while let Some(at) = self.handed.iter().position(|handed| handed.to.contact.peer == peer) {
+            let handed = self.handed.remove(at);
+            self.take_back(ctx, &handed);
+        }
+        self.leave_on(ctx);
+        self.give_up(ctx, |received| received.from.contact.peer == peer);
+    }
+}
