@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use neblo_behaviour::address::{AddrRange, OverlayAddr};
-use neblo_behaviour::protocol::interface::{Event, RangeWork};
+use neblo_behaviour::protocol::interface::{Event, Ownership, RangeWork};
 use neblo_behaviour::protocol::io::Time;
-use neblo_behaviour::protocol::ring::Ring;
+use neblo_behaviour::sim::Simulation;
 
-use super::ring_check::{Place, Places, overlap};
+use super::ring_check::{Place, Places, overlap, owns};
 
 /// Addresses whose owner's epoch is followed.
 const SAMPLES: u128 = 16;
@@ -38,6 +38,8 @@ pub struct Measures {
 pub struct Checks {
     pub places: Places,
     pub rules: Rules,
+    /// Whether the ring has outgrown its roster: Zave's rules hold from r + 1 members on (design D2).
+    pub grown: bool,
     /// While the rules are strict, and while they are not.
     pub strict: Measures,
     pub rough: Measures,
@@ -70,6 +72,7 @@ impl Checks {
         Self {
             places: Places::default(),
             rules: Rules::Strict,
+            grown: false,
             strict: Measures::default(),
             rough: Measures::default(),
             coverage: (0.0, 0.0),
@@ -107,23 +110,24 @@ impl Checks {
     }
 
     /// A host died, or lives on after all.
-    pub fn gone(&mut self, now: Time, host: u32) -> Result<(), String> {
-        self.account(now);
+    pub fn gone(&mut self, sim: &Simulation, host: u32) -> Result<(), String> {
+        self.account(sim.now());
         if self.places.set(host, None).is_some() {
             self.changed = true;
-            self.coverage = self.places.coverage();
+            self.coverage = self.places.coverage(sim);
         }
         self.one_ring()
     }
 
-    /// A host's node handled something. Cheap unless its place in the ring changed.
-    pub fn look(&mut self, now: Time, host: u32, ring: &Ring<u32>) -> Result<(), String> {
+    /// A host's node handled something; whether its place in the ring changed. Cheap unless it did.
+    pub fn look(&mut self, sim: &Simulation, host: u32) -> Result<bool, String> {
+        let ring = sim.node(host).ring();
         match self.places.get(host) {
-            Some(place) if place.is_still(ring) => return Ok(()),
-            None if !ring.is_member() => return Ok(()),
+            Some(place) if place.is_still(ring) => return Ok(false),
+            None if !ring.is_member() => return Ok(false),
             _ => {}
         }
-        self.account(now);
+        self.account(sim.now());
         self.changed = true;
         self.measures().ring_changes += 1;
         let new = Place::of(ring);
@@ -134,24 +138,24 @@ impl Checks {
             if !new.successors_are_ordered() {
                 self.wrong("order", format!("the successors of {host} are not in order: {new:?}"))?;
             }
-            self.epoch(host, old.as_ref(), new)?;
+            self.epoch(sim, host, old.as_ref(), new)?;
         }
         if range_changed {
-            self.coverage = self.places.coverage();
+            self.coverage = self.places.coverage(sim);
             if let (Some(new), Rules::Strict) = (&new, self.rules) {
-                self.no_double_owner(host, new)?;
+                self.no_double_owner(sim, host, new)?;
             }
         }
         let membership_changed = old.as_ref().map(|place| place.me) != new.as_ref().map(|place| place.me);
         if membership_changed || best(&self.places, old.as_ref()) != best(&self.places, new.as_ref()) {
             self.one_ring()?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Epochs only grow: each peer's own, whatever happens; and for each address from owner to owner, while the rules are
     /// strict.
-    fn epoch(&mut self, host: u32, old: Option<&Place>, new: &Place) -> Result<(), String> {
+    fn epoch(&mut self, sim: &Simulation, host: u32, old: Option<&Place>, new: &Place) -> Result<(), String> {
         let before = self.epochs.insert((host, new.me.1), new.epoch).unwrap_or(0);
         let moved = old.is_some_and(|old| old.me == new.me && old.range != new.range);
         if new.epoch < before || moved && new.epoch == before {
@@ -163,7 +167,9 @@ impl Checks {
             if !new.range.contains(address) {
                 continue;
             }
-            let falls = new.epoch < highest || owner != host && new.epoch == highest;
+            // While it is handed over, the old owner and the new one have it under the same epoch.
+            let changing = self.places.get(owner).is_some_and(|place| owns(sim, place, address) == Ownership::Changing);
+            let falls = new.epoch < highest || owner != host && new.epoch == highest && !changing;
             if falls && self.rules == Rules::Strict {
                 let text =
                     format!("{address:?} was {owner}'s under epoch {highest} and is {host}'s under {}", new.epoch);
@@ -176,31 +182,36 @@ impl Checks {
         Ok(())
     }
 
-    fn no_double_owner(&mut self, host: u32, new: &Place) -> Result<(), String> {
-        let other = self.places.iter().find(|place| place.me.2 != host && overlap(place.range, new.range));
-        let Some(other) = other else { return Ok(()) };
-        let text = format!(
-            "{host} owns {} (epoch {}) and {} owns {} (epoch {})",
-            new.range, new.epoch, other.me.2, other.range, other.epoch
-        );
-        self.wrong("double", text)
+    fn no_double_owner(&mut self, sim: &Simulation, host: u32, new: &Place) -> Result<(), String> {
+        let sure = |place: &Place, address| owns(sim, place, address) == Ownership::Yes;
+        let both = |other: &&Place| {
+            [new.range.to, other.range.to].into_iter().any(|address| sure(new, address) && sure(other, address))
+        };
+        let overlapping = |place: &&Place| place.me.2 != host && overlap(place.range, new.range);
+        let found = self.places.iter().filter(overlapping).find(both).map(|other| {
+            format!(
+                "{host} owns {} (epoch {}) and {} owns {} (epoch {})",
+                new.range, new.epoch, other.me.2, other.range, other.epoch
+            )
+        });
+        found.map_or(Ok(()), |text| self.wrong("double", text))
     }
 
     fn one_ring(&mut self) -> Result<(), String> {
         match self.places.one_ring() {
-            Err(text) if self.rules == Rules::Strict => self.wrong("ring", text),
+            Err(text) if self.rules == Rules::Strict && self.grown => self.wrong("ring", text),
             _ => Ok(()),
         }
     }
 
     /// From here on all must hold again, for what is now as well.
-    pub fn strict_again(&mut self, now: Time) -> Result<(), String> {
-        self.account(now);
+    pub fn strict_again(&mut self, sim: &Simulation) -> Result<(), String> {
+        self.account(sim.now());
         self.rules = Rules::Strict;
         self.one_ring()?;
         let places: Vec<_> = self.places.iter().cloned().collect();
         for place in places {
-            self.no_double_owner(place.me.2, &place)?;
+            self.no_double_owner(sim, place.me.2, &place)?;
             for (address, highest, owner) in &mut self.samples {
                 // The higher epoch wins after healing (design D3); a lone owner who lost its neighbours may have counted
                 // higher than all others do.

@@ -1,7 +1,9 @@
 //! The ring as one who sees all members at once sees it, and what must hold of it (research §3).
 
 use neblo_behaviour::address::{AddrRange, OverlayAddr};
+use neblo_behaviour::protocol::interface::Ownership;
 use neblo_behaviour::protocol::ring::Ring;
+use neblo_behaviour::sim::Simulation;
 
 /// Longest successor list (design D2).
 const R: usize = 8;
@@ -171,8 +173,9 @@ impl Places {
         })
     }
 
-    /// The part of the circle that nobody owns, and the part that more than one does, counted as often as too much.
-    pub fn coverage(&self) -> (f64, f64) {
+    /// The part of the circle that nobody owns or is about to hand over, and the part that more than one is sure to own,
+    /// counted as often as too much.
+    pub fn coverage(&self, sim: &Simulation) -> (f64, f64) {
         let all: f64 = self.iter().map(Place::share).sum();
         // Cut the circle at every end of a range; each piece is owned whole or not at all.
         let mut cuts: Vec<OverlayAddr> = self.iter().flat_map(|place| [place.range.after, place.range.to]).collect();
@@ -185,13 +188,21 @@ impl Places {
         if disjoint_and_whole {
             return (0.0, 0.0);
         }
-        let mut unowned = 0.0;
+        let (mut unowned, mut double) = (0.0, 0.0);
         for (at, to) in cuts.iter().enumerate() {
             let after = cuts[(at + cuts.len() - 1) % cuts.len()];
-            if !self.iter().any(|place| place.range.contains(*to)) {
-                unowned += share(AddrRange { after, to: *to });
+            let owners = |what| self.iter().filter(|place| owns(sim, place, *to) == what).count();
+            match (owners(Ownership::Yes), owners(Ownership::Changing)) {
+                (0, 0) => unowned += share(AddrRange { after, to: *to }),
+                (0 | 1, _) => {}
+                (more, _) => double += share(AddrRange { after, to: *to }) * (more - 1) as f64,
             }
         }
-        (unowned, (all + unowned - 1.0).max(0.0))
+        (unowned, double)
     }
+}
+
+/// What a member says of an address.
+pub fn owns(sim: &Simulation, place: &Place, address: OverlayAddr) -> Ownership {
+    sim.node(place.me.2).ring().ownership(address)
 }
