@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use libp2p::{PeerId, identity::Keypair};
-use neblo_behaviour::{AddrRange, OverlayAddr};
 use neblo_behaviour::protocol::directory::{DirectoryMessage, Found, ResolveAnswer, ResolveAsk};
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
 use neblo_behaviour::protocol::io::Contact;
@@ -21,6 +20,7 @@ use neblo_behaviour::protocol::subgroup::{
 use neblo_behaviour::protocol::wire::{Frame, Hello};
 use neblo_behaviour::protocol::{Blob, List};
 use neblo_behaviour::swarm::keys::SwarmKeys;
+use neblo_behaviour::{AddrRange, OverlayAddr};
 
 /// Before every statement expires.
 pub(crate) const NOW: u64 = 1_800_000_000;

@@ -133,7 +133,13 @@ fn after_each_join_and_each_leave_every_block_has_all_its_copies_again() {
                 let peer = sim.join(Config::default().with_subgroups(false), &[known]);
                 set_up(&mut sim, peer);
                 let joined = |sim: &Simulation| sim.node(peer).ring().is_member();
-                assert!(sim.run_until(Duration::from_secs(60), joined), "seed {seed}, change {change}: not joined");
+                let done = sim.run_until(Duration::from_secs(60), joined);
+                if !done {
+                    for peer in sim.living() {
+                        eprintln!("{peer}: {:#?}", sim.node(peer).ring());
+                    }
+                }
+                assert!(done, "seed {seed}, change {change}: not joined");
             }
             let whole = sim.run_until(Duration::from_secs(60), |sim| missing(sim, &store, &blocks) == 0);
             assert!(whole, "seed {seed}, change {change}: {} copies are missing", missing(&sim, &store, &blocks));

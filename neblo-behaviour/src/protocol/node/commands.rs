@@ -142,6 +142,10 @@ impl<P: Peer> Node<P> {
         part!(self, step, |ctx| self.subgroups.leave(ctx));
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Leave));
         self.subgroups_changed(step);
+        if !self.ring.is_member() {
+            // It was none: nothing is to be handed over.
+            self.left(step);
+        }
     }
 
     /// No member of the ring any more.

@@ -189,7 +189,7 @@ impl<P: Peer> Node<P> {
         match input {
             Input::Received { from, frame } => self.received(step, from, *frame),
             Input::Expired(timer) => self.expired(step, timer),
-            Input::Connected(_) => {}
+            Input::Connected(peer) => self.fingers.forgive(step.now, Some(peer)),
             Input::Disconnected(peer) => {
                 part!(self, step, |ctx| self.links.closed(ctx, peer));
                 self.peer_gone(step, peer);

@@ -29,6 +29,7 @@ impl<P: Peer> Node<P> {
         if self.ring.is_alone() && !self.subscription.known.is_empty() && self.upkeep.is_multiple_of(LONELY_ROUNDS) {
             return self.enter_ring(step);
         }
+        self.fingers.forgive(step.now, None);
         self.seek_other_ring(step);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Expired(RingTimer::Stabilise)));
         let young = self.upkeep < 64;
@@ -90,6 +91,7 @@ impl<P: Peer> Node<P> {
         self.links.forget(peer);
         self.remember_lost(peer);
         self.fingers.remove(peer);
+        self.fingers.shun(peer, step.now);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Dead(peer)));
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.subgroups.dead(ctx, &*self.keys, peer));
@@ -99,6 +101,7 @@ impl<P: Peer> Node<P> {
 
     /// A peer could not be dialled: what was on its way to it is lost, but it is not dead for that.
     pub(super) fn unreachable(&mut self, step: &mut Step<'_, P>, peer: P) {
+        self.fingers.shun(peer, step.now);
         part!(self, step, |ctx| self.links.unreachable(ctx, peer));
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));

@@ -2,10 +2,15 @@
 //! here. No frame carries its address.
 
 use super::*;
+use crate::protocol::io::Time;
 use rand::Rng;
 
 /// Fingers kept a level (design D6).
 const A_LEVEL: usize = 2;
+/// How long routes pass a peer by that could not be reached. choice: a few rounds of stabilising, which mend the lists
+const SHUNNED_FOR: Duration = Duration::from_secs(10);
+/// Peers passed by at once. choice
+const MAX_SHUNNED: usize = 64;
 
 /// One long link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +29,38 @@ pub struct Fingers<P> {
     fingers: Vec<Finger<P>>,
     delta: f64,
     next_level: u8,
+    /// Peers that could not be reached, and since when: routes pass them by for a while.
+    shunned: Vec<(P, Time)>,
 }
 
 impl<P: Peer> Fingers<P> {
     /// No fingers yet; `delta` is the relative width.
     pub fn new(delta: f64) -> Self {
-        Self { fingers: Vec::new(), delta, next_level: 127 }
+        Self { fingers: Vec::new(), delta, next_level: 127, shunned: Vec::new() }
     }
 
     /// All fingers.
     pub fn iter(&self) -> impl Iterator<Item = &Finger<P>> {
         self.fingers.iter()
+    }
+
+    /// A peer could not be reached: routes pass it by for some time.
+    pub fn shun(&mut self, peer: P, now: Time) {
+        self.shunned.retain(|(other, since)| *other != peer && now.since(*since) < SHUNNED_FOR);
+        if self.shunned.len() >= MAX_SHUNNED {
+            self.shunned.remove(0);
+        }
+        self.shunned.push((peer, now));
+    }
+
+    /// Forgets who could not be reached long ago, or has been reached since.
+    pub fn forgive(&mut self, now: Time, reached: Option<P>) {
+        self.shunned.retain(|(peer, since)| Some(*peer) != reached && now.since(*since) < SHUNNED_FOR);
+    }
+
+    /// Whether routes pass a peer by.
+    pub fn is_shunned(&self, peer: P) -> bool {
+        self.shunned.iter().any(|(shunned, _)| *shunned == peer)
     }
 
     /// Forgets a peer.
