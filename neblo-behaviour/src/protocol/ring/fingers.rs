@@ -7,6 +7,9 @@ use rand::Rng;
 
 /// Fingers kept a level (design D6).
 const A_LEVEL: usize = 2;
+/// Turns that all levels get one after another when a peer is new to the ring, and when its ring has grown. choice: what
+/// fills two a level although some requests find nobody
+const TURNS: u8 = 4;
 /// How long routes pass a peer by that could not be reached. choice: a few rounds of stabilising, which mend the lists
 const SHUNNED_FOR: Duration = Duration::from_secs(10);
 /// Peers passed by at once. choice
@@ -29,6 +32,10 @@ pub struct Fingers<P> {
     fingers: Vec<Finger<P>>,
     delta: f64,
     next_level: u8,
+    /// Turns of all levels that are due now rather than from time to time.
+    due: u8,
+    /// Most levels in one turn.
+    levels: u8,
     /// Peers that could not be reached, and since when: routes pass them by for a while.
     shunned: Vec<(P, Time)>,
 }
@@ -36,7 +43,7 @@ pub struct Fingers<P> {
 impl<P: Peer> Fingers<P> {
     /// No fingers yet; `delta` is the relative width.
     pub fn new(delta: f64) -> Self {
-        Self { fingers: Vec::new(), delta, next_level: 127, shunned: Vec::new() }
+        Self { fingers: Vec::new(), delta, next_level: 127, due: TURNS, levels: 0, shunned: Vec::new() }
     }
 
     /// All fingers.
@@ -63,15 +70,24 @@ impl<P: Peer> Fingers<P> {
         self.shunned.iter().any(|(shunned, _)| *shunned == peer)
     }
 
-    /// Forgets a peer.
+    /// Forgets a peer; another one in its place is due.
     pub fn remove(&mut self, peer: P) {
+        let had = self.fingers.len();
         self.fingers.retain(|finger| finger.contact.peer != peer);
+        if self.fingers.len() < had {
+            self.due = self.due.max(1);
+        }
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
         self.fingers.clear();
-        self.next_level = 127;
+        (self.next_level, self.due, self.levels) = (127, TURNS, 0);
+    }
+
+    /// Whether fingers are to be asked for now; else from time to time is enough.
+    pub fn are_due(&self) -> bool {
+        self.due > 0
     }
 
     /// Half the width of level i: 2^i delta/2.
@@ -84,8 +100,8 @@ impl<P: Peer> Fingers<P> {
         (2f64.powi(i32::from(level)) * (1.0 + self.delta)) as u128
     }
 
-    /// The level to ask for next, and whether all levels have had their turn since the last time it was 127. Levels that
-    /// the successor list covers are left out.
+    /// The level to ask for next; none when all levels have had their turn, and the next one begins again. Levels that the
+    /// successor list covers are left out.
     pub fn next_level(&mut self, ring: &Ring<P>) -> Option<u8> {
         let me = ring.me()?;
         let last = ring.successors().last()?;
@@ -96,6 +112,10 @@ impl<P: Peer> Fingers<P> {
         let level = self.next_level;
         if u32::from(level) <= covered {
             self.next_level = 127;
+            let levels = 127 - level;
+            // In a ring that has grown there are levels that never had a turn.
+            self.due = if levels > self.levels { self.due.max(TURNS) } else { self.due }.saturating_sub(1);
+            self.levels = self.levels.max(levels);
             return None;
         }
         self.next_level = level.saturating_sub(1);
