@@ -1,5 +1,6 @@
 //! The protocol under the deterministic simulator, by seed.
 
+mod blind;
 mod churn;
 mod hops;
 mod lookup;
