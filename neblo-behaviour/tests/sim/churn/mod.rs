@@ -6,6 +6,7 @@
 mod checks;
 mod ring_check;
 mod seeds;
+mod shrink;
 mod traffic;
 mod world;
 
