@@ -1,6 +1,7 @@
 //! What must hold after every event, and what is measured on the way (research §3).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use neblo_behaviour::address::{AddrRange, OverlayAddr};
 use neblo_behaviour::protocol::interface::{Event, Ownership, RangeWork};
@@ -9,6 +10,9 @@ use neblo_behaviour::sim::Simulation;
 
 use super::ring_check::{Place, Places, overlap, owns};
 
+/// By when the neighbours of an owner have heard of its epoch: two rounds. Should it die before, nobody alive knows what it
+/// had counted to, and its heir may count to the same; ranges under equal epochs are told apart by the address then.
+const HEARD: Duration = Duration::from_secs(18);
 /// Addresses whose owner's epoch is followed.
 const SAMPLES: u128 = 16;
 
@@ -47,11 +51,15 @@ pub struct Checks {
     since: Time,
     /// Something changed since this was last cleared.
     pub changed: bool,
-    /// For each sample the highest epoch under which it was owned, and by whom.
-    samples: Vec<(OverlayAddr, u64, u32)>,
+    /// For each sample the highest epoch under which it was owned, by whom, and since when.
+    samples: Vec<(OverlayAddr, u64, u32, Time)>,
+    /// Epochs that were not higher than one of which nobody alive had heard.
+    pub unheard: u64,
     /// Epochs of all subscriptions (host, number) as they last were, members or not.
     epochs: BTreeMap<(u32, u64), u64>,
     work: BTreeSet<(u32, bool, AddrRange, u64, u8, u8)>,
+    /// Ranges handed over, and under which epoch, by whomever: none goes to two.
+    handed: BTreeSet<(AddrRange, u64)>,
     pub migrations: u64,
     pub regenerations: u64,
     pub isolated: u64,
@@ -68,7 +76,7 @@ impl Checks {
     }
 
     pub fn new() -> Self {
-        let samples = (0..SAMPLES).map(|nth| (OverlayAddr((nth << 124) + 1), 0, u32::MAX)).collect();
+        let samples = (0..SAMPLES).map(|nth| (OverlayAddr((nth << 124) + 1), 0, u32::MAX, Time(0))).collect();
         Self {
             places: Places::default(),
             rules: Rules::Strict,
@@ -79,8 +87,10 @@ impl Checks {
             since: Time(0),
             changed: false,
             samples,
+            unheard: 0,
             epochs: BTreeMap::new(),
             work: BTreeSet::new(),
+            handed: BTreeSet::new(),
             migrations: 0,
             regenerations: 0,
             isolated: 0,
@@ -163,23 +173,29 @@ impl Checks {
             self.wrong("own epoch", text)?;
         }
         for sample in 0..self.samples.len() {
-            let (address, highest, owner) = self.samples[sample];
+            let (address, highest, owner, since) = self.samples[sample];
             if !new.range.contains(address) {
                 continue;
             }
             // While it is handed over, the old owner and the new one have it under the same epoch.
             let changing = self.places.get(owner).is_some_and(|place| owns(sim, place, address) == Ownership::Changing);
             let falls = new.epoch < highest || owner != host && new.epoch == highest && !changing;
-            if falls && self.rules == Rules::Strict {
+            if falls && self.rules == Rules::Strict && !self.lives(owner) && sim.now().since(since) < HEARD {
+                self.unheard += 1;
+            } else if falls && self.rules == Rules::Strict {
                 let text =
                     format!("{address:?} was {owner}'s under epoch {highest} and is {host}'s under {}", new.epoch);
                 self.wrong("epoch", text)?;
             }
-            if new.epoch >= highest {
-                self.samples[sample] = (address, new.epoch, host);
+            if new.epoch > highest || owner != host {
+                self.samples[sample] = (address, new.epoch, host, sim.now());
             }
         }
         Ok(())
+    }
+
+    fn lives(&self, host: u32) -> bool {
+        self.places.get(host).is_some()
     }
 
     fn no_double_owner(&mut self, sim: &Simulation, host: u32, new: &Place) -> Result<(), String> {
@@ -212,11 +228,11 @@ impl Checks {
         let places: Vec<_> = self.places.iter().cloned().collect();
         for place in places {
             self.no_double_owner(sim, place.me.2, &place)?;
-            for (address, highest, owner) in &mut self.samples {
+            for (address, highest, owner, since) in &mut self.samples {
                 // The higher epoch wins after healing (design D3); a lone owner who lost its neighbours may have counted
                 // higher than all others do.
                 if place.range.contains(*address) {
-                    (*highest, *owner) = (place.epoch, place.me.2);
+                    (*highest, *owner, *since) = (place.epoch, place.me.2, sim.now());
                 }
             }
         }
@@ -230,6 +246,9 @@ impl Checks {
                 let key = match what {
                     RangeWork::Migration(it) => {
                         self.migrations += 1;
+                        if it.role.copy() == 0 && !self.handed.insert((it.range, it.epoch)) {
+                            self.wrong("twice", format!("{host} hands over what was handed over already: {what:?}"))?;
+                        }
                         (host, false, it.range, it.epoch, it.role.copy(), 0)
                     }
                     RangeWork::Regeneration(it) => {

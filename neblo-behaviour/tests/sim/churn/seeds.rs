@@ -23,6 +23,9 @@ struct Report {
     calm: traffic::Ends,
     rough: traffic::Ends,
     ring_changes: u64,
+    migrations: u64,
+    regenerations: u64,
+    unheard: u64,
     tolerated: std::collections::BTreeMap<&'static str, u64>,
 }
 
@@ -167,6 +170,9 @@ fn run(seed: u64) -> Result<Report, String> {
         unowned: checks.strict.unowned,
         calm: traffic.calm,
         rough: traffic.rough,
+        migrations: checks.migrations / 8,
+        regenerations: checks.regenerations,
+        unheard: checks.unheard,
         tolerated: checks.found.clone(),
         ring_changes: checks.strict.ring_changes + checks.rough.ring_changes,
     })
@@ -224,6 +230,12 @@ fn run_all(usual: u64) {
         sum(|report| report.calm.asked),
         sum(|report| report.rough.answered),
         sum(|report| report.rough.asked),
+    );
+    println!(
+        "{} ranges handed over, {} pieces regenerated, {} owners that died before anyone had heard of their epoch",
+        sum(|report| report.migrations),
+        sum(|report| report.regenerations),
+        sum(|report| report.unheard),
     );
     let mut tolerated = std::collections::BTreeMap::new();
     for (kind, count) in reports.iter().flat_map(|report| &report.tolerated) {
