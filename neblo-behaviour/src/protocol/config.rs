@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::link::PROBE_BUSY_AFTER;
+
 /// Configuration of a [`Node`](super::Node).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -23,6 +25,8 @@ pub struct Config {
     pub delta: f64,
     /// How often a member asks its successor for its state. Default 2 s: choice, periodic as in Bamboo (research §3).
     pub stabilise_every: Duration,
+    /// Idle time after which a link is probed. Default 5 s: choice (design D14). Links that carry streams are probed faster.
+    pub probe_after: Duration,
     /// Probability that a relay hands the walk to another relay. Default 0.7: seed 003 §5.
     pub p: f64,
     /// Data streams relayed at once in all. Default 256: design, data plane.
@@ -53,6 +57,7 @@ impl Default for Config {
             carry_rate: 4 << 20,
             delta: 0.5,
             stabilise_every: Duration::from_secs(2),
+            probe_after: Duration::from_secs(5),
             p: 0.7,
             max_streams: 256,
             max_streams_per_neighbour: 32,
@@ -89,6 +94,12 @@ impl Config {
     /// Sets how often a member asks its successor for its state (at least 100 ms).
     pub fn with_stabilise_every(mut self, every: Duration) -> Self {
         self.stabilise_every = every.max(Duration::from_millis(100));
+        self
+    }
+    /// Sets the idle time after which a link is probed (at least 1 s). A peer that is gone without a word is missed that much
+    /// later.
+    pub fn with_probe_after(mut self, after: Duration) -> Self {
+        self.probe_after = after.max(PROBE_BUSY_AFTER);
         self
     }
     /// Sets the probability that a relay hands the walk to another relay (0 to 0.95; a walk that goes on for sure would never

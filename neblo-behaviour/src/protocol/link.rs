@@ -8,10 +8,8 @@ use std::time::Duration;
 use super::codec::record;
 use super::io::{Contact, Ctx, Part, Peer, Time};
 
-/// Idle time after which a link is probed. choice
-const PROBE_AFTER: Duration = Duration::from_secs(5);
-/// The same for a link that carries streams. choice
-const PROBE_BUSY_AFTER: Duration = Duration::from_millis(1_000);
+/// Idle time after which a link that carries streams is probed. choice
+pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(1_000);
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time-out of a probe. choice
@@ -71,6 +69,8 @@ struct Link<P> {
 pub struct Links<P> {
     links: BTreeMap<P, Link<P>>,
     next: u64,
+    /// Idle time after which a link is probed, unless it carries streams.
+    probe_after: Duration,
 }
 
 impl<P: Peer> Part<P> for Links<P> {
@@ -81,16 +81,16 @@ impl<P: Peer> Part<P> for Links<P> {
 
 type LinkCtx<'a, P> = Ctx<'a, P, Links<P>>;
 
-impl<P> Default for Links<P> {
-    fn default() -> Self {
-        Self { links: BTreeMap::new(), next: 0 }
-    }
-}
-
 impl<P: Peer> Links<P> {
+    /// No links yet; one that is idle for `probe_after` is probed.
+    pub fn new(probe_after: Duration) -> Self {
+        Self { links: BTreeMap::new(), next: 0, probe_after }
+    }
+
     /// Starts or stops watching a peer; `busy` when its link carries streams.
     pub fn watch(&mut self, ctx: &mut LinkCtx<'_, P>, contact: &Contact<P>, busy: bool) {
         let next = self.next_number();
+        let idle_limit = self.idle_limit(busy);
         let link = self.links.entry(contact.peer).or_insert_with(|| Link {
             contact: contact.clone(),
             watched: false,
@@ -109,7 +109,7 @@ impl<P: Peer> Links<P> {
         if !link.watched || sooner {
             link.watched = true;
             link.generation = next;
-            let after = if link.probe.is_some() { Duration::ZERO } else { idle_limit(busy) };
+            let after = if link.probe.is_some() { Duration::ZERO } else { idle_limit };
             ctx.out.arm(after, LinkTimer { peer: contact.peer, generation: next });
         }
     }
@@ -170,6 +170,7 @@ impl<P: Peer> Links<P> {
     pub fn expired(&mut self, ctx: &mut LinkCtx<'_, P>, timer: LinkTimer<P>) {
         let next = self.next_number();
         let nonce = ctx.rng.next_u64();
+        let probe_after = self.probe_after;
         let Some(link) = self.links.get_mut(&timer.peer).filter(|link| link.generation == timer.generation) else {
             return;
         };
@@ -185,7 +186,7 @@ impl<P: Peer> Links<P> {
             }
         }
         let idle = ctx.now.since(link.heard);
-        let limit = idle_limit(link.busy);
+        let limit = if link.busy { PROBE_BUSY_AFTER } else { probe_after };
         link.generation = next;
         let after = if link.strikes == 0 && idle < limit {
             limit - idle
@@ -201,10 +202,10 @@ impl<P: Peer> Links<P> {
         self.next += 1;
         self.next
     }
-}
 
-fn idle_limit(busy: bool) -> Duration {
-    if busy { PROBE_BUSY_AFTER } else { PROBE_AFTER }
+    fn idle_limit(&self, busy: bool) -> Duration {
+        if busy { PROBE_BUSY_AFTER } else { self.probe_after }
+    }
 }
 
 /// A rise as by RFC 6298. A fall is believed sooner: probes are rare, and what a node measured while it was starting, or its

@@ -65,8 +65,8 @@ impl Simulation {
     }
 
     fn go_on(&mut self, stream: u64, from: u32, to: u32, header: StreamHeader) {
-        let at = self.now + self.latency(from, to);
-        self.queue.push(at, Due::Stream(StreamStep { stream, from, to, header }));
+        let after = self.latency(from, to);
+        self.queue.push(self.now + after, Due::Stream(StreamStep { stream, from, to, header }));
     }
 
     pub(super) fn stream_step(&mut self, step: StreamStep) {

@@ -65,14 +65,14 @@ fn run(seed: u64, times: u64, way: ReturnWay) -> Outcome {
     for kind in [HandlerKind::MessageForwarder, HandlerKind::RequestForwarder, HandlerKind::ResponseForwarder] {
         handler(&mut sim, victim, kind, true);
     }
-    sim.set_application(Box::new(move |peer, event| match event {
+    sim.set_application(Box::new(move |peer: u32, event: &Event<u32>| match event {
         Event::Passing { pass, payload, .. } => {
-            Some((WORK, Some(Command::Pass { pass: *pass, passage: Ok(Passage::Forward(payload.clone())) })))
+            Some(vec![(WORK, Command::Pass { pass: *pass, passage: Ok(Passage::Forward(payload.clone())) })])
         }
         // The victim never gets round to answering the flood.
-        Event::Asked { payload, .. } if peer == victim && payload == b"flood" => Some((WORK, None)),
+        Event::Asked { payload, .. } if peer == victim && payload == b"flood" => Some(Vec::new()),
         Event::Asked { ask, payload, .. } => {
-            Some((WORK, Some(Command::Respond { ask: *ask, payload: Ok(payload.clone()) })))
+            Some(vec![(WORK, Command::Respond { ask: *ask, payload: Ok(payload.clone()) })])
         }
         _ => None,
     }));

@@ -1,6 +1,9 @@
 //! The protocol under the deterministic simulator, by seed.
 
+mod blind;
+mod churn;
 mod flood;
+mod hops;
 mod lookup;
 mod messaging;
 mod onions;

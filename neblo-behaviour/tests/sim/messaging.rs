@@ -334,12 +334,12 @@ fn every_request_ends_in_one_result_in_time_whatever_happens_on_its_way() {
         let mut sim = ring_of(seed, 32, Config::default().with_return_way(way));
         // One decision in 64 suppresses, one never comes; one answer in 64 never comes.
         let mut drawn = 0u32;
-        sim.set_application(Box::new(move |_, event| {
+        sim.set_application(Box::new(move |_: u32, event: &Event<u32>| {
             drawn = drawn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             match (drawn >> 26, event) {
-                (0, Event::Passing { .. } | Event::Asked { .. }) => Some((Duration::ZERO, None)),
+                (0, Event::Passing { .. } | Event::Asked { .. }) => Some(Vec::new()),
                 (1, Event::Passing { pass, .. }) => {
-                    Some((Duration::ZERO, Some(Command::Pass { pass: *pass, passage: Ok(Passage::Suppress) })))
+                    Some(vec![(Duration::ZERO, Command::Pass { pass: *pass, passage: Ok(Passage::Suppress) })])
                 }
                 _ => None,
             }

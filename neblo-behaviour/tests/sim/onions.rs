@@ -16,11 +16,11 @@ type Seen = Rc<RefCell<Vec<(u32, u32, MessagingMessage)>>>;
 fn tapped(sim: &mut Simulation) -> Seen {
     let seen = Seen::default();
     let keep = seen.clone();
-    sim.set_tap(Box::new(move |from, to, frame| {
-        if let Frame::Messaging(message) = frame {
-            keep.borrow_mut().push((from, to, message.clone()));
+    sim.watch_frames(move |sent| {
+        if let Frame::Messaging(message) = sent.frame {
+            keep.borrow_mut().push((sent.from, sent.to, message.clone()));
         }
-    }));
+    });
     seen
 }
 
@@ -146,8 +146,8 @@ fn that_the_next_hop_died_is_told_through_the_onion_as_over_tracks() {
             let (asker, to) = far(&mut sim);
             let dies = owner(&sim, to);
             // Its owner gets the request, and dies over it.
-            sim.set_application(Box::new(move |peer, event| {
-                (peer == dies && matches!(event, Event::Asked { .. })).then_some((Duration::ZERO, None))
+            sim.set_application(Box::new(move |peer: u32, event: &Event<u32>| {
+                (peer == dies && matches!(event, Event::Asked { .. })).then(Vec::new)
             }));
             let token = ask(&mut sim, asker, 1, to, b"q");
             let arrived = |sim: &Simulation| {

@@ -1,6 +1,6 @@
 use super::*;
 use neblo_behaviour::OverlayAddr;
-use neblo_behaviour::protocol::interface::{Answer, Command, HandlerKind, Ownership, Recipients};
+use neblo_behaviour::protocol::interface::{Command, Ownership};
 
 #[test]
 fn a_ring_forms_and_every_address_has_one_owner() {

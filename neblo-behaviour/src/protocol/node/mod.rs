@@ -132,6 +132,7 @@ impl<P: Peer> Node<P> {
         let messaging = Messaging::new(config.return_way, config.carry_rate);
         Self {
             fingers: Fingers::new(config.delta),
+            links: Links::new(config.probe_after),
             subgroups: Subgroups::new(subgroup_config, contact.clone(), public),
             paths: Paths::new(path_config, me),
             directory: Directory::new(contact.clone()),
@@ -139,7 +140,6 @@ impl<P: Peer> Node<P> {
             me: contact,
             keys,
             sealing: secret,
-            links: Links::default(),
             ring: Ring::default(),
             messaging,
             client: Client::default(),

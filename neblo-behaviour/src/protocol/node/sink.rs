@@ -71,8 +71,7 @@ macro_rules! sinks {
                 self.frame(to, frame(message));
             }
             fn arm(&mut self, after: Duration, timer: <$part<P> as Part<P>>::Timer) {
-                // Up to an eighth more, so that what began together does not stay together.
-                let jitter = if $jitter { after / 64 * (self.jitter % 9) as u32 } else { Duration::ZERO };
+                let jitter = after / 64 * (self.jitter % ($jitter + 1)) as u32;
                 self.out.push(Output::Arm { after: after + jitter, timer: Timer::$happened(timer) });
             }
             fn emit(&mut self, event: <$part<P> as Part<P>>::Event) {
@@ -82,13 +81,17 @@ macro_rules! sinks {
     )*};
 }
 
+/// Timers expire up to an eighth later (in sixty-fourths), so that what began together does not stay together.
+const LATER: u64 = 8;
+/// Nothing later: a request ends within its time-out, to the microsecond.
+const IN_TIME: u64 = 0;
+
 sinks! {
-    Ring: Ring, Frame::Ring, true;
-    Links: Link, Frame::Link, true;
-    // A request ends by its deadline, not an eighth later.
-    Messaging: Messaging, Frame::Messaging, false;
-    Subgroups: Subgroup, Frame::Subgroup, true;
-    Paths: Path, Frame::Path, true;
-    Directory: Directory, Frame::Directory, true;
-    Client: Client, |never| void::unreachable(never), true;
+    Ring: Ring, Frame::Ring, LATER;
+    Links: Link, Frame::Link, LATER;
+    Messaging: Messaging, Frame::Messaging, IN_TIME;
+    Subgroups: Subgroup, Frame::Subgroup, LATER;
+    Paths: Path, Frame::Path, LATER;
+    Directory: Directory, Frame::Directory, LATER;
+    Client: Client, |never| void::unreachable(never), LATER;
 }

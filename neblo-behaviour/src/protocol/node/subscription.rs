@@ -275,7 +275,7 @@ impl<P: Peer> Node<P> {
             Err(_) => return part!(self, step, |ctx| self.messaging.respond(ctx, ask, refuse)),
         };
         if let Some(slack) = slack.filter(|_| !request.last) {
-            let answerer = self.ring.finger_answerer(request.to, slack, step.rng);
+            let answerer = self.ring.finger_answerer(request.to, slack, &self.fingers, step.rng);
             match answerer {
                 None => return part!(self, step, |ctx| self.messaging.respond(ctx, ask, refuse)),
                 Some(other) if other.peer != self.me.peer => {

@@ -9,8 +9,10 @@ use crate::protocol::ring::{RingInput, RingTimer};
 const REFRESH_AFTER: Duration = Duration::from_millis(50);
 /// Rounds of upkeep between two attempts of a lonely node to find the others. choice
 const LONELY_ROUNDS: u64 = 8;
-/// Rounds between two finger requests once all levels have been asked once. choice
+/// Rounds between two finger requests when none are due. choice
 const FINGER_ROUNDS: u64 = 15;
+/// Finger requests a round when some are due. choice
+const FINGERS_AT_ONCE: usize = 4;
 
 impl<P: Peer> Node<P> {
     pub(super) fn start_upkeep(&mut self, step: &mut Step<'_, P>) {
@@ -32,9 +34,9 @@ impl<P: Peer> Node<P> {
         self.fingers.forgive(step.now, None);
         self.seek_other_ring(step);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Expired(RingTimer::Stabilise)));
-        let young = self.upkeep < 64;
-        if young || self.upkeep.is_multiple_of(FINGER_ROUNDS) {
-            for _ in 0..if young { 4 } else { 1 } {
+        let due = self.fingers.are_due();
+        if due || self.upkeep.is_multiple_of(FINGER_ROUNDS) {
+            for _ in 0..if due { FINGERS_AT_ONCE } else { 1 } {
                 self.ask_finger(step);
             }
         }

@@ -264,7 +264,9 @@ impl<P: Peer> Ring<P> {
             return false;
         }
         self.see(give.epoch);
-        self.epoch = self.epoch.max(give.epoch.min(self.seen));
+        let given = give.epoch.min(self.seen);
+        // Both may have counted to the same number; our own epoch grows all the same.
+        self.epoch = if given > self.epoch { given } else { self.next_epoch() };
         self.receive(ctx, range, by.clone(), give.epoch);
         self.tell_range(ctx);
         if let Some(predecessor) = self.predecessor.clone() {

@@ -5,6 +5,8 @@
 
 mod fingers;
 mod handover;
+#[cfg(any(test, feature = "sim"))]
+mod ideal;
 mod joining;
 mod leaving;
 mod message;
