@@ -1,6 +1,7 @@
 //! The protocol under the deterministic simulator, by seed.
 
 mod lookup;
+mod model;
 mod ring;
 mod subgroups;
 

@@ -44,6 +44,12 @@ impl<P: Peer> Node<P> {
             }
             RingEvent::Inherited { .. } | RingEvent::Left => {}
             RingEvent::Isolated => self.isolated(step),
+            RingEvent::Dissolved(into) => {
+                self.subscription.known.retain(|known| known.peer != into.peer);
+                self.subscription.known.insert(0, into);
+                self.subscription.at = 0;
+                self.enter_ring(step);
+            }
             RingEvent::Seen(contact) => self.seen(step, contact),
         }
     }
