@@ -6,6 +6,7 @@ mod flood;
 mod hops;
 mod lookup;
 mod messaging;
+mod model;
 mod onions;
 mod ranges;
 mod ring;
