@@ -4,6 +4,7 @@ mod blind;
 mod churn;
 mod hops;
 mod lookup;
+mod model;
 mod ranges;
 mod ring;
 mod subgroups;

@@ -43,6 +43,12 @@ impl<P: Peer> Node<P> {
             RingEvent::Inherited { range, epoch } => self.inherited(step, range, epoch),
             RingEvent::Left => self.left(step),
             RingEvent::Isolated => self.isolated(step),
+            RingEvent::Dissolved(into) => {
+                self.subscription.known.retain(|known| known.peer != into.peer);
+                self.subscription.known.insert(0, into);
+                self.subscription.at = 0;
+                self.enter_ring(step);
+            }
             RingEvent::Seen(contact) => self.seen(step, contact),
         }
     }

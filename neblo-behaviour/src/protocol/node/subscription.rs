@@ -51,7 +51,7 @@ pub(super) struct Subscription<P> {
     pub(super) token: Option<Token>,
     pub(super) known: Vec<Contact<P>>,
     /// The known peer in use.
-    at: usize,
+    pub(super) at: usize,
     /// Attempts in a row in which no owner was located.
     attempts: usize,
     pub(super) wanted: bool,

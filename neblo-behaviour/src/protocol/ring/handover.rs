@@ -40,6 +40,8 @@ pub(super) struct Handed<P> {
     pub(super) to: Principal<P>,
     pub(super) epoch: u64,
     pub(super) stage: Stage,
+    /// Where the range before it begins, as far as is known.
+    before: Option<Start<P>>,
     /// Whether the new owner becomes a member by it.
     pub(super) joins: bool,
     /// Whether what belonged to it has been sent.
@@ -63,8 +65,10 @@ pub(super) struct Received<P> {
     pub(super) range: AddrRange,
     pub(super) from: Principal<P>,
     pub(super) epoch: u64,
-    /// Whether all that belongs to it has come, or is given up.
+    /// Whether all that belongs to it has come, or is made anew.
     pub(super) settled: bool,
+    /// Whether no more of it will come: it is ours alone once our successor knows.
+    lost: bool,
 }
 
 impl<P: Peer> Ring<P> {
@@ -98,9 +102,12 @@ impl<P: Peer> Ring<P> {
     /// What lies before `to` is no longer ours: it is offered to `to`, which becomes the predecessor.
     pub(super) fn hand_over(&mut self, ctx: &mut RingCtx<'_, P>, to: Principal<P>, joins: bool) {
         let range = AddrRange { after: self.after, to: to.address };
+        let owner = self.predecessor.clone().filter(|old| old.address == self.after);
+        let before = self.before.replace(Start { after: self.after, owner });
         self.after = to.address;
         let epoch = self.next_epoch();
-        self.offer(ctx, Handed { range, to, epoch, stage: Stage::Offered, joins, sent: false, offers: 0 });
+        let stage = Stage::Offered;
+        self.offer(ctx, Handed { range, to, epoch, stage, before, joins, sent: false, offers: 0 });
         self.tell_range(ctx);
     }
 
@@ -108,7 +115,8 @@ impl<P: Peer> Ring<P> {
     pub(super) fn hand_over_all(&mut self, ctx: &mut RingCtx<'_, P>, to: Principal<P>) {
         let Some((range, _)) = self.range() else { return };
         let epoch = self.next_epoch();
-        self.offer(ctx, Handed { range, to, epoch, stage: Stage::Offered, joins: false, sent: false, offers: 0 });
+        let (stage, before) = (Stage::Offered, self.before.clone());
+        self.offer(ctx, Handed { range, to, epoch, stage, before, joins: false, sent: false, offers: 0 });
     }
 
     fn offer(&mut self, ctx: &mut RingCtx<'_, P>, handed: Handed<P>) {
@@ -128,10 +136,10 @@ impl<P: Peer> Ring<P> {
         let (incarnation, epoch) = (handed.to.incarnation, handed.epoch);
         let offer = if handed.joins {
             let successors = List::chop(self.successors.clone());
-            let (after, roster) = (handed.range.after, self.roster.clone());
-            RingMessage::Joined(Joined { by, successors, after, epoch, roster, incarnation })
+            let (after, roster, before) = (handed.range.after, self.roster.clone(), handed.before.clone());
+            RingMessage::Joined(Joined { by, successors, after, epoch, roster, incarnation, before })
         } else {
-            RingMessage::Give(Give { by, incarnation, range: handed.range, epoch })
+            RingMessage::Give(Give { by, incarnation, range: handed.range, epoch, before: handed.before.clone() })
         };
         ctx.out.send(&handed.to.contact, offer);
     }
@@ -187,14 +195,62 @@ impl<P: Peer> Ring<P> {
             handed.sent = true;
         }
         self.say_migrated(ctx);
+        if self.waits_for_head() {
+            self.stabilise(ctx);
+        }
     }
 
-    /// The new owner is told once nothing of the range is still on its way to us.
+    /// Where our range begins.
+    pub(super) fn start(&self) -> Start<P> {
+        let new = self.handed.iter().map(|handed| &handed.to);
+        let owner = self.predecessor.iter().chain(new).find(|other| other.address == self.after);
+        Start { after: self.after, owner: owner.cloned() }
+    }
+
+    /// Whether the first successor knows where our range begins, so that it will not inherit more from us: it said so, or
+    /// it has accepted that range. In a small ring the roster tells.
+    fn is_confirmed(&self) -> bool {
+        let given = self.has_given_all();
+        given || self.roster.is_some() || self.successors.is_empty() || self.confirmed == Some(self.after)
+    }
+
+    /// Whether something cannot go on before the first successor knows where our range begins.
+    pub(super) fn waits_for_head(&self) -> bool {
+        let sent = |handed: &Handed<P>| handed.stage == Stage::Accepted && handed.sent;
+        !self.is_confirmed()
+            && (self.handed.iter().any(sent) || self.received.iter().any(|received| received.lost && !received.settled))
+    }
+
+    /// The first successor may have learned where our range begins.
+    pub(super) fn confirm(&mut self, ctx: &mut RingCtx<'_, P>) {
+        let Some((own, _)) = self.range().filter(|_| self.is_confirmed()) else { return };
+        for received in self.received.iter_mut().filter(|received| received.lost && !received.settled) {
+            received.settled = true;
+            let mut range = received.range;
+            if range.contains_strictly(own.after) {
+                range.after = own.after;
+            }
+            if own.contains(range.to) {
+                ctx.out.emit(RingEvent::Inherited { range, epoch: received.epoch });
+            }
+        }
+        self.say_migrated(ctx);
+    }
+
+    /// The new owner is told once nothing of the range is still on its way to us, and once our death would not make our
+    /// successor an owner of it.
     fn say_migrated(&mut self, ctx: &mut RingCtx<'_, P>) {
         let received = self.received.clone();
-        let comes = |range: &AddrRange| received.iter().any(|other| !other.settled && range.contains(other.range.to));
+        let (confirmed, end) = (self.is_confirmed(), self.me.as_ref().map(|me| me.address));
+        // Two that hand the same range to and fro do not wait for one another.
+        let comes = |handed: &Handed<P>| {
+            let open =
+                received.iter().filter(|other| !other.settled && other.from.contact.peer != handed.to.contact.peer);
+            open.into_iter().any(|other| handed.range.contains(other.range.to))
+        };
         for handed in &mut self.handed {
-            if handed.stage == Stage::Accepted && handed.sent && !comes(&handed.range) {
+            let may = confirmed || Some(handed.range.to) == end;
+            if handed.stage == Stage::Accepted && handed.sent && may && !comes(handed) {
                 handed.stage = Stage::Migrated;
                 ctx.out.send(&handed.to.contact, RingMessage::Migrated(handed.step()));
             }
@@ -254,6 +310,7 @@ impl<P: Peer> Ring<P> {
             self.predecessor.take_if(|predecessor| predecessor.is(by));
             if self.after == by.address {
                 self.after = range.after;
+                self.before = give.before.clone();
             }
         } else if range.to == me.address && self.successors.iter().any(|successor| successor.is(by)) {
             // What is ours already stays ours.
@@ -277,8 +334,8 @@ impl<P: Peer> Ring<P> {
 
     /// A range is ours under this epoch; what belongs to it is on its way.
     pub(super) fn receive(&mut self, ctx: &mut RingCtx<'_, P>, range: AddrRange, from: Principal<P>, epoch: u64) {
-        self.received.retain(|received| !received.from.is(&from));
-        self.received.insert(0, Received { range, from, epoch, settled: false });
+        self.received.retain(|other| !other.from.is(&from) && !(other.lost && range.contains(other.range.to)));
+        self.received.insert(0, Received { range, from, epoch, settled: false, lost: false });
         let mut over = 0;
         self.received.retain(|received| {
             over += usize::from(received.settled);
@@ -300,20 +357,13 @@ impl<P: Peer> Ring<P> {
         self.say_migrated(ctx);
     }
 
-    /// Nothing more of some received ranges will come: what is missing is to be made anew.
+    /// Nothing more of some received ranges will come: what is missing is to be made anew, once our successor knows of us;
+    /// before that it might believe that it inherits the same range.
     pub(super) fn give_up(&mut self, ctx: &mut RingCtx<'_, P>, given_up: impl Fn(&Received<P>) -> bool) {
-        let Some((own, _)) = self.range() else { return };
-        for received in self.received.iter_mut().filter(|received| !received.settled && given_up(received)) {
-            received.settled = true;
-            let mut range = received.range;
-            if range.contains_strictly(own.after) {
-                range.after = own.after;
-            }
-            if own.contains(range.to) {
-                ctx.out.emit(RingEvent::Inherited { range, epoch: received.epoch });
-            }
+        for received in self.received.iter_mut().filter(|received| given_up(received)) {
+            received.lost = true;
         }
-        self.say_migrated(ctx);
+        self.confirm(ctx);
     }
 
     // ---- the border to the predecessor ---------------------------------------------------------------------------
@@ -332,8 +382,17 @@ impl<P: Peer> Ring<P> {
             }
             return;
         }
-        let range = AddrRange { after: predecessor.address, to: self.after };
-        self.after = predecessor.address;
+        self.inherit(ctx, predecessor.address);
+    }
+
+    /// The owned range begins after `after`, further back than before, because the owner between is dead.
+    pub(super) fn inherit(&mut self, ctx: &mut RingCtx<'_, P>, after: OverlayAddr) {
+        let Some(me) = self.me.clone() else { return };
+        let range = AddrRange { after, to: self.after };
+        if range.after == range.to {
+            return;
+        }
+        self.after = after;
         let epoch = self.next_epoch();
         let own = AddrRange { after: self.after, to: me.address };
         self.handed.retain(|handed| !own.contains(handed.range.to));

@@ -79,7 +79,7 @@ impl<P: Peer> Ring<P> {
         if !own || join.me.address == me.address {
             return ctx.out.send(&contact, refuse(true));
         }
-        if self.question.is_some() || !self.may_hand_over() {
+        if self.question.is_some() && self.rules.busy || !self.may_hand_over() {
             return ctx.out.send(&contact, refuse(false));
         }
         self.let_in(ctx, join.me);
@@ -97,7 +97,7 @@ impl<P: Peer> Ring<P> {
 
     /// Let in. Whoever knows our incarnation was asked by us, or told by the founder that was.
     pub(super) fn joined(&mut self, ctx: &mut RingCtx<'_, P>, from: P, joined: Joined<P>) {
-        let Joined { by, successors, after, epoch, roster, incarnation } = joined;
+        let Joined { by, successors, after, epoch, roster, incarnation, before } = joined;
         let Some(me) = self.me.clone().filter(|me| me.incarnation == incarnation && by.contact.peer == from) else {
             let refused = Handover { incarnation, epoch };
             return ctx.out.send(&Contact::bare(from), RingMessage::Refused(refused));
@@ -105,7 +105,7 @@ impl<P: Peer> Ring<P> {
         let range = AddrRange { after, to: me.address };
         if self.is_member() {
             // Said again because the answer was lost.
-            return self.given(ctx, from, &Give { by, incarnation, range, epoch });
+            return self.given(ctx, from, &Give { by, incarnation, range, epoch, before });
         }
         let owned = AddrRange { after, to: by.address };
         if !self.is_joining() || from == me.contact.peer || !owned.contains(me.address) || by.address == me.address {
@@ -113,6 +113,7 @@ impl<P: Peer> Ring<P> {
         }
         self.phase = Phase::Member;
         self.after = after;
+        self.before = before;
         self.see(epoch);
         self.epoch = self.epoch.max(epoch.min(self.seen));
         ctx.out.send(&by.contact, RingMessage::Accepted(Handover { incarnation, epoch }));
@@ -126,6 +127,14 @@ impl<P: Peer> Ring<P> {
         for principal in &self.successors {
             ctx.out.emit(RingEvent::Seen(principal.contact.clone()));
         }
+        self.hand_in(ctx);
         self.stabilise(ctx);
+    }
+
+    /// What was owned in the ring that we came from belongs to members of this one.
+    pub(super) fn hand_in(&mut self, ctx: &mut RingCtx<'_, P>) {
+        if let Some((range, epoch)) = self.carried.take() {
+            ctx.out.emit(RingEvent::HandedOver { range, epoch });
+        }
     }
 }

@@ -58,20 +58,26 @@ impl<P: Peer> Ring<P> {
     }
 
     fn left(&mut self, ctx: &mut RingCtx<'_, P>) {
-        if self.is_member() {
-            let small = self.roster.iter().flat_map(|roster| roster.members.iter());
-            let mut told: Vec<_> = self.me.iter().map(|me| me.contact.peer).collect();
-            for neighbour in small.chain(&self.successors).chain(&self.predecessor) {
-                if !told.contains(&neighbour.contact.peer) {
-                    told.push(neighbour.contact.peer);
-                    ctx.out.send(&neighbour.contact, RingMessage::Nudge(Nudge { leaving: true }));
-                }
-            }
-        }
         let leaves = self.is_member();
+        self.say_leaving(ctx);
         self.reset();
         if leaves {
             ctx.out.emit(RingEvent::Left);
+        }
+    }
+
+    /// Tells all neighbours that we are gone.
+    pub(super) fn say_leaving(&self, ctx: &mut RingCtx<'_, P>) {
+        if !self.is_member() {
+            return;
+        }
+        let small = self.roster.iter().flat_map(|roster| roster.members.iter());
+        let mut told: Vec<_> = self.me.iter().map(|me| me.contact.peer).collect();
+        for neighbour in small.chain(&self.successors).chain(&self.predecessor) {
+            if !told.contains(&neighbour.contact.peer) {
+                told.push(neighbour.contact.peer);
+                ctx.out.send(&neighbour.contact, RingMessage::Nudge(Nudge { leaving: true }));
+            }
         }
     }
 }

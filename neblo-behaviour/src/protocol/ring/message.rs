@@ -27,6 +27,16 @@ impl<P: PartialEq> Principal<P> {
 }
 
 record! {
+    /// Where a member's range begins. Its successor must know this: should the member die, the successor inherits its range
+    /// and no more, for further back lies what the member has given away.
+    pub struct Start<P> {
+        1 => after: OverlayAddr,
+        /// The member at that address.
+        2 => owner: Option<Principal<P>>,
+    }
+}
+
+record! {
     /// "Let me in at this address", to the owner of the address.
     pub struct Join<P> {
         1 => request: u64,
@@ -53,6 +63,8 @@ record! {
         6 => roster: Option<Roster<P>>,
         /// The joiner's incarnation: only those whom it asked can know it.
         7 => incarnation: u64,
+        /// Where the range of the joiner's predecessor begins, as far as is known.
+        8 => before: Option<Start<P>>,
     }
 }
 
@@ -107,6 +119,8 @@ record! {
         7 => epoch: Option<u64>,
         /// Where the range of its predecessor begins, as far as the answerer knows.
         8 => before: Option<OverlayAddr>,
+        /// The founder's address, while the ring is small.
+        9 => founder: Option<OverlayAddr>,
     }
 }
 
@@ -116,8 +130,8 @@ record! {
         1 => me: Principal<P>,
         /// The highest epoch that the sender has seen.
         2 => epoch: Option<u64>,
-        /// At whose address the sender's range begins: who inherits from the sender must not reach further back.
-        3 => before: Option<Principal<P>>,
+        /// Where the sender's range begins.
+        3 => start: Option<Start<P>>,
     }
 }
 
@@ -138,6 +152,8 @@ record! {
         3 => range: AddrRange,
         /// The epoch under which the new owner owns it.
         4 => epoch: u64,
+        /// Where the range before this one begins, as far as is known.
+        5 => before: Option<Start<P>>,
     }
 }
 

@@ -10,6 +10,7 @@ mod ideal;
 mod joining;
 mod leaving;
 mod message;
+mod other;
 mod roster;
 mod routing;
 mod stabilise;
@@ -83,10 +84,14 @@ pub enum RingEvent<P> {
         /// The epoch under which this peer owns it.
         epoch: u64,
     },
-    /// All ranges are handed over: this peer is no member any more.
+    /// This peer, which was a member, is none any more, because it was to leave: its range is handed over, or nobody took
+    /// it in time. Not said to a peer that was still joining.
     Left,
     /// All neighbours are lost.
     Isolated,
+    /// This ring is small and ends in favour of another one of the same network: this peer is to join that one, through
+    /// this member of it and under a fresh address. What it owned is [`RingEvent::HandedOver`] once it is in.
+    Dissolved(Contact<P>),
     /// A member that is worth remembering as a known peer.
     Seen(Contact<P>),
 }
@@ -133,15 +138,18 @@ enum Question<P> {
     /// To the first successor.
     Head(P),
     /// To the predecessor of the first successor, before it is adopted (rule 5).
-    Closer(P),
+    Closer(Contact<P>),
+    /// To the owner of our address in another ring.
+    Other(Contact<P>),
     /// To the old predecessor, because a notifier wants its place (rule 4).
-    Predecessor { asked: Principal<P>, notifier: Principal<P> },
+    Predecessor { asked: Principal<P>, notify: Notify<P> },
 }
 
 impl<P: Copy> Question<P> {
     fn asked(&self) -> P {
         match self {
-            Self::Head(peer) | Self::Closer(peer) => *peer,
+            Self::Head(peer) => *peer,
+            Self::Closer(other) | Self::Other(other) => other.peer,
             Self::Predecessor { asked, .. } => asked.contact.peer,
         }
     }
@@ -152,6 +160,22 @@ enum Phase {
     Outside,
     Joining { request: u64 },
     Member,
+}
+
+/// Two of the rules of research §3, so that the model checker can show what happens without them. No configuration
+/// reaches them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// Rule 5: nothing is adopted that was not contacted.
+    pub contact_first: bool,
+    /// Rule 6: while an own question is open, others are told "busy".
+    pub busy: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { contact_first: true, busy: true }
+    }
 }
 
 /// This member leaves in order.
@@ -167,6 +191,10 @@ pub struct Ring<P> {
     phase: Phase,
     me: Option<Principal<P>>,
     predecessor: Option<Principal<P>>,
+    /// Where the range that ends at `after` begins, as its owner said last.
+    before: Option<Start<P>>,
+    /// Where our range begins, as the first successor knows it.
+    confirmed: Option<OverlayAddr>,
     /// The owned range is (after, me].
     after: OverlayAddr,
     /// The epoch of the owned range.
@@ -184,10 +212,15 @@ pub struct Ring<P> {
     /// Members that gave their range to us and left.
     gone: Vec<Principal<P>>,
     leaving: Option<Leaving>,
+    /// What was owned in a ring that ended in favour of the one that is being joined.
+    carried: Option<(AddrRange, u64)>,
     /// Whether a [`RingTimer::Repeat`] is armed.
     repeating: bool,
     question: Option<(u64, Question<P>)>,
     next_request: u64,
+    /// Successors kept.
+    r: usize,
+    rules: Rules,
 }
 
 impl<P: Peer> Part<P> for Ring<P> {
@@ -204,6 +237,8 @@ impl<P: Peer> Default for Ring<P> {
             phase: Phase::Outside,
             me: None,
             predecessor: None,
+            before: None,
+            confirmed: None,
             after: OverlayAddr::default(),
             epoch: 0,
             seen: 0,
@@ -215,14 +250,37 @@ impl<P: Peer> Default for Ring<P> {
             received: Vec::new(),
             gone: Vec::new(),
             leaving: None,
+            carried: None,
             repeating: false,
             question: None,
             next_request: 0,
+            r: MAX_SUCCESSORS,
+            rules: Rules::default(),
         }
     }
 }
 
 impl<P: Peer> Ring<P> {
+    /// A ring in which each member keeps `r` successors (1 to 8), and which keeps these rules: for the model checker.
+    #[cfg(feature = "sim")]
+    pub fn with_rules(r: usize, rules: Rules) -> Self {
+        Self { r: r.clamp(1, MAX_SUCCESSORS), rules, ..Self::default() }
+    }
+
+    /// Begins to number questions anew, when no answer can be on its way: for the model checker, to which states that differ
+    /// in nothing else are one.
+    #[cfg(feature = "sim")]
+    pub fn renumber(&mut self) {
+        if self.question.is_none() && !self.is_joining() {
+            self.next_request = 0;
+        }
+    }
+
+    /// Whether an answer is waited for that may change the neighbours.
+    pub fn is_asking(&self) -> bool {
+        self.question.is_some()
+    }
+
     /// Whether this peer is a member.
     pub fn is_member(&self) -> bool {
         self.phase == Phase::Member
@@ -264,11 +322,16 @@ impl<P: Peer> Ring<P> {
         // All while the ring is small; three of eight later, so that the death of the first two costs no dial.
         let small = self.roster.iter().flat_map(|roster| roster.members.iter());
         let small = small.filter(|member| self.me.as_ref().is_none_or(|me| me.contact != member.contact));
-        let held = if self.roster.is_some() { MAX_SUCCESSORS } else { 3 };
+        let held = if self.roster.is_some() { self.r } else { 3 };
         let others = self.successors.iter().take(held).chain(&self.predecessor);
         let new = self.handed.iter().filter(|handed| handed.stage != Stage::Done).map(|handed| &handed.to);
         let old = self.received.iter().filter(|received| !received.settled).map(|received| &received.from);
-        small.chain(others).chain(new).chain(old).map(|principal| &principal.contact)
+        let asked = self.question.as_ref().and_then(|(_, question)| match question {
+            Question::Head(_) => None,
+            Question::Closer(other) | Question::Other(other) => Some(other),
+            Question::Predecessor { asked, .. } => Some(&asked.contact),
+        });
+        small.chain(others).chain(new).chain(old).map(|principal| &principal.contact).chain(asked)
     }
 
     /// Handles one input.
@@ -280,7 +343,7 @@ impl<P: Peer> Ring<P> {
             RingInput::NotLocated => self.join_again(ctx),
             RingInput::Leave => self.leave(ctx),
             RingInput::Migrated { epoch } => self.migrated(ctx, epoch),
-            RingInput::OtherRing(_) => {}
+            RingInput::OtherRing(owner) => self.other_ring(ctx, owner),
             RingInput::Received(from, message) => self.received(ctx, from, message),
             RingInput::Expired(timer) => self.expired(ctx, timer),
             RingInput::Dead(peer) => self.dead(ctx, peer),
@@ -314,8 +377,10 @@ impl<P: Peer> Ring<P> {
         match timer {
             RingTimer::Stabilise => self.stabilise(ctx),
             RingTimer::Answer(request) => {
-                if self.question.as_ref().is_some_and(|(open, _)| *open == request) {
-                    self.question = None;
+                // Not a death: under load an answer may be late.
+                let open = self.question.take_if(|(open, _)| *open == request);
+                if let Some((_, Question::Closer(_))) = open {
+                    self.notify_head(ctx);
                 }
             }
             RingTimer::Again(request) => {
@@ -352,8 +417,8 @@ impl<P: Peer> Ring<P> {
 
     /// What is kept from one subscription to the next: numbers that only grow.
     fn reset(&mut self) {
-        let (next_request, seen) = (self.next_request, self.seen.max(self.epoch));
-        *self = Self { next_request, epoch: self.epoch, seen, ..Self::default() };
+        let Self { next_request, epoch, r, rules, carried, .. } = *self;
+        *self = Self { next_request, epoch, seen: self.seen.max(epoch), r, rules, carried, ..Self::default() };
     }
 
     fn tell_range(&self, ctx: &mut RingCtx<'_, P>) {

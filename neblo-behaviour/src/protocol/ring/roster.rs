@@ -7,6 +7,10 @@
 
 use super::*;
 
+/// Requests of a new member, from its first on, until it is taken for certain that the owner of its address cannot let it
+/// in: more than fifteen seconds' worth. choice
+const PATIENCE: u64 = 24;
+
 impl<P: Peer> Ring<P> {
     fn is_founder(&self) -> bool {
         let first = self.roster.as_ref().and_then(|roster| roster.members.first());
@@ -28,15 +32,15 @@ impl<P: Peer> Ring<P> {
             return ctx.out.send(&contact, refuse(None));
         }
         let known = members.iter().any(|member| member.is(&join.me));
-        if known && (roster.owner.is_none() || join.request <= self.admitted) {
-            // In already, or on the way: a frame that was doubled.
-            return;
+        if known && (roster.owner.is_none() || join.request <= self.admitted.saturating_add(PATIENCE)) {
+            // In already, or on the way.
+            return ctx.out.send(&contact, RingMessage::Roster(Roster { members: List::chop(members), ..roster }));
         }
         if !known && roster.owner.is_some() {
             return ctx.out.send(&contact, refuse(None));
         }
         if known {
-            // Its owner did not let it in, perhaps because both went by another roster: begin again.
+            // The owner of its address left without giving its range to anybody: begin again, so that the next inherits.
             members.retain(|member| !member.is(&join.me));
             roster.owner = None;
             ctx.out.send(&contact, refuse(None));
@@ -61,7 +65,7 @@ impl<P: Peer> Ring<P> {
         }
         roster.owner = None;
         roster.version += 1;
-        roster.open = roster.members.len() > MAX_SUCCESSORS;
+        roster.open = roster.members.len() > self.r;
         self.change_roster(ctx, roster);
     }
 
@@ -129,6 +133,7 @@ impl<P: Peer> Ring<P> {
         self.tell_range(ctx);
         ctx.out.emit(RingEvent::Inherited { range: AddrRange { after: self.after, to: me.address }, epoch });
         self.apply_roster(ctx, roster);
+        self.hand_in(ctx);
         self.stabilise(ctx);
     }
 
@@ -154,7 +159,7 @@ impl<P: Peer> Ring<P> {
         self.gone.retain(|gone| others.iter().any(|other| other.is(gone)));
         let border = others.iter().rfind(|other| !self.gone.iter().any(|gone| gone.is(other))).cloned();
         others.retain(|other| joins.is_none_or(|joins| joins.is(&me) || !joins.is(other)));
-        others.truncate(MAX_SUCCESSORS);
+        others.truncate(self.r);
         self.predecessor = others.iter().rfind(|other| !self.gone.iter().any(|gone| gone.is(other))).cloned();
         self.successors = others;
         self.round = true;

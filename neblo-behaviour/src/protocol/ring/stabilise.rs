@@ -14,7 +14,7 @@ impl<P: Peer> Ring<P> {
         }
     }
 
-    fn question(&mut self, ctx: &mut RingCtx<'_, P>, to: &Contact<P>, question: Question<P>) {
+    pub(super) fn question(&mut self, ctx: &mut RingCtx<'_, P>, to: &Contact<P>, question: Question<P>) {
         let request = self.fresh_request();
         self.question = Some((request, question));
         ctx.out.send(to, RingMessage::Ask(Ask { request }));
@@ -26,12 +26,13 @@ impl<P: Peer> Ring<P> {
         let me = self.me.clone().filter(|_| self.is_member());
         let answer = Neighbours {
             request: ask.request,
-            busy: self.question.is_some() && me.is_some(),
+            busy: self.question.is_some() && me.is_some() && self.rules.busy,
             predecessor: self.predecessor.clone().filter(|_| me.is_some()),
             successors: List::chop(self.successors.clone()),
             open: self.roster.is_none(),
             epoch: Some(self.seen),
-            before: None,
+            before: self.before.as_ref().filter(|_| self.leaving.is_none()).map(|before| before.after),
+            founder: self.told_founder(),
             me,
         };
         ctx.out.send(&Contact::bare(from), RingMessage::Neighbours(answer));
@@ -44,10 +45,10 @@ impl<P: Peer> Ring<P> {
         }
         self.question = None;
         self.see(answer.epoch.unwrap_or(0));
-        if let Question::Predecessor { asked, notifier } = question {
+        if let Question::Predecessor { asked, notify } = question {
             // A ping: "busy" is a sign of life, too.
             let alive = answer.me.is_some_and(|told| told.is(&asked));
-            return self.predecessor_answered(ctx, alive, &asked, notifier);
+            return self.predecessor_answered(ctx, alive, asked, notify);
         }
         if answer.busy {
             ctx.out.arm(BUSY_AGAIN, RingTimer::Again(self.next_request));
@@ -55,6 +56,7 @@ impl<P: Peer> Ring<P> {
         }
         match question {
             Question::Head(_) => self.head_answered(ctx, from, answer),
+            Question::Other(_) => self.other_answered(ctx, from, answer),
             _ => self.closer_answered(ctx, from, answer),
         }
     }
@@ -72,13 +74,23 @@ impl<P: Peer> Ring<P> {
         }
         self.adopt(told, &answer.successors);
         let Some(me) = self.me.clone() else { return };
+        self.confirmed = answer.before.filter(|_| answer.predecessor.as_ref().is_some_and(|known| known.is(&me)));
+        self.confirm(ctx);
         let closer = answer.predecessor.filter(|closer| {
             let between = AddrRange { after: me.address, to: head.address };
             between.contains_strictly(closer.address) && closer.contact.peer != me.contact.peer
         });
         match closer {
-            Some(closer) => self.question(ctx, &closer.contact.clone(), Question::Closer(closer.contact.peer)),
+            Some(closer) if !self.rules.contact_first => {
+                let rest = std::mem::take(&mut self.successors);
+                self.adopt(closer, &rest);
+                self.notify_head(ctx);
+            }
+            Some(closer) => self.question(ctx, &closer.contact.clone(), Question::Closer(closer.contact)),
             None => self.notify_head(ctx),
+        }
+        if self.waits_for_head() {
+            ctx.out.arm(BUSY_AGAIN, RingTimer::Again(self.next_request));
         }
     }
 
@@ -103,7 +115,7 @@ impl<P: Peer> Ring<P> {
             if head.is(me) {
                 return;
             }
-            let notify = Notify { me: me.clone(), epoch: Some(self.seen), before: None };
+            let notify = Notify { me: me.clone(), epoch: Some(self.seen), start: Some(self.start()) };
             ctx.out.send(&head.contact, RingMessage::Notify(notify));
         }
     }
@@ -111,6 +123,9 @@ impl<P: Peer> Ring<P> {
     /// Rule 3, last half: the whole list is replaced by what one peer says, never merged (rule 5).
     pub(super) fn adopt(&mut self, head: Principal<P>, rest: &[Principal<P>]) {
         let Some(me) = &self.me else { return };
+        if self.successors.first().is_none_or(|old| !old.is(&head)) {
+            self.confirmed = None;
+        }
         let mut list = vec![head];
         self.round = rest.is_empty();
         for next in rest {
@@ -121,7 +136,7 @@ impl<P: Peer> Ring<P> {
             let ordered = list
                 .last()
                 .is_some_and(|last| AddrRange { after: last.address, to: me.address }.contains_strictly(next.address));
-            if !ordered || list.len() >= MAX_SUCCESSORS {
+            if !ordered || list.len() >= self.r {
                 break;
             }
             list.push(next.clone());
@@ -131,60 +146,83 @@ impl<P: Peer> Ring<P> {
 
     /// Rule 4: rectify, only when notified.
     pub(super) fn notified(&mut self, ctx: &mut RingCtx<'_, P>, from: P, notify: Notify<P>) {
-        let notifier = notify.me;
+        let notifier = &notify.me;
         let Some(me) = self.me.clone().filter(|_| self.is_member()) else { return };
         if notifier.contact.peer != from || from == me.contact.peer || notifier.address == me.address {
             return;
         }
         self.see(notify.epoch.unwrap_or(0));
         if self.roster.is_some() {
-            return self.is_in(ctx, &notifier);
+            return self.is_in(ctx, notifier);
         }
-        if self.leaving.is_some() || self.gone.iter().any(|gone| gone.is(&notifier)) {
+        if self.leaving.is_some() || self.gone.iter().any(|gone| gone.is(notifier)) {
             return;
         }
-        let Some(old) = self.predecessor.clone() else { return self.take_predecessor(ctx, notifier) };
-        if old.is(&notifier) {
-            return self.border(ctx, &notifier, false);
+        let Some(old) = self.predecessor.clone() else { return self.predecessor_shows(ctx, notify) };
+        if old.is(notifier) {
+            return self.take_predecessor(ctx, notify);
         }
         let closer = AddrRange { after: old.address, to: me.address }.contains_strictly(notifier.address);
         if closer {
-            self.take_predecessor(ctx, notifier);
+            self.take_predecessor(ctx, notify);
         } else if old.contact.peer == from {
             // The same peer under another subscription.
             self.lose(ctx, from);
-            self.take_predecessor(ctx, notifier);
+            self.predecessor_shows(ctx, notify);
         } else if self.question.is_none() {
-            self.question(ctx, &old.contact.clone(), Question::Predecessor { asked: old, notifier });
+            self.question(ctx, &old.contact.clone(), Question::Predecessor { asked: old, notify });
         }
     }
 
-    fn predecessor_answered(
-        &mut self,
-        ctx: &mut RingCtx<'_, P>,
-        alive: bool,
-        asked: &Principal<P>,
-        notifier: Principal<P>,
-    ) {
+    /// The old predecessor is dead. Its own range is ours; what it had given away before lies between it and a notifier
+    /// further back, and may have a living owner, who is asked first (rule 5).
+    fn predecessor_shows(&mut self, ctx: &mut RingCtx<'_, P>, notify: Notify<P>) {
+        let gap = AddrRange { after: notify.me.address, to: self.after };
+        let skipped =
+            self.before.clone().filter(|before| gap.contains_strictly(before.after) || before.after == gap.to);
+        let Some(skipped) = skipped.filter(|_| notify.me.address != gap.to) else {
+            return self.take_predecessor(ctx, notify);
+        };
+        self.inherit(ctx, skipped.after);
+        match skipped.owner {
+            Some(owner) if self.question.is_none() => {
+                self.question(ctx, &owner.contact.clone(), Question::Predecessor { asked: owner, notify });
+            }
+            Some(_) => {}
+            None => self.take_predecessor(ctx, notify),
+        }
+    }
+
+    fn predecessor_answered(&mut self, ctx: &mut RingCtx<'_, P>, alive: bool, asked: Principal<P>, notify: Notify<P>) {
         // Meanwhile another one may have taken the place.
-        let still = self.predecessor.as_ref().is_none_or(|predecessor| predecessor.is(asked));
-        if !alive && still {
-            self.take_predecessor(ctx, notifier);
+        if self.leaving.is_some() || self.predecessor.as_ref().is_some_and(|predecessor| !predecessor.is(&asked)) {
+            return;
+        }
+        if !alive {
+            self.predecessor = None;
+            // Who was asked because it stood between is dead, too.
+            self.before.take_if(|before| before.owner.as_ref().is_some_and(|owner| owner.is(&asked)));
+            self.predecessor_shows(ctx, notify);
+        } else if self.predecessor.is_none() {
+            let start = None;
+            self.take_predecessor(ctx, Notify { me: asked, epoch: None, start });
         }
     }
 
     /// A new predecessor moves the start of the owned range to its address: back over what a dead one owned, or on over
     /// what a closer one owns now.
-    fn take_predecessor(&mut self, ctx: &mut RingCtx<'_, P>, new: Principal<P>) {
+    fn take_predecessor(&mut self, ctx: &mut RingCtx<'_, P>, notify: Notify<P>) {
         if self.leaving.is_some() {
             return;
         }
+        let Notify { me: new, start, .. } = notify;
         ctx.out.emit(RingEvent::Seen(new.contact.clone()));
         if self.successors.is_empty() {
             self.successors.push(new.clone());
         }
         self.predecessor = Some(new.clone());
         self.border(ctx, &new, false);
+        self.before = start.filter(|_| self.after == new.address);
     }
 
     pub(super) fn nudged(&mut self, ctx: &mut RingCtx<'_, P>, from: P, leaving: bool) {
@@ -212,6 +250,9 @@ impl<P: Peer> Ring<P> {
         }
         let head_lost = self.successors.first().is_some_and(|head| head.contact.peer == peer);
         self.successors.retain(|principal| principal.contact.peer != peer);
+        if head_lost {
+            self.confirmed = None;
+        }
         // The range stays as it is until another predecessor shows itself.
         self.predecessor.take_if(|old| old.contact.peer == peer);
         let open = self.question.take_if(|(_, question)| question.asked() == peer);
@@ -220,8 +261,8 @@ impl<P: Peer> Ring<P> {
             return;
         }
         match open {
-            Some((_, Question::Predecessor { asked, notifier })) => {
-                self.predecessor_answered(ctx, false, &asked, notifier);
+            Some((_, Question::Predecessor { asked, notify })) => {
+                self.predecessor_answered(ctx, false, asked, notify);
             }
             Some((_, Question::Closer(_))) => self.notify_head(ctx),
             _ => {}

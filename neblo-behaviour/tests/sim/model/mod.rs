@@ -1,0 +1,191 @@
+//! A model checker over the very code of the ring (research §3): all orders in which frames arrive, members ask, join and
+//! die. A time-out is gated on a death, as Zave's proof assumes.
+
+mod invariants;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use neblo_behaviour::protocol::ring::Rules;
+use stateright::{Checker, Model, Property};
+use world::{Step, World};
+
+/// Rounds of stabilising after which the ring is ideal again. choice, checked
+const K: usize = 6;
+
+/// What is explored.
+struct Exploration {
+    addresses: Vec<u128>,
+    members: usize,
+    rules: Rules,
+    joins: u8,
+    leaves: u8,
+    crashes: u8,
+    rounds: u8,
+    retries: u8,
+    /// Below r + 1 members: no proof holds, only that there is one owner and that it heals.
+    small: bool,
+}
+
+impl Model for Exploration {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        let mut world = World::new(&self.addresses, self.members, self.rules);
+        (world.joins, world.leaves, world.crashes, world.rounds) = (self.joins, self.leaves, self.crashes, self.rounds);
+        world.retries = self.retries;
+        vec![world]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        world.steps(&self.addresses, steps);
+    }
+
+    fn next_state(&self, world: &World, step: Step) -> Option<World> {
+        let mut next = world.clone();
+        next.step(&self.addresses, step);
+        (next != *world).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::always("nothing broken", |_, world: &World| world.broken.is_none()),
+            Property::always("one owner", |_, world| invariants::one_owner(world)),
+            Property::always("ordered lists", |_, world| invariants::ordered_lists(world)),
+            Property::always("ideal within K rounds", |model: &Self, world| {
+                let mut steps = Vec::new();
+                world.steps(&model.addresses, &mut steps);
+                steps.iter().any(|step| !matches!(step, Step::Crash(_) | Step::Join(_) | Step::Leave(_))) || {
+                    let mut world = world.clone();
+                    world.settle(K);
+                    world.broken.is_none() && invariants::ideal(&world)
+                }
+            }),
+        ];
+        if !self.small {
+            properties.push(Property::always("a living successor", |_, world| invariants::live_successor(world)));
+            properties.push(Property::always("one ring", |_, world| invariants::one_ring(world)));
+            properties.push(Property::always("ordered ring", |_, world| invariants::ordered_ring(world)));
+            properties.push(Property::always("r + 1 principals", |_, world| invariants::enough_principals(world)));
+        }
+        properties
+    }
+}
+
+/// The longest that one exploration may take.
+fn seconds() -> u64 {
+    std::env::var("NEBLO_MODEL_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(60)
+}
+
+/// Explores everything, or finds a counter-example: its property and steps.
+fn explore(name: &str, model: Exploration) -> Option<(&'static str, Vec<Step>)> {
+    let begun = Instant::now();
+    let checker = model.checker().threads(1).timeout(Duration::from_secs(seconds())).spawn_bfs().join();
+    let found = checker.discoveries().into_iter().next();
+    eprintln!(
+        "{name}: {} states, {} unique, depth {}, {:.1} s, done {}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth(),
+        begun.elapsed().as_secs_f32(),
+        checker.is_done(),
+    );
+    found.map(|(property, path)| {
+        let last = path.last_state().clone();
+        let steps = path.into_actions();
+        eprintln!("{property}: {steps:?}\n{}", last.told());
+        (property, steps)
+    })
+}
+
+/// A ring of four, and another two that may join on both sides of the third.
+const PLACES: [u128; 6] = [100, 200, 300, 400, 250, 350];
+
+fn ring(members: usize, joins: u8, leaves: u8, crashes: u8, rounds: u8) -> Exploration {
+    let small = members <= world::R;
+    let places = if small { [100, 200, 150, 250, 0, 0] } else { PLACES };
+    let addresses = places[..members + usize::from(joins)].to_vec();
+    Exploration { addresses, members, rules: Rules::default(), joins, leaves, crashes, rounds, retries: 1, small }
+}
+
+fn holds(name: &str, model: Exploration) {
+    let found = explore(name, model);
+    assert!(found.is_none(), "{name}: a counter-example");
+}
+
+#[test]
+fn a_join_and_a_death_keep_the_invariants() {
+    holds("join and death", ring(4, 1, 0, 1, 0));
+}
+
+#[test]
+fn a_death_at_any_moment_of_stabilising_keeps_the_invariants() {
+    holds("death and rounds", ring(4, 0, 0, 1, 2));
+}
+
+#[test]
+fn two_joins_keep_the_invariants() {
+    holds("two joins", ring(3, 2, 0, 0, 0));
+}
+
+#[test]
+fn a_leave_and_a_join_keep_the_invariants() {
+    holds("leave and join", ring(4, 1, 1, 0, 0));
+}
+
+#[test]
+fn a_leave_and_a_death_keep_the_invariants() {
+    holds("leave and death", ring(5, 0, 1, 1, 0));
+}
+
+#[test]
+fn without_rule_5_there_is_a_counter_example() {
+    let rules = Rules { contact_first: false, ..Rules::default() };
+    let found = explore("without rule 5", Exploration { rules, ..ring(4, 1, 0, 2, 0) });
+    assert!(found.is_some());
+}
+
+#[test]
+fn without_rule_6_there_is_a_counter_example() {
+    let rules = Rules { busy: false, ..Rules::default() };
+    let found = explore("without rule 6", Exploration { rules, ..ring(4, 1, 0, 1, 0) });
+    assert!(found.is_some());
+}
+
+#[test]
+fn without_rule_6_b() {
+    let rules = Rules { busy: false, ..Rules::default() };
+    let found = explore("without rule 6", Exploration { rules, ..ring(3, 2, 0, 1, 0) });
+    assert!(found.is_some());
+}
+
+#[test]
+fn two_rings_become_one_after_a_partition() {
+    for (first, second) in [
+        (&[100, 300, 500][..], &[200, 400, 600][..]),
+        (&[100, 200, 300], &[400, 500, 600]),
+        (&[100, 300], &[200, 400, 600]),
+        (&[100, 300], &[200, 400]),
+        (&[100], &[200]),
+    ] {
+        let mut world = World::two_rings(first, second);
+        world.settle(K);
+        assert!(invariants::ideal(&world), "{first:?} {second:?} {:?}\n{}", world.broken, world.told());
+    }
+}
+
+#[test]
+fn a_small_ring_keeps_one_owner_while_members_join() {
+    holds("small: two joins", ring(1, 2, 0, 0, 0));
+}
+
+#[test]
+fn a_small_ring_outlives_a_death() {
+    holds("small: death", ring(2, 1, 0, 1, 0));
+}
+
+#[test]
+fn a_small_ring_outlives_a_leave() {
+    holds("small: leave", ring(2, 1, 1, 0, 0));
+}
