@@ -24,6 +24,8 @@ mod owed;
 mod own;
 mod passing;
 mod rate;
+#[cfg(all(test, feature = "sim"))]
+mod tests;
 mod tracks;
 mod way_back;
 
