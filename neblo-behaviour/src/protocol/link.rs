@@ -8,12 +8,15 @@ use std::time::Duration;
 use super::codec::record;
 use super::io::{Contact, Ctx, Part, Peer, Time};
 
-/// Idle time after which a link that carries streams is probed. choice
-pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(1_000);
+/// Idle time after which a link that carries streams, whose bytes count as life, is probed. choice
+pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(750);
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time-out of a probe. choice
 const LONGEST: Duration = Duration::from_secs(3);
+/// The same on a link that carries streams. choice: whoever waits for a stream waits for this, and the link lives as long as
+/// anything comes within three of them, however late the answer to one probe
+const LONGEST_BUSY: Duration = Duration::from_millis(700);
 /// Time-out while nothing is known of the link. choice
 const FIRST: Duration = Duration::from_millis(1_000);
 /// Unanswered probes, or failed dials, that are a death (design D2).
@@ -193,7 +196,7 @@ impl<P: Peer> Links<P> {
         } else {
             link.probe = Some((nonce, ctx.now));
             ctx.out.send(&link.contact, LinkMessage { nonce, answer: false });
-            time_out(link.round_trip)
+            time_out(link.round_trip, link.busy)
         };
         ctx.out.arm(after, LinkTimer { peer: timer.peer, generation: next });
     }
@@ -219,13 +222,11 @@ fn smoothed(known: Option<(u64, u64)>, sample: u64) -> (u64, u64) {
 }
 
 /// Mean + 4 x deviation (RFC 6298, Bamboo: research §3), within bounds.
-fn time_out(round_trip: Option<(u64, u64)>) -> Duration {
-    match round_trip {
-        None => FIRST,
-        Some((mean, deviation)) => {
-            Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))).clamp(SHORTEST, LONGEST)
-        }
-    }
+fn time_out(round_trip: Option<(u64, u64)>, busy: bool) -> Duration {
+    let longest = if busy { LONGEST_BUSY } else { LONGEST };
+    let time = round_trip
+        .map_or(FIRST, |(mean, deviation)| Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))));
+    time.clamp(SHORTEST, longest)
 }
 
 #[cfg(test)]
@@ -234,9 +235,11 @@ mod tests {
 
     #[test]
     fn a_slow_start_is_soon_forgotten_and_a_slow_link_is_given_its_time() {
-        let after =
-            |samples: &[u64]| time_out(samples.iter().fold(None, |known, sample| Some(smoothed(known, *sample))));
+        let after = |samples: &[u64]| {
+            time_out(samples.iter().fold(None, |known, sample| Some(smoothed(known, *sample))), false)
+        };
         assert_eq!(after(&[]), FIRST);
+        assert_eq!(time_out(Some((1_000_000, 500_000)), true), LONGEST_BUSY);
         assert_eq!(after(&[1_000_000]), LONGEST);
         assert!(after(&[1_000_000, 1_000, 1_000, 1_000]) < Duration::from_millis(500));
         assert_eq!(after(&[1_000; 5]), SHORTEST);

@@ -11,6 +11,8 @@ use crate::protocol::io::Time;
 pub(super) struct Calendar {
     /// Length of a bucket in microseconds.
     bucket: u64,
+    /// Whether an entry expires rather a bucket too early than too late.
+    early: bool,
     due: BTreeSet<(u64, u64)>,
     armed: BTreeSet<u64>,
 }
@@ -19,11 +21,16 @@ impl Calendar {
     /// With buckets of `bucket`: that much later at most an entry expires.
     pub(super) fn new(bucket: Duration) -> Self {
         let bucket = u64::try_from(bucket.as_micros()).unwrap_or(u64::MAX).max(1);
-        Self { bucket, due: BTreeSet::new(), armed: BTreeSet::new() }
+        Self { bucket, early: false, due: BTreeSet::new(), armed: BTreeSet::new() }
+    }
+
+    /// With buckets of `bucket`: that much earlier at most an entry expires.
+    pub(super) fn early(bucket: Duration) -> Self {
+        Self { early: true, ..Self::new(bucket) }
     }
 
     fn bucket_of(&self, until: Time) -> u64 {
-        until.0.div_ceil(self.bucket)
+        if self.early { until.0 / self.bucket } else { until.0.div_ceil(self.bucket) }
     }
 
     /// Notes an entry; the bucket that a timer is now needed for, and after how long.

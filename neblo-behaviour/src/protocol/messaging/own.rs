@@ -12,7 +12,7 @@ const MAX_OPEN: usize = 1_024;
 const RESERVED: usize = 64;
 /// Wait before a request that found no way is sent again. choice
 const AGAIN: Duration = Duration::from_millis(250);
-/// A request ends that much after its deadline at most: those of one bucket share a timer. choice
+/// A request ends that much before its deadline at earliest: those of one bucket share a timer. choice
 const BUCKET: Duration = Duration::from_millis(10);
 
 /// A request of our own.
@@ -70,7 +70,7 @@ pub(super) struct OpenTable<P> {
 
 impl<P> Default for OpenTable<P> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), calendar: Calendar::new(BUCKET) }
+        Self { rows: BTreeMap::new(), calendar: Calendar::early(BUCKET) }
     }
 }
 
