@@ -33,7 +33,8 @@ record! {
         5 => hops: u8,
         /// How long the asker still waits, in milliseconds.
         6 => wait: u32,
-        /// The receiver is to answer itself, whether it owns the address or not (imprecise fingers, design D6).
+        /// The receiver is to answer itself, whether it owns the address or not (imprecise fingers, design D6); for NEBLO's own
+        /// ports alone.
         7 => last: bool,
         8 => payload: Payload,
         /// The way back, in place of tracks; the track is 0 then.

@@ -303,7 +303,7 @@ impl<P: Peer> Messaging<P> {
             let back = Back::of_request(from, &mut request);
             return self.give_back(ctx, back, Err(Failure::Refused));
         }
-        let here = request.last || matches!((around.route)(placement(request.to, request.copy)), Way::Here);
+        let here = matches!(way_of(around, &request), Way::Here);
         let bytes = request.payload.len() + request.onion.as_ref().map_or(0, |_| ONION);
         let fits = match here {
             false => self.rates.take(ctx.now, from, bytes),
@@ -329,8 +329,7 @@ impl<P: Peer> Messaging<P> {
         mut request: Request,
         back: Back<P>,
     ) {
-        let way = if request.last { Way::Here } else { (around.route)(placement(request.to, request.copy)) };
-        match way {
+        match way_of(around, &request) {
             Way::Here => self.deliver(ctx, request, back),
             Way::Next(next) if request.hops > 0 => {
                 request.hops -= 1;
@@ -397,6 +396,15 @@ fn check(payload: Vec<u8>) -> Result<Payload, Failure> {
 /// A budget of hops that ends loops; random, so that it does not tell how far away the sender is.
 fn first_hops<P: Peer>(ctx: &mut MessagingCtx<'_, P>) -> u8 {
     128 + below(ctx.rng, 64) as u8
+}
+
+/// Where a request goes next. Only NEBLO's own are handed to a peer that is to answer whether it owns the address or not: a
+/// request of the application is not delivered because a neighbour says so.
+fn way_of<P>(around: &Around<'_, P>, request: &Request) -> Way<P> {
+    if request.last && request.port < FIRST_USER_PORT {
+        return Way::Here;
+    }
+    (around.route)(placement(request.to, request.copy))
 }
 
 /// How long the asker of a request still waits.
