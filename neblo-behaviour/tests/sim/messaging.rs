@@ -231,7 +231,7 @@ fn copies_reach_as_many_owners_as_were_asked_for_and_no_other_number_is_allowed(
         let payload = [b'0' + copies];
         assert!(matches!(send(&mut sim, sender, Recipients::First(copies), to, &payload), Answer::Ok));
         let reached: Vec<_> = delivered(&sim, &payload);
-        assert_eq!(reached.len(), copies.into());
+        assert_eq!(reached.len(), usize::from(copies));
         for (at, copy, original) in reached {
             assert_eq!((at, original), (owner(&sim, placement(to, copy)), to));
         }
