@@ -302,16 +302,14 @@ impl<P: Peer> Ring<P> {
         if self.leaving.is_some() || self.received.iter().filter(|received| !received.settled).count() >= MAX_RECEIVED {
             return false;
         }
-        let own = AddrRange { after: self.after, to: me.address };
-        if range.to == by.address && (self.after == by.address || own.contains_strictly(by.address)) {
+        let before = self.predecessor.as_ref().is_some_and(|predecessor| predecessor.is(by));
+        if range.to == by.address && before && self.after == by.address {
             // It leaves.
             self.gone.insert(0, by.clone());
             self.gone.truncate(MAX_GONE);
-            self.predecessor.take_if(|predecessor| predecessor.is(by));
-            if self.after == by.address {
-                self.after = range.after;
-                self.before = give.before.clone();
-            }
+            self.predecessor = None;
+            self.after = range.after;
+            self.before = give.before.clone();
         } else if range.to == me.address && self.successors.iter().any(|successor| successor.is(by)) {
             // What is ours already stays ours.
             if range.contains_strictly(self.after) && self.after != me.address {

@@ -14,6 +14,8 @@ mod other;
 mod roster;
 mod routing;
 mod stabilise;
+#[cfg(all(test, feature = "sim"))]
+mod tests;
 
 use std::time::Duration;
 

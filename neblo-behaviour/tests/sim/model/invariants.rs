@@ -26,6 +26,19 @@ pub(super) fn ordered_lists(world: &World) -> bool {
     })
 }
 
+/// Whether one member leads to another by first living successors.
+pub(super) fn leads_to(world: &World, from: u32, to: u32) -> bool {
+    let mut at = from;
+    for _ in 0..world.hosts.len() {
+        if at == to {
+            return true;
+        }
+        let Some(next) = best(world, &world.hosts[at as usize].ring) else { return false };
+        at = next;
+    }
+    at == to
+}
+
 /// The members that lie on a cycle of first living successors, from each start.
 fn cycles(world: &World) -> Vec<Vec<u32>> {
     let mut cycles = Vec::new();

@@ -154,10 +154,8 @@ fn without_rule_6_there_is_a_counter_example() {
 }
 
 #[test]
-fn without_rule_6_b() {
-    let rules = Rules { busy: false, ..Rules::default() };
-    let found = explore("without rule 6", Exploration { rules, ..ring(3, 2, 0, 1, 0) });
-    assert!(found.is_some());
+fn two_deaths_one_after_the_other_keep_the_invariants() {
+    holds("join and two deaths", ring(4, 1, 0, 2, 0));
 }
 
 #[test]

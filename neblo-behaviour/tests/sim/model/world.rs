@@ -23,6 +23,8 @@ pub(super) struct Host {
     pub(super) migrating: Vec<u64>,
     inherited: Vec<(AddrRange, u64)>,
     epoch: u64,
+    /// A member of the ring that it wants to join, when there are two.
+    via: Option<u32>,
     /// Whether it waits for the owner of its address to be located.
     locating: bool,
 }
@@ -44,7 +46,7 @@ pub(super) struct World {
     /// Whether the members look for other rings.
     pub(super) merging: bool,
     /// A member of a ring that ended.
-    fresh: Option<u32>,
+    fresh: Option<(u32, u32)>,
     /// What must not happen and did.
     pub(super) broken: Option<&'static str>,
 }
@@ -97,6 +99,7 @@ impl World {
             migrating: Vec::new(),
             inherited: Vec::new(),
             epoch: 0,
+            via: None,
             locating: false,
         };
         let hosts = addresses.iter().map(host).collect();
@@ -188,7 +191,7 @@ impl World {
                     self.broken = Some("isolated");
                     host.alive = false;
                 }
-                RingEvent::Dissolved(_) => self.fresh = Some(peer),
+                RingEvent::Dissolved(into) => self.fresh = Some((peer, into.peer)),
                 RingEvent::Joined | RingEvent::Seen(_) => {}
             }
         }
@@ -263,9 +266,9 @@ impl World {
                 steps.push(Step::Join(peer));
             }
             if host.locating {
-                steps.extend(
-                    ring.me().into_iter().flat_map(|me| self.owners(me.address)).map(|at| Step::Located(peer, at)),
-                );
+                let ring = |at: &u32| host.via.is_none_or(|via| super::invariants::leads_to(self, via, *at));
+                let owners = host.ring.me().into_iter().flat_map(|me| self.owners(me.address)).filter(ring);
+                steps.extend(owners.map(|at| Step::Located(peer, at)));
             } else if ring.is_joining() && self.quiet(peer) && self.retries > 0 {
                 steps.push(Step::Again(peer));
             }
@@ -291,6 +294,11 @@ impl World {
     fn may_go(&self, peer: u32) -> bool {
         let dead = |contact: &Contact<u32>| !self.hosts[contact.peer as usize].alive;
         if self.members().any(|(_, ring)| ring.neighbours().any(dead)) {
+            return false;
+        }
+        let others = self.members().count() - 1;
+        let short = |ring: &Ring<u32>| ring.successors().len() < R.min(others);
+        if self.hosts.iter().any(|host| !host.alive) && self.members().any(|(_, ring)| short(ring)) {
             return false;
         }
         if self.members().count() <= R || self.hosts.len() <= R + 1 {
@@ -373,7 +381,8 @@ impl World {
         let Some(owner) = self.other_owner(peer) else { return };
         self.input(peer, RingInput::OtherRing(Contact::bare(owner)));
         self.drain();
-        if let Some(peer) = self.fresh.take() {
+        if let Some((peer, into)) = self.fresh.take() {
+            self.hosts[peer as usize].via = Some(into);
             let address = OverlayAddr(self.hosts.len() as u128 * 1_000 + u128::from(peer));
             let me = Principal { address, incarnation: 100 + u64::from(peer), contact: Contact::bare(peer) };
             self.input(peer, RingInput::Join { me });

@@ -1,0 +1,230 @@
+//! What the model does not see: frames that no honest member sends, doubled and forged ones, numbers at their limits.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::*;
+use crate::protocol::io::{Sink, Time};
+
+#[derive(Default)]
+struct Out {
+    sent: Vec<(u32, RingMessage<u32>)>,
+    events: Vec<RingEvent<u32>>,
+}
+
+impl Sink<u32, Ring<u32>> for Out {
+    fn send(&mut self, to: &Contact<u32>, message: RingMessage<u32>) {
+        self.sent.push((to.peer, message));
+    }
+    fn arm(&mut self, _: Duration, _: RingTimer) {}
+    fn emit(&mut self, event: RingEvent<u32>) {
+        self.events.push(event);
+    }
+}
+
+fn act(ring: &mut Ring<u32>, input: RingInput<u32>) -> Out {
+    let (mut rng, mut out) = (ChaCha8Rng::seed_from_u64(0), Out::default());
+    ring.handle(&mut Ctx { now: Time(0), unix: 0, rng: &mut rng, out: &mut out }, input);
+    out
+}
+
+fn principal(peer: u32, address: u128) -> Principal<u32> {
+    Principal { address: OverlayAddr(address), incarnation: u64::from(peer) + 7, contact: Contact::bare(peer) }
+}
+
+/// Peer 1 at 100 in a large ring: after 3 at 300, before 2 at 200.
+fn member() -> Ring<u32> {
+    let mut ring = Ring::default();
+    act(&mut ring, RingInput::Join { me: principal(1, 100) });
+    let joined = Joined {
+        by: principal(2, 200),
+        successors: List::chop(vec![principal(3, 300)]),
+        after: OverlayAddr(300),
+        epoch: 5,
+        roster: None,
+        incarnation: 8,
+        before: None,
+    };
+    act(&mut ring, RingInput::Received(2, RingMessage::Joined(joined)));
+    act(&mut ring, RingInput::Received(2, RingMessage::Migrated(Handover { incarnation: 8, epoch: 5 })));
+    assert_eq!(ring.ownership(OverlayAddr(50)), Ownership::Yes);
+    ring.question = None;
+    ring
+}
+
+#[test]
+fn a_joiner_is_let_in_only_by_who_knows_its_incarnation_and_can_own_its_address() {
+    let by = principal(2, 200);
+    let good = Joined {
+        by,
+        successors: List::default(),
+        after: OverlayAddr(300),
+        epoch: 5,
+        roster: None,
+        incarnation: 8,
+        before: None,
+    };
+    let forged = [
+        (2, Joined { incarnation: 9, ..good.clone() }),
+        (4, good.clone()),
+        (2, Joined { after: OverlayAddr(150), ..good.clone() }),
+        (2, Joined { by: principal(2, 100), ..good.clone() }),
+    ];
+    for (from, joined) in forged {
+        let mut ring = Ring::default();
+        act(&mut ring, RingInput::Join { me: principal(1, 100) });
+        act(&mut ring, RingInput::Received(from, RingMessage::Joined(joined)));
+        assert!(!ring.is_member());
+    }
+}
+
+#[test]
+fn a_range_is_not_taken_from_a_stranger() {
+    let give = |by: Principal<u32>, after, to, incarnation| {
+        let range = AddrRange { after: OverlayAddr(after), to: OverlayAddr(to) };
+        (by.contact.peer, Give { by, incarnation, range, epoch: 9, before: None })
+    };
+    let strangers = [
+        // Not the successor that found us closer, not the predecessor that leaves, another incarnation, another sender.
+        give(principal(9, 900), 150, 100, 8),
+        give(principal(9, 900), 150, 900, 8),
+        give(principal(2, 200), 250, 100, 1),
+        (4, give(principal(2, 200), 250, 100, 8).1),
+    ];
+    for (from, give) in strangers {
+        let mut ring = member();
+        let range = ring.range();
+        let out = act(&mut ring, RingInput::Received(from, RingMessage::Give(give)));
+        assert_eq!(ring.range(), range);
+        assert!(matches!(out.sent.as_slice(), [(to, RingMessage::Refused(_))] if *to == from));
+    }
+}
+
+#[test]
+fn a_notifier_that_speaks_for_another_or_claims_our_address_is_ignored() {
+    for (from, claimed) in [(4, principal(5, 50)), (4, principal(4, 100)), (1, principal(1, 50))] {
+        let mut ring = member();
+        let before = ring.clone();
+        let notify = Notify { me: claimed, epoch: None, start: None };
+        act(&mut ring, RingInput::Received(from, RingMessage::Notify(notify)));
+        assert_eq!(ring, before);
+    }
+}
+
+#[test]
+fn a_forged_epoch_does_not_exhaust_the_numbers() {
+    let mut ring = member();
+    for _ in 0..100 {
+        let notify = Notify { me: principal(3, 300), epoch: Some(u64::MAX), start: None };
+        act(&mut ring, RingInput::Received(3, RingMessage::Notify(notify)));
+    }
+    let (_, epoch) = ring.range().unwrap();
+    act(&mut ring, RingInput::Received(4, RingMessage::Join(join(4, 50, 1))));
+    assert!(ring.range().unwrap().1 > epoch);
+}
+
+fn join(peer: u32, address: u128, request: u64) -> Join<u32> {
+    Join { request, me: principal(peer, address), proof: None, epoch: Some(0) }
+}
+
+#[test]
+fn joiners_that_never_accept_are_told_busy_beyond_a_bound_and_give_the_range_back() {
+    let mut ring = member();
+    for peer in 10..30 {
+        act(&mut ring, RingInput::Received(peer, RingMessage::Join(join(peer, u128::from(peer) + 20, 1))));
+        ring.question = None;
+    }
+    assert_eq!(ring.open_handovers(), 4);
+    for _ in 0..40 {
+        act(&mut ring, RingInput::Expired(RingTimer::Repeat));
+    }
+    assert_eq!(ring.open_handovers(), 0);
+    assert!(ring.handed.len() <= 12 && ring.received.len() <= 16);
+}
+
+#[test]
+fn an_offer_that_is_doubled_is_accepted_once_and_answered_twice() {
+    let mut ring = member();
+    let notify = Notify { me: principal(3, 300), epoch: None, start: None };
+    act(&mut ring, RingInput::Received(3, RingMessage::Notify(notify)));
+    let range = AddrRange { after: OverlayAddr(250), to: OverlayAddr(300) };
+    let give = Give { by: principal(3, 300), incarnation: 8, range, epoch: 9, before: None };
+    let first = act(&mut ring, RingInput::Received(3, RingMessage::Give(give.clone())));
+    let owned = ring.range();
+    let second = act(&mut ring, RingInput::Received(3, RingMessage::Give(give)));
+    for out in [&first, &second] {
+        assert!(matches!(out.sent.as_slice(), [(3, RingMessage::Accepted(_))]));
+    }
+    assert_eq!(ring.range(), owned);
+    assert_eq!(ring.ownership(OverlayAddr(280)), Ownership::Changing);
+    let step = Handover { incarnation: 8, epoch: 9 };
+    for _ in 0..2 {
+        let out = act(&mut ring, RingInput::Received(3, RingMessage::Migrated(step.clone())));
+        assert!(matches!(out.sent.as_slice(), [(3, RingMessage::Settled(_))]));
+    }
+    assert_eq!(ring.ownership(OverlayAddr(280)), Ownership::Yes);
+}
+
+#[test]
+fn a_roster_is_taken_from_its_founder_alone() {
+    let mut ring = Ring::default();
+    act(&mut ring, RingInput::Found { me: principal(1, 100) });
+    let before = ring.clone();
+    for members in [vec![principal(2, 200)], vec![principal(2, 200), principal(1, 100)], vec![principal(1, 100)]] {
+        let members = List::chop(members);
+        let roster = Roster { term: 9, version: 9, members, open: true, owner: None, epoch: Some(u64::MAX) };
+        act(&mut ring, RingInput::Received(2, RingMessage::Roster(roster)));
+        assert_eq!(ring, before);
+    }
+}
+
+proptest::proptest! {
+    /// Whatever arrives, in whatever order: nothing panics and every list stays within its cap.
+    #[test]
+    fn arbitrary_frames_leave_the_lists_bounded(frames: Vec<(u8, u8, u8, u8, u8)>) {
+        let mut ring = member();
+        for (from, kind, at, other, number) in frames {
+            let (from, epoch) = (u32::from(from % 6), u64::from(number));
+            let known = |peer: u8| principal(u32::from(peer % 6), u128::from(peer % 6) * 100);
+            let range = AddrRange { after: OverlayAddr(u128::from(other) * 10), to: known(at).address };
+            let step = Handover { incarnation: 8, epoch };
+            let start = Some(Start { after: range.after, owner: Some(known(other)) });
+            let message = match kind % 11 {
+                0 => RingMessage::Join(join(from, u128::from(at), epoch)),
+                1 => RingMessage::Give(Give { by: known(at), incarnation: 8, range, epoch, before: start }),
+                2 => RingMessage::Accepted(step),
+                3 => RingMessage::Refused(step),
+                4 => RingMessage::Migrated(step),
+                5 => RingMessage::Settled(step),
+                6 => RingMessage::Notify(Notify { me: known(at), epoch: Some(epoch), start }),
+                7 => RingMessage::Nudge(Nudge { leaving: number > 200 }),
+                8 => RingMessage::Ask(Ask { request: epoch }),
+                9 => RingMessage::Neighbours(Neighbours {
+                    request: ring.next_request,
+                    busy: number > 200,
+                    me: Some(known(at)),
+                    predecessor: Some(known(other)),
+                    successors: List::chop(vec![known(number); 8]),
+                    open: true,
+                    epoch: Some(epoch),
+                    before: Some(range.after),
+                    founder: None,
+                }),
+                _ => RingMessage::Joined(Joined {
+                    by: known(at),
+                    successors: List::default(),
+                    after: range.after,
+                    epoch,
+                    roster: None,
+                    incarnation: 8,
+                    before: start,
+                }),
+            };
+            act(&mut ring, RingInput::Received(from, message));
+            proptest::prop_assert!(ring.successors.len() <= MAX_SUCCESSORS);
+            proptest::prop_assert!(ring.handed.len() <= 12 && ring.received.len() <= 16 && ring.gone.len() <= 8);
+        }
+    }
+}
