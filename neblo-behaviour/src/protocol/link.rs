@@ -98,7 +98,8 @@ impl<P: Peer> Links<P> {
             contact: contact.clone(),
             watched: false,
             busy,
-            heard: ctx.now,
+            // Nothing was heard yet, so it is probed at once: a connection may be left over from a peer that is gone.
+            heard: Time(0),
             probe: None,
             strikes: 0,
             round_trip: None,
@@ -112,7 +113,8 @@ impl<P: Peer> Links<P> {
         if !link.watched || sooner {
             link.watched = true;
             link.generation = next;
-            let after = if link.probe.is_some() { Duration::ZERO } else { idle_limit };
+            let new = link.heard == Time(0);
+            let after = if new || link.probe.is_some() { Duration::ZERO } else { idle_limit };
             ctx.out.arm(after, LinkTimer { peer: contact.peer, generation: next });
         }
     }
@@ -191,7 +193,7 @@ impl<P: Peer> Links<P> {
         let idle = ctx.now.since(link.heard);
         let limit = if link.busy { PROBE_BUSY_AFTER } else { probe_after };
         link.generation = next;
-        let after = if link.strikes == 0 && idle < limit {
+        let after = if link.strikes == 0 && idle < limit && link.heard != Time(0) {
             limit - idle
         } else {
             link.probe = Some((nonce, ctx.now));
