@@ -5,6 +5,7 @@
 
 mod control;
 pub(crate) mod data;
+mod frames;
 pub(crate) mod lane;
 pub(crate) mod upgrade;
 
@@ -287,9 +288,8 @@ impl Handler {
                 if self.lanes.is_none() {
                     return;
                 }
-                if self.outbound[index(lane)].opened(stream, self.hello.clone()).is_err() {
-                    self.lane_failed(lane);
-                } else if !self.greeted && self.hello_by.is_none() {
+                self.outbound[index(lane)].opened(stream, self.hello.clone());
+                if !self.greeted && self.hello_by.is_none() {
                     self.hello_by = Some(Delay::new(HELLO_TIMEOUT));
                 }
             }
