@@ -134,9 +134,10 @@ impl Behaviour {
         let directory = Arc::<DirectoryQueue>::default();
         let incoming = Arc::<IncomingSlot>::default();
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-        let multicast = Multicast::new(&network)
-            .inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up"))
-            .ok();
+        // Without subgroups there are no leaders.
+        let multicast = config.subgroups.then(|| Multicast::new(&network)).and_then(|multicast| {
+            multicast.inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up")).ok()
+        });
         let (max_streams, max_streams_per_neighbour) = (config.max_streams, config.max_streams_per_neighbour);
         let node = Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng);
         Self {
