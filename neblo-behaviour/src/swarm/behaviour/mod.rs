@@ -178,6 +178,11 @@ impl Behaviour {
         self.handle.clone()
     }
 
+    /// The node, to be looked at by tests and measurements.
+    pub fn node(&self) -> &Node<PeerId> {
+        &self.node
+    }
+
     /// Lets the node handle its inputs and does what it wants done; false if some are left for the next turn.
     fn drive(&mut self) -> bool {
         for _ in 0..TURN {
