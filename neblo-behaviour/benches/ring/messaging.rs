@@ -28,7 +28,7 @@ impl Messaging {
         let asker = Node::start(over, &traffic, lazy).await?;
         let other = Node::start(over, &traffic, lazy).await?;
         asker.join(None).await?;
-        other.join(Some(&asker)).await?;
+        other.join([&asker]).await?;
         let to = other.handle.status().await?.address.context("no member")?;
         while asker.handle.status().await?.successors == 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use libp2p::PeerId;
 use neblo_behaviour::protocol::interface::Status;
-use neblo_behaviour::{Behaviour, Config, Handle, OverlayAddr};
+use neblo_behaviour::{Behaviour, Config, Failure, Handle, OverlayAddr};
 use rand::seq::IndexedRandom;
 
 use crate::figures::Figures;
@@ -23,8 +23,10 @@ const WAIT: Duration = Duration::from_secs(10);
 const LOOKUPS: usize = 2_000;
 /// Lookups before anything is measured, so that connections are as they stay under that load.
 const WARM: usize = 2_000;
-/// Nodes that join at once.
-const JOINING: usize = 8;
+/// Nodes that join at once, the peers that each knows, and how often it tries.
+const JOINING: usize = 4;
+const KNOWN: usize = 3;
+const JOIN_ATTEMPTS: usize = 5;
 /// How long the ring may take to become ideal, and how long the building of its fingers may take.
 const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 /// Between two looks at the ring.
@@ -50,9 +52,14 @@ impl Node {
     }
 
     /// Joins through another node, and answers requests with what was asked from then on.
-    pub(crate) async fn join(&self, known: Option<&Self>) -> anyhow::Result<()> {
-        let known = known.into_iter().map(|known| known.host.address.clone()).collect();
-        self.handle.subscribe(known).await?;
+    pub(crate) async fn join<'a>(&self, known: impl IntoIterator<Item = &'a Self>) -> anyhow::Result<()> {
+        let known: Vec<_> = known.into_iter().map(|known| known.host.address.clone()).collect();
+        let mut attempts = 1..=JOIN_ATTEMPTS;
+        while let Err(failure) = self.handle.subscribe(known.clone()).await {
+            // A ring that grows this fast, on a machine that is busy, may let nobody in for a while.
+            let attempt = attempts.next().filter(|_| failure == Failure::NoBootstrap).ok_or(failure)?;
+            eprintln!("a node is not let in, attempt {attempt}");
+        }
         let mut requests = self.handle.request_receiver(PORT).await?;
         tokio::spawn(async move {
             while let Some((ask, responder)) = requests.next().await {
@@ -99,12 +106,12 @@ impl Network {
         }
         // A small ring lets in one at a time.
         for at in 0..n.min(JOINING * 2) {
-            let known = nodes[..at].choose(&mut rand::rng());
+            let known: Vec<_> = nodes[..at].sample(&mut rand::rng(), KNOWN).collect();
             nodes[at].join(known).await.with_context(|| format!("node {at}"))?;
         }
         let those = &nodes;
         let join = |at: usize| async move {
-            let known = those[..at - JOINING].choose(&mut rand::rng());
+            let known: Vec<_> = those[..at - JOINING].sample(&mut rand::rng(), KNOWN).collect();
             those[at].join(known).await.with_context(|| format!("node {at}"))
         };
         let joins: Vec<_> = (JOINING * 2..n).map(join).collect();
