@@ -34,6 +34,13 @@ counters! {
     frames_out,
     frame_bytes_in,
     frame_bytes_out,
+    /// Frames sent, by the part that they belong to.
+    sent_frames_link,
+    sent_frames_ring,
+    sent_frames_messaging,
+    sent_frames_subgroup,
+    sent_frames_path,
+    sent_frames_directory,
     /// Bytes of frames sent, by the part that they belong to.
     sent_bytes_link,
     sent_bytes_ring,
@@ -63,16 +70,17 @@ counters! {
 impl Counters {
     /// Counts a frame of ours under its kind (`Frame::kind`).
     pub(crate) fn sent(&self, kind: &str, bytes: usize) {
-        let counter = match kind {
-            "link" => &self.sent_bytes_link,
-            "ring" => &self.sent_bytes_ring,
-            "messaging" => &self.sent_bytes_messaging,
-            "subgroup" => &self.sent_bytes_subgroup,
-            "path" => &self.sent_bytes_path,
-            "directory" => &self.sent_bytes_directory,
+        let (frames, sum) = match kind {
+            "link" => (&self.sent_frames_link, &self.sent_bytes_link),
+            "ring" => (&self.sent_frames_ring, &self.sent_bytes_ring),
+            "messaging" => (&self.sent_frames_messaging, &self.sent_bytes_messaging),
+            "subgroup" => (&self.sent_frames_subgroup, &self.sent_bytes_subgroup),
+            "path" => (&self.sent_frames_path, &self.sent_bytes_path),
+            "directory" => (&self.sent_frames_directory, &self.sent_bytes_directory),
             _ => return,
         };
-        add(counter, bytes as u64);
+        count(frames);
+        add(sum, bytes as u64);
     }
 }
 

@@ -139,7 +139,10 @@ impl Behaviour {
     fn peer(&mut self, contact: &Contact<PeerId>) -> &mut PeerState {
         let held = self.held.contains(&contact.peer);
         let state = self.peers.entry(contact.peer).or_insert_with(|| PeerState::new(held));
-        state.learn(contact);
+        // Addresses are for dialling; a peer that disconnects is forgotten with them.
+        if !state.connected {
+            state.learn(contact);
+        }
         state
     }
 

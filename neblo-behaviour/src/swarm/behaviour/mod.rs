@@ -138,9 +138,10 @@ impl Behaviour {
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
         let handle = Handle::new(sender, shared.clone(), directory.clone(), incoming.clone());
         let dispatch = Dispatch::new(handle.clone(), shared.clone());
-        let multicast = Multicast::new(&network)
-            .inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up"))
-            .ok();
+        // Without subgroups there are no leaders.
+        let multicast = config.subgroups.then(|| Multicast::new(&network)).and_then(|multicast| {
+            multicast.inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up")).ok()
+        });
         let (max_streams, max_streams_per_neighbour) = (config.max_streams, config.max_streams_per_neighbour);
         let node = Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng);
         Self {
@@ -180,6 +181,11 @@ impl Behaviour {
     /// A handle to this node.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// The node, to be looked at by tests and measurements.
+    pub fn node(&self) -> &Node<PeerId> {
+        &self.node
     }
 
     /// Lets the node handle its inputs and does what it wants done; false if some are left for the next turn.

@@ -36,6 +36,8 @@ pub struct Mailbox {
     pub(super) keep: AtomicBool,
     /// A batch of frames is with the behaviour.
     pub(super) busy: AtomicBool,
+    /// The next one waits for that.
+    waiting: AtomicBool,
     /// When bytes of a stream arrived last, in microseconds of the node's time; 0: never.
     heard: AtomicU64,
 }
@@ -61,6 +63,15 @@ impl Mailbox {
         Some(Time(self.heard.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
     }
 
+    /// Whether a batch may go to the behaviour now; if not, the handler is woken when it may.
+    pub(super) fn may_send(&self) -> bool {
+        if !self.busy.load(Ordering::SeqCst) {
+            return true;
+        }
+        self.waiting.store(true, Ordering::SeqCst);
+        !self.busy.load(Ordering::SeqCst)
+    }
+
     /// Sets or ends the lease on the connection.
     pub(crate) fn keep(&self, keep: bool) {
         self.keep.store(keep, Ordering::Relaxed);
@@ -68,7 +79,7 @@ impl Mailbox {
     }
 }
 
-/// Lets the handler read on once the behaviour has taken the batch that it came with.
+/// Lets the handler send the next batch once the behaviour has taken the one that it came with.
 #[derive(Debug)]
 pub struct Taken(Arc<Mailbox>);
 
@@ -80,7 +91,10 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Release);
-        self.0.waker.wake();
+        self.0.busy.store(false, Ordering::SeqCst);
+        // Mostly nothing waits, and then the handler need not be polled.
+        if self.0.waiting.swap(false, Ordering::SeqCst) {
+            self.0.waker.wake();
+        }
     }
 }

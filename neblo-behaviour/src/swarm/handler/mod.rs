@@ -5,6 +5,7 @@
 
 mod control;
 pub(crate) mod data;
+mod frames;
 pub(crate) mod lane;
 mod mailbox;
 pub(crate) mod tied;
@@ -116,6 +117,9 @@ pub struct Handler {
     lanes: Option<Arc<Lanes>>,
     outbound: [Outbound; 2],
     inbound: [Inbound; 2],
+    /// Frames, and their bytes, that go to the behaviour once it has taken those before: one batch at most.
+    frames: Vec<Frame<PeerId>>,
+    frame_bytes: usize,
     /// The remote's limit on frames.
     max_frame: usize,
     greeted: bool,
@@ -159,6 +163,8 @@ impl Handler {
             lanes: None,
             outbound: [Outbound::new(Lane::Urgent), Outbound::new(Lane::App)],
             inbound: Default::default(),
+            frames: Vec::new(),
+            frame_bytes: 0,
             max_frame: MAX_FRAME,
             greeted: false,
             violated: false,
@@ -245,9 +251,8 @@ impl Handler {
                 if self.lanes.is_none() {
                     return;
                 }
-                if self.outbound[index(lane)].opened(stream, self.hello.clone()).is_err() {
-                    self.lane_failed(lane);
-                } else if !self.greeted && self.hello_by.is_none() {
+                self.outbound[index(lane)].opened(stream, self.hello.clone());
+                if !self.greeted && self.hello_by.is_none() {
                     self.hello_by = Some(Delay::new(HELLO_TIMEOUT));
                 }
             }
@@ -273,7 +278,7 @@ impl Handler {
         }
     }
 
-    fn hear(&mut self, lane: Lane, bytes: &[u8], frames: &mut Vec<Frame<PeerId>>) -> Result<(), Violation> {
+    fn hear(&mut self, lane: Lane, bytes: &[u8]) -> Result<(), Violation> {
         let inbound = &mut self.inbound[index(lane)];
         match (inbound.greeted, Frame::from_bytes(bytes)) {
             (false, Ok(Frame::Hello(hello))) => {
@@ -290,7 +295,7 @@ impl Handler {
             }
             (false, _) | (true, Ok(Frame::Hello(_))) => Err(Violation::Hello),
             (true, Ok(frame)) => {
-                frames.push(frame);
+                self.frames.push(frame);
                 Ok(())
             }
             (true, Err(WireError::UnknownKind)) => {
@@ -301,34 +306,36 @@ impl Handler {
         }
     }
 
-    /// Reads frames, a batch at a time, the urgent lane first.
+    /// Reads frames, a batch at a time, the urgent lane first. While the behaviour has one, the next one is read.
     fn poll_inbound(&mut self, cx: &mut Context<'_>) {
-        if self.violated || self.mailbox.busy.load(Ordering::Acquire) {
+        if self.violated {
             return;
         }
-        let mut frames = Vec::new();
-        let mut bytes = 0;
         for lane in [Lane::Urgent, Lane::App] {
-            while frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES {
+            while self.frames.len() < BATCH_FRAMES && self.frame_bytes < BATCH_BYTES {
                 match self.inbound[index(lane)].poll_next(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok(frame)) => {
-                        bytes += frame.len();
+                        self.used = Instant::now();
                         count(&self.shared.counters.frames_in);
                         add(&self.shared.counters.frame_bytes_in, frame.len() as u64);
-                        if let Err(violation) = self.hear(lane, &frame, &mut frames) {
+                        let kept = self.frames.len();
+                        if let Err(violation) = self.hear(lane, &frame) {
                             return self.violate(violation);
+                        }
+                        // Hellos and frames of unknown kinds do not count: reading ends when there is nothing to read.
+                        if self.frames.len() > kept {
+                            self.frame_bytes += frame.len();
                         }
                     }
                     Poll::Ready(Err(_)) => return self.violate(Violation::Framing),
                 }
             }
         }
-        if bytes > 0 {
-            self.used = Instant::now();
-        }
-        if !frames.is_empty() {
-            self.mailbox.busy.store(true, Ordering::Release);
+        if !self.frames.is_empty() && self.mailbox.may_send() {
+            self.mailbox.busy.store(true, Ordering::SeqCst);
+            self.frame_bytes = 0;
+            let frames = std::mem::take(&mut self.frames);
             self.events.push_back(ToBehaviour::Frames(frames, Taken::new(self.mailbox.clone())));
         }
     }
