@@ -81,9 +81,9 @@ impl Arcs {
         let Some(arcs) = self.0.get(&host) else { return true };
         // An arc counts until some time after the next one has taken its place.
         let ends = arcs.iter().skip(1).map(|(since, _)| Some(*since)).chain([None]);
-        arcs.iter().zip(ends).any(|((_, arc), end)| {
-            end.is_none_or(|end| at.since(end) < STALE) && arc.contains(address)
-        })
+        arcs.iter()
+            .zip(ends)
+            .any(|((_, arc), end)| end.is_none_or(|end| at.since(end) < STALE) && arc.contains(address))
     }
 }
 

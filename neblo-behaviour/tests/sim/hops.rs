@@ -87,7 +87,10 @@ impl Network {
 fn measure(n: u32, delta: f64, expected: f64, networks: u64) {
     let means: Vec<f64> = (0..networks).map(|seed| Network::new(n, delta, seed).mean_hops(20_000)).collect();
     let mean = means.iter().sum::<f64>() / means.len() as f64;
-    println!("n = {n}, delta = {delta}: {mean:.3} hops, {expected} expected ({:+.1} %)", (mean / expected - 1.0) * 100.0);
+    println!(
+        "n = {n}, delta = {delta}: {mean:.3} hops, {expected} expected ({:+.1} %)",
+        (mean / expected - 1.0) * 100.0
+    );
     assert!((mean / expected - 1.0).abs() <= 0.05, "n = {n}, delta = {delta}: {mean:.3} hops, {expected} expected");
 }
 

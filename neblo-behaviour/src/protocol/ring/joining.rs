@@ -116,8 +116,7 @@ impl<P: Peer> Ring<P> {
         self.before = before;
         // Not contacted yet, but nothing is sent on to it either: it is asked before one further back takes its place, or
         // that one would inherit a living member's range.
-        self.predecessor =
-            predecessor.filter(|other| other.address == after && other.contact.peer != me.contact.peer);
+        self.predecessor = predecessor.filter(|other| other.address == after && other.contact.peer != me.contact.peer);
         self.see(epoch);
         self.epoch = self.epoch.max(epoch.min(self.seen));
         ctx.out.send(&by.contact, RingMessage::Accepted(Handover { incarnation, epoch }));

@@ -254,7 +254,8 @@ impl World {
         let reachable: Vec<u32> = members.into_iter().filter(|member| group(*member) == group(host)).collect();
         let known: Vec<u32> = (0..3).filter_map(|more| Self::pick(&reachable, nth.wrapping_add(more * 7))).collect();
         self.known[host as usize] = known.clone();
-        let known: Vec<_> = known.into_iter().map(|peer| Contact::new(peer, vec![peer.to_be_bytes().to_vec()])).collect();
+        let known: Vec<_> =
+            known.into_iter().map(|peer| Contact::new(peer, vec![peer.to_be_bytes().to_vec()])).collect();
         self.sim.command(host, |token| Command::Subscribe { token, known });
         self.look()
     }
