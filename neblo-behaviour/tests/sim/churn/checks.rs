@@ -119,6 +119,12 @@ impl Checks {
     /// A host died, or lives on after all.
     pub fn gone(&mut self, sim: &Simulation, host: u32) -> Result<(), String> {
         self.account(sim.now());
+        for (_, _, owner, since) in &mut self.samples {
+            if *owner == host && sim.now().since(*since) < HEARD {
+                // Whoever comes next, and whenever: it cannot know.
+                *since = Time(u64::MAX);
+            }
+        }
         if self.places.set(host, None).is_some() {
             self.changed = true;
             self.coverage = self.places.coverage(sim);

@@ -130,7 +130,8 @@ impl World {
         let shown_from = shown_from();
         if let Some(from) = shown_from {
             sim.watch_frames(move |sent| {
-                if let (true, Frame::Ring(message)) = (sent.at >= from, sent.frame) {
+                let shown = matches!(sent.frame, Frame::Ring(_)) || std::env::var_os("NEBLO_SHOW_ALL").is_some();
+                if let (true, true, message) = (sent.at >= from, shown, sent.frame) {
                     println!("{:.3} {} -> {}: {message:?}", sent.at.0 as f64 / 1e6, sent.from, sent.to);
                 }
             });
