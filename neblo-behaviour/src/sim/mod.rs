@@ -350,6 +350,10 @@ impl Simulation {
             host.missed.push(input);
             return;
         }
+        if matches!(input, Input::Disconnected(other) if host.connected.contains(&other)) {
+            // There is a connection again by the time that the end of the last one is heard of.
+            return;
+        }
         self.trace.add(u64::from(peer));
         self.touched.push(peer);
         let unix = BEGINS + self.now.0 / 1_000_000;

@@ -19,9 +19,9 @@ use super::directory::Directory;
 use super::interface::{Event, FIRST_USER_PORT, HandlerKind, Input, Output, Token};
 use super::io::{Contact, Peer, Time};
 use super::link::Links;
-use super::messaging::Messaging;
+use super::messaging::{Messaging, MessagingMessage};
 use super::path::{PathConfig, Paths};
-use super::ring::{Fingers, Ring};
+use super::ring::{Fingers, Nudge, Ring, RingMessage};
 use super::seal::Keys;
 use super::subgroup::{SubgroupConfig, Subgroups};
 use super::wire::Frame;
@@ -237,11 +237,15 @@ impl<P: Peer> Node<P> {
             Frame::Hello(_) => {}
             Frame::Link(message) => part!(self, step, |ctx| self.links.received(ctx, from, message)),
             Frame::Ring(message) => {
+                if matches!(&message, RingMessage::Nudge(nudge) if nudge.leaving) {
+                    self.fingers.remove(from);
+                }
                 let input = super::ring::RingInput::Received(from, message);
                 part!(self, step, |ctx| self.ring.handle(ctx, input));
                 self.refresh_soon(step);
             }
             Frame::Messaging(message) => {
+                self.say_left(step, from, &message);
                 self.messaging(step, |messaging, ctx, around| messaging.received(ctx, around, from, message));
             }
             Frame::Subgroup(message) => {
@@ -256,6 +260,20 @@ impl<P: Peer> Node<P> {
             Frame::Directory(message) => {
                 part!(self, step, |ctx| self.directory.received(ctx, from, message));
             }
+        }
+    }
+
+    /// Whoever sends us something to pass on though we have left has us for a finger still: leaving was told to neighbours
+    /// alone, and all that goes this way would end here.
+    fn say_left(&self, step: &mut Step<'_, P>, from: P, message: &MessagingMessage) {
+        let passing = match message {
+            MessagingMessage::Message(_) => true,
+            MessagingMessage::Request(request) => !request.last,
+            _ => false,
+        };
+        if passing && self.ring.me().is_none() {
+            let frame = Frame::Ring(RingMessage::Nudge(Nudge { leaving: true }));
+            step.out.push(Output::Send { to: Contact::bare(from), lane: frame.lane(), frame: Box::new(frame) });
         }
     }
 

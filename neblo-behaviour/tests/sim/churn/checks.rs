@@ -58,8 +58,6 @@ pub struct Checks {
     /// Epochs of all subscriptions (host, number) as they last were, members or not.
     epochs: BTreeMap<(u32, u64), u64>,
     work: BTreeSet<(u32, bool, AddrRange, u64, u8, u8)>,
-    /// Ranges handed over, and under which epoch, by whomever: none goes to two.
-    handed: BTreeSet<(AddrRange, u64)>,
     pub migrations: u64,
     pub regenerations: u64,
     pub isolated: u64,
@@ -90,7 +88,6 @@ impl Checks {
             unheard: 0,
             epochs: BTreeMap::new(),
             work: BTreeSet::new(),
-            handed: BTreeSet::new(),
             migrations: 0,
             regenerations: 0,
             isolated: 0,
@@ -122,6 +119,12 @@ impl Checks {
     /// A host died, or lives on after all.
     pub fn gone(&mut self, sim: &Simulation, host: u32) -> Result<(), String> {
         self.account(sim.now());
+        for (_, _, owner, since) in &mut self.samples {
+            if *owner == host && sim.now().since(*since) < HEARD {
+                // Whoever comes next, and whenever: it cannot know.
+                *since = Time(u64::MAX);
+            }
+        }
         if self.places.set(host, None).is_some() {
             self.changed = true;
             self.coverage = self.places.coverage(sim);
@@ -148,7 +151,10 @@ impl Checks {
             if !new.successors_are_ordered() {
                 self.wrong("order", format!("the successors of {host} are not in order: {new:?}"))?;
             }
-            self.epoch(sim, host, old.as_ref(), new)?;
+            let owned = |place: &Place| (place.me, place.range, place.epoch);
+            if old.as_ref().map(owned) != Some(owned(new)) {
+                self.epoch(sim, host, old.as_ref(), new)?;
+            }
         }
         if range_changed {
             self.coverage = self.places.coverage(sim);
@@ -246,9 +252,6 @@ impl Checks {
                 let key = match what {
                     RangeWork::Migration(it) => {
                         self.migrations += 1;
-                        if it.role.copy() == 0 && !self.handed.insert((it.range, it.epoch)) {
-                            self.wrong("twice", format!("{host} hands over what was handed over already: {what:?}"))?;
-                        }
                         (host, false, it.range, it.epoch, it.role.copy(), 0)
                     }
                     RangeWork::Regeneration(it) => {
