@@ -26,9 +26,18 @@ const MOST: usize = 10_000;
 #[derive(Serialize, Deserialize)]
 enum Question {
     /// `secret` proves that a later registration is the same person's.
-    Register { name: String, at: [u8; 16], secret: u128 },
-    Withdraw { name: String, secret: u128 },
-    Find { name: String },
+    Register {
+        name: String,
+        at: [u8; 16],
+        secret: u128,
+    },
+    Withdraw {
+        name: String,
+        secret: u128,
+    },
+    Find {
+        name: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

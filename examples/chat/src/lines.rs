@@ -139,6 +139,8 @@ impl Lines {
         if registered {
             bail!("{to} did not get {text:?}: the connection seems to be gone; write it again later");
         }
-        bail!("{to} did not get {text:?}: nobody is called so here; is `chat --name {to}` running, with a --peer of this network?");
+        bail!(
+            "{to} did not get {text:?}: nobody is called so here; is `chat --name {to}` running, with a --peer of this network?"
+        );
     }
 }

@@ -81,7 +81,8 @@ async fn run(nodes: usize) -> Result<Report> {
 
     first.asks.send(Asks::Put("hello by Kademlia".into())).await?;
     last.asks.send(Asks::Get).await?;
-    let kad = tokio::time::timeout(WAIT, last.record.recv()).await.context("Kademlia found nothing")?.context("gone")?;
+    let kad =
+        tokio::time::timeout(WAIT, last.record.recv()).await.context("Kademlia found nothing")?.context("gone")?;
     let chess = ask(&last.chess, "hello by NEBLO").await.context("asking in chess")?;
     let music = ask(&last.music, "hello again by NEBLO").await.context("asking in music")?;
     first.asks.send(Asks::Publish("hello to all by gossipsub".into())).await?;

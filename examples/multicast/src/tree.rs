@@ -50,7 +50,10 @@ pub(crate) fn address_of(group: &str) -> OverlayAddr {
 impl Tree {
     /// Lets a node take part in trees, its own groups' and others'. Call it before the node subscribes. The messages of the
     /// groups that it is a member of come out of what is returned.
-    pub(crate) async fn install(handle: &Handle, renew_every: Duration) -> Result<(Arc<Self>, mpsc::Receiver<Delivered>)> {
+    pub(crate) async fn install(
+        handle: &Handle,
+        renew_every: Duration,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Delivered>)> {
         let (delivered, messages) = mpsc::channel(WAITING);
         let tree = Arc::new(Self {
             renew_every,
@@ -67,7 +70,8 @@ impl Tree {
         let this = tree.clone();
         handle.set_message_receiver(DOWN, move |node: &Handle, down: Delivery| this.came_down(node, &down)).await?;
         let this = tree.clone();
-        let receiver = move |node: &Handle, ask: Ask, responder: Responder| responder.respond(this.published(node, &ask));
+        let receiver =
+            move |node: &Handle, ask: Ask, responder: Responder| responder.respond(this.published(node, &ask));
         handle.set_request_receiver(ROOT, receiver).await?;
         let this = Arc::downgrade(&tree);
         let node = handle.clone();

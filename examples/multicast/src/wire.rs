@@ -32,9 +32,16 @@ pub(crate) struct Join {
 /// From parent to child, and the answer to `Want` from child to parent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Down {
-    Item { group: Bytes, item: Item },
+    Item {
+        group: Bytes,
+        item: Item,
+    },
     /// The child has these messages, and the parent, which is new in its place, does not.
-    Want { group: Bytes, parent: Bytes, ids: Vec<Id> },
+    Want {
+        group: Bytes,
+        parent: Bytes,
+        ids: Vec<Id>,
+    },
 }
 
 /// An overlay address as it travels.

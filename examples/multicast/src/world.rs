@@ -167,7 +167,12 @@ impl World {
         for place in self.places.iter().filter(|place| place.member) {
             let got: BTreeSet<Id> = place.got.iter().copied().collect();
             if got != all || place.got.len() != all.len() {
-                bail!("a member got {} messages, {} of them different, in place of {}", place.got.len(), got.len(), all.len());
+                bail!(
+                    "a member got {} messages, {} of them different, in place of {}",
+                    place.got.len(),
+                    got.len(),
+                    all.len()
+                );
             }
         }
         Ok(start.elapsed())

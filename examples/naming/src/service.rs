@@ -24,7 +24,9 @@ const WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Serialize, Deserialize)]
 enum Question {
     /// What does the name of this address stand for? Each forwarder adds itself to the hops.
-    Resolve { hops: u32 },
+    Resolve {
+        hops: u32,
+    },
     Register(Record),
 }
 
@@ -159,7 +161,8 @@ pub(crate) async fn register(handle: &Handle, record: &Record) -> Result<()> {
         );
     }
     for response in asked {
-        let reply = response.wait().await.with_context(|| format!("{:?} was not registered: try again", record.name))?;
+        let reply =
+            response.wait().await.with_context(|| format!("{:?} was not registered: try again", record.name))?;
         match serde_json::from_slice(&reply)? {
             Reply::Registered => {}
             Reply::Refused(reason) => bail!("{:?} was not registered: {reason}", record.name),

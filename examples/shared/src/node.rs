@@ -73,7 +73,9 @@ async fn listening(swarm: &mut Swarm<Behaviour>) -> Result<Multiaddr> {
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::NewListenAddr { address, .. } => {
-                return address.with_p2p(*swarm.local_peer_id()).map_err(|other| anyhow::anyhow!("{other} is a peer's"));
+                return address
+                    .with_p2p(*swarm.local_peer_id())
+                    .map_err(|other| anyhow::anyhow!("{other} is a peer's"));
             }
             SwarmEvent::ListenerClosed { reason, .. } => reason?,
             SwarmEvent::ListenerError { error, .. } => return Err(error.into()),

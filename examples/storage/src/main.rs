@@ -64,22 +64,27 @@ async fn run(options: &Options) -> Result<Report> {
     let Options { nodes, blocks, size, copies, kill, rounds, seed } = *options;
     ensure!((1..=8).contains(&copies), "--copies {copies}: an address has 1 to 8 owners");
     ensure!(size < 64 * 1024, "--size {size}: a block and the byte before it must fit in a message of 65536 bytes");
-    ensure!(kill < usize::from(copies), "--kill {kill} could kill all owners of a block: use fewer than --copies {copies}");
+    ensure!(
+        kill < usize::from(copies),
+        "--kill {kill} could kill all owners of a block: use fewer than --copies {copies}"
+    );
     ensure!(nodes > kill + 1, "--nodes {nodes}: too few to kill {kill} of them and go on");
     let start = Instant::now();
     let mut world = World::start(nodes, copies, StdRng::seed_from_u64(seed)).await?;
     println!("started    {nodes} nodes, one ring over TCP after {:.1} s", start.elapsed().as_secs_f64());
     let start = Instant::now();
     world.store(blocks, size).await?;
-    println!("stored     {blocks} blocks of {size} bytes, {copies} copies each, in {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "stored     {blocks} blocks of {size} bytes, {copies} copies each, in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
 
     let mut repairs = Vec::new();
     for round in 1..=rounds {
         let before = world.work().await;
         world.kill(kill);
-        let read = world.read().await;
         let repair = world.repaired(&before).await?;
-        println!("round {round:<4} killed {kill} nodes: {read} of {blocks} blocks read at once, {}", told(&repair));
+        println!("round {round:<4} killed {kill} nodes: {}", told(&repair));
         repairs.push(repair);
         let before = world.work().await;
         world.join(kill).await?;
@@ -88,6 +93,11 @@ async fn run(options: &Options) -> Result<Report> {
         repairs.push(repair);
     }
 
+    let before = world.work().await;
+    world.kill(kill);
+    let read = world.read().await;
+    repairs.push(world.repaired(&before).await?);
+    println!("read       {read} of {blocks} blocks at once after {kill} nodes more were killed");
     let read = world.read().await;
     println!("verified   {read} of {blocks} blocks, each the bytes that its address is the hash of");
     Ok(Report { lost: blocks - read, repairs })
@@ -96,7 +106,7 @@ async fn run(options: &Options) -> Result<Report> {
 fn told(repair: &Repair) -> String {
     let Repair { took, missing, sent, frames } = repair;
     let took = took.as_secs_f64();
-    format!("{missing} copies missing at the first look, none after {took:.2} s; {sent} copies sent, {frames} frames in all")
+    format!("{missing} copies missing, none after {took:.2} s; {sent} copies sent, {frames} frames by all nodes")
 }
 
 #[tokio::main]
@@ -109,7 +119,10 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Report { lost, .. }) => {
-            eprintln!("error: {lost} blocks were lost; please report the seed {} and what is printed above", options.seed);
+            eprintln!(
+                "error: {lost} blocks were lost; please report the seed {} and what is printed above",
+                options.seed
+            );
             ExitCode::FAILURE
         }
         Err(error) => {

@@ -30,10 +30,11 @@ fn put_request(block: &[u8]) -> Vec<u8> {
 pub(crate) async fn install(handle: &Handle, copies: u8) -> Result<Arc<Shelf>> {
     let shelf = Shelf::new(PORT, copies, put_request);
     let kept = shelf.clone();
-    handle.set_request_receiver(PORT, move |_: &Handle, ask: Ask, responder: Responder| {
-        responder.respond(answer(&kept, &ask));
-    })
-    .await?;
+    handle
+        .set_request_receiver(PORT, move |_: &Handle, ask: Ask, responder: Responder| {
+            responder.respond(answer(&kept, &ask));
+        })
+        .await?;
     shelf.keep_copies(handle).await?;
     Ok(shelf)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use example_nodes::{Node, Shelf, network, until};
@@ -22,9 +22,9 @@ const REPAIR: Duration = Duration::from_secs(60);
 /// What a repair took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Repair {
-    /// Until every copy was where it belongs.
+    /// From the death or the first join until every copy was where it belongs.
     pub(crate) took: Duration,
-    /// Copies that were not at their owner at the first look.
+    /// Copies that were not with an owner right after the deaths or joins.
     pub(crate) missing: usize,
     /// Copies sent by migration and regeneration handlers.
     pub(crate) sent: u64,
@@ -84,9 +84,9 @@ impl World {
     pub(crate) async fn read(&mut self) -> usize {
         let copies = self.copies;
         let asked: Vec<_> = self.blocks.clone().into_iter().map(|address| (address, self.any())).collect();
-        let reading = asked.into_iter().map(|(address, handle)| async move {
-            store::get(&handle, copies, address).await.is_ok()
-        });
+        let reading = asked
+            .into_iter()
+            .map(|(address, handle)| async move { store::get(&handle, copies, address).await.is_ok() });
         futures::stream::iter(reading).buffer_unordered(AT_ONCE).filter(|read| std::future::ready(*read)).count().await
     }
 
@@ -131,32 +131,36 @@ impl World {
     /// Waits until every copy is where it belongs. `before` is what [`work`](Self::work) said before the change.
     pub(crate) async fn repaired(&self, before: &Work) -> Result<Repair> {
         let missing = self.missing().await;
-        let took = until("all copies of all blocks", REPAIR, async || self.missing().await == 0).await?;
+        until("all copies of all blocks", REPAIR, async || self.missing().await == 0).await?;
         let (sent, frames) = self.work().await.since(before);
-        Ok(Repair { took, missing, sent, frames })
+        Ok(Repair { took: before.start.elapsed(), missing, sent, frames })
     }
 
     /// What the living nodes have done up to now.
     pub(crate) async fn work(&self) -> Work {
-        let mut work = Work::default();
+        let mut work = Work { start: Instant::now(), sent: BTreeMap::new() };
         for (node, shelf) in self.nodes.iter().zip(&self.shelves) {
             let counters = node.handle.status().await.map(|status| status.counters).unwrap_or_default();
             let frames = counters.iter().find(|(name, _)| *name == "swarm_frames_out").map_or(0, |(_, count)| *count);
-            work.0.insert(node.address.to_string(), (shelf.sent_on().0, frames));
+            work.sent.insert(node.address.to_string(), (shelf.sent_on().0, frames));
         }
         work
     }
 }
 
-/// Copies and frames that each node has sent, by where it listens.
-#[derive(Debug, Default)]
-pub(crate) struct Work(BTreeMap<String, (u64, u64)>);
+/// What each node has sent up to a time.
+#[derive(Debug)]
+pub(crate) struct Work {
+    start: Instant,
+    /// Copies and frames, by where the node listens.
+    sent: BTreeMap<String, (u64, u64)>,
+}
 
 impl Work {
     /// What the nodes that live now have sent since `before`.
     fn since(&self, before: &Self) -> (u64, u64) {
-        self.0.iter().fold((0, 0), |(copies, frames), (node, now)| {
-            let then = before.0.get(node).copied().unwrap_or_default();
+        self.sent.iter().fold((0, 0), |(copies, frames), (node, now)| {
+            let then = before.sent.get(node).copied().unwrap_or_default();
             (copies + now.0 - then.0, frames + now.1 - then.1)
         })
     }
