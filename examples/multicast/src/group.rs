@@ -11,7 +11,7 @@ use crate::wire::{Id, Item};
 const RECENT: usize = 64;
 /// The last ids, so that no message is delivered twice.
 const SEEN: usize = 4_096;
-/// Children of one node; further ones have to find another parent. choice
+/// Children of one node; the joins of further ones go on past it. choice
 const MAX_CHILDREN: usize = 256;
 
 #[derive(Debug)]
@@ -46,6 +46,11 @@ impl Group {
         }
         self.children.insert(child, Child { renewed: now, has });
         true
+    }
+
+    /// A child leaves.
+    pub(crate) fn remove_child(&mut self, child: OverlayAddr) {
+        self.children.remove(&child);
     }
 
     /// Forgets children that have not renewed their joining for so long.

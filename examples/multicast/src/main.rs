@@ -78,11 +78,12 @@ fn tell(what: &str, shape: &Shape) {
     );
 }
 
-fn tell_delivered(world: &World, messages: usize, took: Duration) {
+fn tell_delivered(world: &World, messages: usize, [published, took]: [Duration; 2]) {
     let (sent, repeated) = world.traffic();
     println!(
-        "delivered  {messages} messages to each member within {:.2} s; up to now {sent} sent along the tree, {repeated} came twice \
-         and were dropped",
+        "delivered  {messages} messages published in {:.2} s, with every member after {:.2} s; up to now {sent} sent along the \
+         tree, {repeated} came twice and were dropped",
+        published.as_secs_f64(),
         took.as_secs_f64()
     );
 }

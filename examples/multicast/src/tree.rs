@@ -65,7 +65,9 @@ impl Tree {
         let this = tree.clone();
         handle.set_message_forwarder(JOINS, move |node: &Handle, join: Transit| this.join_passes(node, join)).await?;
         let this = tree.clone();
-        let receiver = move |node: &Handle, join: Delivery| this.join_ends(node, join.to, &join.payload, true);
+        let receiver = move |node: &Handle, join: Delivery| {
+            this.join_ends(node, join.to, &join.payload, true);
+        };
         handle.set_message_receiver(JOINS, receiver).await?;
         let this = tree.clone();
         handle.set_message_receiver(DOWN, move |node: &Handle, down: Delivery| this.came_down(node, &down)).await?;
@@ -93,30 +95,37 @@ impl Tree {
 
     /// A join passes on its way to the group's address: it ends here, and this node joins in its turn.
     fn join_passes(&self, node: &Handle, join: Transit) -> Passage {
-        let groups = lock(&self.groups);
-        let full = groups.len() >= MAX_GROUPS && !groups.contains_key(&join.to);
-        drop(groups);
-        if full || self.me().is_none() {
-            return Passage::Forward(join.payload);
+        if self.join_ends(node, join.to, &join.payload, false) {
+            Passage::Suppress
+        } else {
+            // Whoever comes next on its way may have a place.
+            Passage::Forward(join.payload)
         }
-        self.join_ends(node, join.to, &join.payload, false);
-        Passage::Suppress
     }
 
-    /// A join ends here, on its way, or at the root, which owns the group's address.
-    fn join_ends(&self, node: &Handle, group: OverlayAddr, join: &[u8], root: bool) {
-        let (Ok(Join { child, has }), Some(me)) = (serde_json::from_slice(join), self.me()) else { return };
+    /// A join ends here, on its way, or at the root, which owns the group's address. False if there is no place for it.
+    fn join_ends(&self, node: &Handle, group: OverlayAddr, join: &[u8], root: bool) -> bool {
+        let (Ok(Join { child, has, leaves }), Some(me)) = (serde_json::from_slice(join), self.me()) else {
+            return false;
+        };
         let child = OverlayAddr::from(child);
         if child == me {
-            return; // The root's own.
+            return true; // The root's own.
+        }
+        if leaves {
+            self.child_leaves(node, group, child);
+            return true;
         }
         let mut groups = lock(&self.groups);
+        if groups.len() >= MAX_GROUPS && !groups.contains_key(&group) {
+            return false;
+        }
         let state = groups.entry(group).or_default();
         let newcomer = !state.in_tree();
         // A new root learns from its children what the old one has sent.
         let unseen = if root { state.unseen(&has) } else { Vec::new() };
         if !state.add_child(child, has, Instant::now()) {
-            return;
+            return false;
         }
         let missed = state.lacked_by(child);
         let own = newcomer.then(|| state.has());
@@ -130,11 +139,32 @@ impl Tree {
         if !unseen.is_empty() {
             self.send(node, child, &Down::Want { group: group.into(), parent: me.into(), ids: unseen });
         }
+        true
     }
 
     fn join(&self, node: &Handle, group: OverlayAddr, me: OverlayAddr, has: Vec<u64>) {
         // One that is lost is made good by the next.
-        let _lost = node.try_send(1, JOINS, group, encode(&Join { child: me.into(), has }));
+        let _lost = node.try_send(1, JOINS, group, encode(&Join { child: me.into(), has, leaves: false }));
+    }
+
+    /// A child leaves, and this node with it if it passed messages on for that child alone.
+    fn child_leaves(&self, node: &Handle, group: OverlayAddr, child: OverlayAddr) {
+        if let Some(state) = lock(&self.groups).get_mut(&group) {
+            state.remove_child(child);
+        }
+        self.leave_if_alone(node, group);
+    }
+
+    fn leave_if_alone(&self, node: &Handle, group: OverlayAddr) {
+        let mut groups = lock(&self.groups);
+        if let (Some(state), Some(me)) = (groups.get(&group), self.me())
+            && !state.in_tree()
+        {
+            groups.remove(&group);
+            // If it is lost, the parent forgets this node when it does not renew its joining.
+            let _lost =
+                node.try_send(1, JOINS, group, encode(&Join { child: me.into(), has: Vec::new(), leaves: true }));
+        }
     }
 
     fn send(&self, node: &Handle, to: OverlayAddr, down: &Down) {
@@ -212,11 +242,12 @@ impl Tree {
         self.renew(node);
     }
 
-    /// Is no member any more: the parent forgets this node when it does not renew its joining.
-    pub(crate) fn leave(&self, group: OverlayAddr) {
+    /// Is no member any more.
+    pub(crate) fn leave(&self, node: &Handle, group: OverlayAddr) {
         if let Some(state) = lock(&self.groups).get_mut(&group) {
             state.member = false;
         }
+        self.leave_if_alone(node, group);
     }
 
     /// The children of this node, and its own address: an edge of the tree each.

@@ -27,6 +27,8 @@ pub(crate) struct Join {
     pub(crate) child: Bytes,
     /// The last messages that the child has; it wants the others that the parent has.
     pub(crate) has: Vec<Id>,
+    /// The child wants no more.
+    pub(crate) leaves: bool,
 }
 
 /// From parent to child, and the answer to `Want` from child to parent.

@@ -85,7 +85,7 @@ impl World {
     pub(crate) fn leave(&mut self) {
         for place in &mut self.places {
             place.member = false;
-            place.tree.leave(self.group);
+            place.tree.leave(&place.node.handle, self.group);
         }
     }
 
@@ -143,8 +143,8 @@ impl World {
     }
 
     /// Publishes so many messages, each from a random node, and waits until every member has all that were ever published,
-    /// each once.
-    pub(crate) async fn publish(&mut self, messages: usize) -> Result<Duration> {
+    /// each once. Says when the root had the last, and when every member had all.
+    pub(crate) async fn publish(&mut self, messages: usize) -> Result<[Duration; 2]> {
         let start = Instant::now();
         for _ in 0..messages {
             let item = Item { id: self.rng.random(), text: format!("message {}", self.published.len() + 1) };
@@ -152,6 +152,7 @@ impl World {
             publish(&self.places[publisher].node.handle, self.group, &item).await.context("publishing")?;
             self.published.push(item.id);
         }
+        let published = start.elapsed();
         let all: BTreeSet<Id> = self.published.iter().copied().collect();
         let (group, places) = (self.group, &mut self.places);
         until("every message at every member", DEADLINE, async || {
@@ -175,7 +176,7 @@ impl World {
                 );
             }
         }
-        Ok(start.elapsed())
+        Ok([published, start.elapsed()])
     }
 
     /// Kills the node with the most children that is not the root; says how many it had.

@@ -43,7 +43,7 @@ struct Options {
     /// Nodes that are killed at once; fewer than the copies.
     #[arg(long, default_value_t = 2)]
     kill: usize,
-    /// How often nodes are killed, repaired, and replaced by new ones.
+    /// How often nodes are killed, others join, and one leaves in order; each time all copies are waited for.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Chooses blocks, victims and readers.
@@ -56,7 +56,7 @@ struct Options {
 struct Report {
     /// Blocks that nobody can read any more.
     lost: usize,
-    /// After each death and each join.
+    /// After deaths, joins and leaves.
     repairs: Vec<Repair>,
 }
 
@@ -83,14 +83,16 @@ async fn run(options: &Options) -> Result<Report> {
     for round in 1..=rounds {
         let before = world.work().await;
         world.kill(kill);
-        let repair = world.repaired(&before).await?;
-        println!("round {round:<4} killed {kill} nodes: {}", told(&repair));
-        repairs.push(repair);
+        repairs.push(world.repaired(&before).await?);
+        println!("round {round:<4} killed {kill} nodes: {}", told(&repairs));
         let before = world.work().await;
-        world.join(kill).await?;
-        let repair = world.repaired(&before).await?;
-        println!("           joined {kill} nodes: {}", told(&repair));
-        repairs.push(repair);
+        world.join(kill + 1).await?;
+        repairs.push(world.repaired(&before).await?);
+        println!("           joined {} nodes: {}", kill + 1, told(&repairs));
+        let before = world.work().await;
+        world.leave(1).await?;
+        repairs.push(world.repaired(&before).await?);
+        println!("           left   1 node:  {}", told(&repairs));
     }
 
     let before = world.work().await;
@@ -103,8 +105,9 @@ async fn run(options: &Options) -> Result<Report> {
     Ok(Report { lost: blocks - read, repairs })
 }
 
-fn told(repair: &Repair) -> String {
-    let Repair { took, missing, sent, frames } = repair;
+/// The last repair.
+fn told(repairs: &[Repair]) -> String {
+    let Some(Repair { took, missing, sent, frames }) = repairs.last() else { return String::new() };
     let took = took.as_secs_f64();
     format!("{missing} copies missing, none after {took:.2} s; {sent} copies sent, {frames} frames by all nodes")
 }

@@ -8,7 +8,7 @@ fn options() -> Options {
 async fn no_block_is_lost_on_64_nodes_while_fewer_owners_than_copies_die_between_repairs() {
     let report = run(&Options { blocks: 120, rounds: 1, ..options() }).await.unwrap();
     assert_eq!(report.lost, 0);
-    assert_eq!(report.repairs.len(), 3);
+    assert_eq!(report.repairs.len(), 4);
     assert!(report.repairs.iter().any(|repair| repair.sent > 0), "{:?}", report.repairs);
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct World {
     shelves: Vec<Arc<Shelf>>,
     blocks: Vec<OverlayAddr>,
     copies: u8,
+    /// What nodes that have left in order had sent.
+    left: BTreeMap<String, (u64, u64)>,
     rng: StdRng,
 }
 
@@ -55,7 +57,7 @@ impl World {
             Ok(())
         })
         .await?;
-        Ok(Self { nodes, shelves, blocks: Vec::new(), copies, rng })
+        Ok(Self { nodes, shelves, blocks: Vec::new(), copies, left: BTreeMap::new(), rng })
     }
 
     fn any(&mut self) -> Handle {
@@ -128,6 +130,17 @@ impl World {
         Ok(())
     }
 
+    /// Lets so many random nodes leave in order, and ends each as soon as it says that it has left.
+    pub(crate) async fn leave(&mut self, count: usize) -> Result<()> {
+        for _ in 0..count.min(self.nodes.len() - 1) {
+            let leaver = self.rng.random_range(0..self.nodes.len());
+            let (node, shelf) = (self.nodes.swap_remove(leaver), self.shelves.swap_remove(leaver));
+            node.handle.leave().await.context("leaving")?;
+            self.left.insert(node.address.to_string(), sent(&node, &shelf).await);
+        }
+        Ok(())
+    }
+
     /// Waits until every copy is where it belongs. `before` is what [`work`](Self::work) said before the change.
     pub(crate) async fn repaired(&self, before: &Work) -> Result<Repair> {
         let missing = self.missing().await;
@@ -136,16 +149,21 @@ impl World {
         Ok(Repair { took: before.start.elapsed(), missing, sent, frames })
     }
 
-    /// What the living nodes have done up to now.
+    /// What the nodes that live, and those that left in order, have done up to now.
     pub(crate) async fn work(&self) -> Work {
-        let mut work = Work { start: Instant::now(), sent: BTreeMap::new() };
+        let mut work = Work { start: Instant::now(), sent: self.left.clone() };
         for (node, shelf) in self.nodes.iter().zip(&self.shelves) {
-            let counters = node.handle.status().await.map(|status| status.counters).unwrap_or_default();
-            let frames = counters.iter().find(|(name, _)| *name == "swarm_frames_out").map_or(0, |(_, count)| *count);
-            work.sent.insert(node.address.to_string(), (shelf.sent_on().0, frames));
+            work.sent.insert(node.address.to_string(), sent(node, shelf).await);
         }
         work
     }
+}
+
+/// Copies and frames that a node has sent up to now.
+async fn sent(node: &Node, shelf: &Shelf) -> (u64, u64) {
+    let counters = node.handle.status().await.map(|status| status.counters).unwrap_or_default();
+    let frames = counters.iter().find(|(name, _)| *name == "swarm_frames_out").map_or(0, |(_, count)| *count);
+    (shelf.sent_on().0, frames)
 }
 
 /// What each node has sent up to a time.
@@ -157,7 +175,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// What the nodes that live now have sent since `before`.
+    /// What has been sent since `before`.
     fn since(&self, before: &Self) -> (u64, u64) {
         self.sent.iter().fold((0, 0), |(copies, frames), (node, now)| {
             let then = before.sent.get(node).copied().unwrap_or_default();
