@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use neblo_behaviour::protocol::interface::Passage;
-use neblo_behaviour::swarm::{Ask, Delivery, Responder, Transit};
-use neblo_behaviour::{Failure, Handle, OverlayAddr};
+use neblo_behaviour::{Ask, Delivery, Failure, Handle, OverlayAddr, Passage, Responder, Transit};
 use tokio::sync::mpsc;
 
 use crate::group::Group;

@@ -197,7 +197,7 @@ impl World {
     pub(crate) async fn kill_root(&mut self) {
         let mut root = None;
         for place in &self.places {
-            if place.node.handle.owns(self.group).await == Ok(neblo_behaviour::protocol::interface::Ownership::Yes) {
+            if place.node.handle.owns(self.group).await == Ok(neblo_behaviour::Ownership::Yes) {
                 root = place.tree.children(self.group).0;
             }
         }

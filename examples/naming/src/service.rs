@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use example_nodes::Shelf;
-use neblo_behaviour::protocol::interface::{Passage, Recipients};
-use neblo_behaviour::swarm::{Ask, Responder, Transit};
-use neblo_behaviour::{Failure, Handle};
+use example_nodes::{Shelf, ask};
+use futures::future::try_join_all;
+use neblo_behaviour::{Ask, Failure, Handle, Passage, Recipients, Responder, Transit};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Clock};
@@ -18,8 +17,6 @@ use crate::record::{Record, address_of};
 const PORT: u16 = 5000;
 /// Owners of a record.
 const COPIES: u8 = 3;
-/// The longest wait for an answer.
-const WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Question {
@@ -154,15 +151,11 @@ impl Service {
 /// Registers a record with all its owners.
 pub(crate) async fn register(handle: &Handle, record: &Record) -> Result<()> {
     let question = bytes(&Question::Register(record.clone()));
-    let mut asked = Vec::new();
-    for copy in 0..COPIES {
-        asked.push(
-            handle.request(Recipients::Only(copy), PORT, address_of(&record.name), question.clone(), WAIT).await?,
-        );
-    }
-    for response in asked {
-        let reply =
-            response.wait().await.with_context(|| format!("{:?} was not registered: try again", record.name))?;
+    let at = address_of(&record.name);
+    let asked = (0..COPIES).map(|copy| ask(handle, Recipients::Only(copy), PORT, at, &question));
+    let replies =
+        try_join_all(asked).await.with_context(|| format!("{:?} was not registered: try again", record.name))?;
+    for reply in replies {
         match serde_json::from_slice(&reply)? {
             Reply::Registered => {}
             Reply::Refused(reason) => bail!("{:?} was not registered: {reason}", record.name),
@@ -176,8 +169,7 @@ pub(crate) async fn register(handle: &Handle, record: &Record) -> Result<()> {
 pub(crate) async fn resolve(handle: &Handle, name: &str) -> Result<Found> {
     let question = bytes(&Question::Resolve { hops: 1 });
     for copies in [1, COPIES] {
-        let response = handle.request(copies, PORT, address_of(name), question.clone(), WAIT).await?;
-        let reply = match response.wait().await {
+        let reply = match ask(handle, copies, PORT, address_of(name), &question).await {
             Ok(reply) => reply,
             Err(Failure::Closed) => bail!(Failure::Closed),
             Err(_) => continue,

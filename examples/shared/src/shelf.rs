@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use neblo_behaviour::protocol::interface::{Migration, Ownership, Recipients, Regeneration};
 use neblo_behaviour::protocol::messaging::placement;
-use neblo_behaviour::{AddrRange, Failure, Handle, OverlayAddr};
+use neblo_behaviour::{AddrRange, Failure, Handle, Migration, OverlayAddr, Ownership, Recipients, Regeneration};
 
 /// Values that are on their way at once, of one range.
 const AT_ONCE: usize = 8;
@@ -57,6 +56,11 @@ impl Shelf {
     /// Keeps a value in place of an earlier one.
     pub fn put(&self, address: OverlayAddr, copy: u8, value: Vec<u8>) {
         self.kept().insert((address, copy), value);
+    }
+
+    /// Keeps a value no more.
+    pub fn remove(&self, address: OverlayAddr, copy: u8) {
+        self.kept().remove(&(address, copy));
     }
 
     /// The value kept for an address as this copy.
@@ -104,7 +108,7 @@ impl Shelf {
         for address in sent {
             // They may have come back meanwhile, by a death: then they stay.
             if node.owns(placement(address, copy)).await == Ok(Ownership::No) {
-                self.kept().remove(&(address, copy));
+                self.remove(address, copy);
             }
         }
     }

@@ -1,18 +1,14 @@
 //! A store of blocks: each lies at the address that is its hash, with copies, and is checked against it whenever it arrives.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use example_nodes::Shelf;
-use neblo_behaviour::protocol::interface::Recipients;
-use neblo_behaviour::swarm::{Ask, Responder};
-use neblo_behaviour::{Failure, Handle, OverlayAddr};
+use example_nodes::{Shelf, ask};
+use futures::future::try_join_all;
+use neblo_behaviour::{Ask, Failure, Handle, OverlayAddr, Recipients, Responder};
 
 /// The store's port on the overlay.
 const PORT: u16 = 4000;
-/// The longest wait for an answer.
-const WAIT: Duration = Duration::from_secs(5);
 /// What a request begins with.
 const PUT: u8 = 1;
 const GET: u8 = 2;
@@ -54,21 +50,15 @@ fn answer(shelf: &Shelf, ask: &Ask) -> Option<Vec<u8>> {
 /// Stores a block; done when every owner has said that it has its copy.
 pub(crate) async fn put(handle: &Handle, copies: u8, block: &[u8]) -> Result<OverlayAddr> {
     let address = address_of(block);
-    // Split-phase: all owners are asked before any answer is awaited.
-    let mut asked = Vec::new();
-    for copy in 0..copies {
-        asked.push(handle.request(Recipients::Only(copy), PORT, address, put_request(block), WAIT).await?);
-    }
-    for (copy, response) in asked.into_iter().enumerate() {
-        response.wait().await.with_context(|| format!("copy {copy} of a block was not stored: put it once more"))?;
-    }
+    let request = put_request(block);
+    let asked = (0..copies).map(|copy| ask(handle, Recipients::Only(copy), PORT, address, &request));
+    try_join_all(asked).await.context("a block was not stored: put it once more")?;
     Ok(address)
 }
 
 /// Reads a block from the first owner that has it.
 pub(crate) async fn get(handle: &Handle, copies: u8, address: OverlayAddr) -> Result<Vec<u8>> {
-    let response = handle.request(copies, PORT, address, vec![GET], WAIT).await?;
-    let block = response.wait().await.map_err(|failure| match failure {
+    let block = ask(handle, copies, PORT, address, &[GET]).await.map_err(|failure| match failure {
         Failure::Refused => anyhow::anyhow!("no owner has block {address}: is the address right?"),
         other => anyhow::Error::new(other).context(format!("block {address} could not be read; try again")),
     })?;
