@@ -8,12 +8,15 @@ use std::time::Duration;
 use super::codec::record;
 use super::io::{Contact, Ctx, Part, Peer, Time};
 
-/// Idle time after which a link that carries streams is probed. choice
-pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(1_000);
+/// Idle time after which a link that carries streams, whose bytes count as life, is probed. choice
+pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(750);
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time-out of a probe. choice
 const LONGEST: Duration = Duration::from_secs(3);
+/// The same on a link that carries streams. choice: whoever waits for a stream waits for this, and the link lives as long as
+/// anything comes within three of them, however late the answer to one probe
+const LONGEST_BUSY: Duration = Duration::from_millis(700);
 /// Time-out while nothing is known of the link. choice
 const FIRST: Duration = Duration::from_millis(1_000);
 /// Unanswered probes, or failed dials, that are a death (design D2).
@@ -34,6 +37,13 @@ record! {
 pub struct LinkTimer<P> {
     peer: P,
     generation: u64,
+}
+
+impl<P: Peer> LinkTimer<P> {
+    /// The peer whose link it is.
+    pub fn peer(&self) -> P {
+        self.peer
+    }
 }
 
 /// What links report.
@@ -119,10 +129,10 @@ impl<P: Peer> Links<P> {
         self.links.contains_key(&peer)
     }
 
-    /// Anything arrived from a peer.
-    pub fn heard(&mut self, now: Time, peer: P) {
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.heard = now;
+    /// Anything arrived from a peer, at this time.
+    pub fn heard(&mut self, at: Time, peer: P) {
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| link.heard < at) {
+            link.heard = at;
             link.strikes = 0;
         }
     }
@@ -136,10 +146,14 @@ impl<P: Peer> Links<P> {
         let Some(link) = self.links.get_mut(&from) else { return };
         if let Some((_, sent)) = link.probe.take_if(|(nonce, _)| *nonce == message.nonce) {
             let sample = u64::try_from(ctx.now.since(sent).as_micros()).unwrap_or(u64::MAX);
-            link.round_trip = Some(match link.round_trip {
-                None => (sample, sample / 2),
-                Some((mean, deviation)) => ((mean * 7 + sample) / 8, (deviation * 3 + mean.abs_diff(sample)) / 4),
-            });
+            link.round_trip = Some(smoothed(link.round_trip, sample));
+        }
+    }
+
+    /// The connection is there: a probe that waited for it is timed from now on.
+    pub fn connected(&mut self, now: Time, peer: P) {
+        if let Some((_, sent)) = self.links.get_mut(&peer).and_then(|link| link.probe.as_mut()) {
+            *sent = now;
         }
     }
 
@@ -155,13 +169,6 @@ impl<P: Peer> Links<P> {
         link.probe = None;
         link.generation = next;
         ctx.out.arm(REDIAL, LinkTimer { peer, generation: next });
-    }
-
-    /// The last connection closed: a death at once.
-    pub fn closed(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
-        if self.links.remove(&peer).is_some() {
-            ctx.out.emit(LinkEvent::Dead(peer));
-        }
     }
 
     /// A link is looked at.
@@ -191,7 +198,7 @@ impl<P: Peer> Links<P> {
         } else {
             link.probe = Some((nonce, ctx.now));
             ctx.out.send(&link.contact, LinkMessage { nonce, answer: false });
-            time_out(link.round_trip)
+            time_out(link.round_trip, link.busy)
         };
         ctx.out.arm(after, LinkTimer { peer: timer.peer, generation: next });
     }
@@ -206,12 +213,40 @@ impl<P: Peer> Links<P> {
     }
 }
 
+/// A rise as by RFC 6298. A fall is believed sooner: probes are rare, and what a node measured while it was starting, or its
+/// machine was busy, would decide minutes later how long a death goes unnoticed.
+fn smoothed(known: Option<(u64, u64)>, sample: u64) -> (u64, u64) {
+    match known {
+        None => (sample, sample / 2),
+        Some((mean, deviation)) if sample < mean => (mean.midpoint(sample), deviation / 2),
+        Some((mean, deviation)) => ((mean * 7 + sample) / 8, (deviation * 3 + (sample - mean)) / 4),
+    }
+}
+
 /// Mean + 4 x deviation (RFC 6298, Bamboo: research §3), within bounds.
-fn time_out(round_trip: Option<(u64, u64)>) -> Duration {
-    match round_trip {
-        None => FIRST,
-        Some((mean, deviation)) => {
-            Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))).clamp(SHORTEST, LONGEST)
-        }
+fn time_out(round_trip: Option<(u64, u64)>, busy: bool) -> Duration {
+    let longest = if busy { LONGEST_BUSY } else { LONGEST };
+    let time = round_trip
+        .map_or(FIRST, |(mean, deviation)| Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))));
+    time.clamp(SHORTEST, longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_start_is_soon_forgotten_and_a_slow_link_is_given_its_time() {
+        let after = |samples: &[u64]| {
+            time_out(samples.iter().fold(None, |known, sample| Some(smoothed(known, *sample))), false)
+        };
+        assert_eq!(after(&[]), FIRST);
+        assert_eq!(time_out(Some((1_000_000, 500_000)), true), LONGEST_BUSY);
+        assert_eq!(after(&[1_000_000]), LONGEST);
+        assert!(after(&[1_000_000, 1_000, 1_000, 1_000]) < Duration::from_millis(500));
+        assert_eq!(after(&[1_000; 5]), SHORTEST);
+        // Between 300 and 500 ms, one after the other.
+        let slow: Vec<u64> = [300_000, 500_000].into_iter().cycle().take(40).collect();
+        assert!(after(&slow) > Duration::from_millis(550), "{:?}", after(&slow));
     }
 }

@@ -27,7 +27,7 @@ use queue::{Due, Queue};
 pub use streams::SimStream;
 use trace::Trace;
 
-use crate::protocol::interface::{Answer, Command, Event, Input, Output, Token};
+use crate::protocol::interface::{Answer, Command, Event, Input, Output, Passage, Token};
 use crate::protocol::io::{Contact, Time};
 use crate::protocol::wire::Frame;
 use crate::protocol::{Config, Node};
@@ -70,8 +70,15 @@ type Watcher = Box<dyn FnMut(Sent<'_>)>;
 
 /// What runs on the simulated hosts.
 pub trait Application {
-    /// An event of one host; what the application wants of its node in answer. Tokens of its commands begin at 2^32.
-    fn event(&mut self, peer: u32, event: &Event<u32>) -> Vec<Command<u32>>;
+    /// An event of one host; what the application wants of its node in answer, each after some time. `None` leaves the event
+    /// to the simulator's own application.
+    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>;
+}
+
+impl<F: FnMut(u32, &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>> Application for F {
+    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>> {
+        self(peer, event)
+    }
 }
 
 /// A network of nodes under simulated conditions.
@@ -86,6 +93,8 @@ pub struct Simulation {
     events: Vec<(Time, u32, Event<u32>)>,
     answers: BTreeMap<(u32, Token), Vec<Answer>>,
     streams: BTreeMap<u64, SimStream>,
+    /// Streams by their name at a hop.
+    stream_names: BTreeMap<u64, u64>,
     /// Messages of the multicast that wait for a verdict.
     passing: BTreeMap<u64, Vec<u8>>,
     next: u64,
@@ -123,6 +132,7 @@ impl Simulation {
             events: Vec::new(),
             answers: BTreeMap::new(),
             streams: BTreeMap::new(),
+            stream_names: BTreeMap::new(),
             passing: BTreeMap::new(),
             next: 0,
             touched: Vec::new(),
@@ -165,7 +175,7 @@ impl Simulation {
         peer
     }
 
-    /// Sets what runs on the hosts.
+    /// Sets what runs on the hosts, in place of the simulator's own application.
     pub fn set_application(&mut self, application: Box<dyn Application>) {
         self.application = Some(application);
     }
@@ -216,6 +226,11 @@ impl Simulation {
     /// Hosts that live.
     pub fn living(&self) -> Vec<u32> {
         (0..self.hosts.len() as u32).filter(|peer| self.hosts[*peer as usize].alive).collect()
+    }
+
+    /// Hands a frame to a host as if a neighbour had sent it.
+    pub fn inject(&mut self, from: u32, to: u32, frame: Frame<u32>) {
+        self.input(to, Input::Received { from, frame: Box::new(frame) });
     }
 
     /// The time now.
@@ -386,17 +401,22 @@ impl Simulation {
         }
     }
 
-    /// The simulated application unless another is set: it searches its rows for the query as a substring, and answers
-    /// requests with their own payload.
+    /// The simulator's own application: it searches its rows for the query as a substring, answers requests with their own
+    /// payload, and lets pass what passes.
     fn happened(&mut self, peer: u32, event: Event<u32>) {
-        if let Some(mut application) = self.application.take() {
-            for command in application.event(peer, &event) {
+        let mut own = self.application.take();
+        let done = own.as_mut().and_then(|application| application.event(peer, &event));
+        self.application = own;
+        match &event {
+            _ if done.is_some() => {
+                for (after, command) in done.into_iter().flatten() {
+                    self.queue.push(self.now + after, Due::Input(peer, Box::new(Input::Command(command))));
+                }
+            }
+            Event::Passing { pass, payload, .. } => {
+                let command = Command::Pass { pass: *pass, passage: Ok(Passage::Forward(payload.clone())) };
                 self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(command))));
             }
-            self.application = Some(application);
-            return self.events.push((self.now, peer, event));
-        }
-        match &event {
             Event::DirectoryAsked { ask, query, .. } => {
                 let rows = self.rows_of(peer).iter();
                 let matching =

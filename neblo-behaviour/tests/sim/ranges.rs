@@ -32,8 +32,8 @@ impl Store {
 }
 
 impl Application for Store {
-    fn event(&mut self, peer: u32, event: &Event<u32>) -> Vec<Command<u32>> {
-        match event {
+    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>> {
+        let commands = match event {
             Event::Delivered { to, copy, .. } => {
                 self.held.borrow_mut().entry(peer).or_default().insert((*to, *copy));
                 Vec::new()
@@ -55,8 +55,9 @@ impl Application for Store {
                 commands.push(Command::RangeWorkDone { work: *work });
                 commands
             }
-            _ => Vec::new(),
-        }
+            _ => return None,
+        };
+        Some(commands.into_iter().map(|command| (Duration::ZERO, command)).collect())
     }
 }
 

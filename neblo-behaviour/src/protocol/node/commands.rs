@@ -25,13 +25,11 @@ impl<P: Peer> Node<P> {
             Command::Subscribe { token, known } => self.subscribe(step, token, known),
             Command::Leave { token } => self.leave(step, token),
             Command::Send { token, recipients, port, to, payload } => {
-                let route = |target| route(&self.ring, &self.fingers, target);
-                let sent = match user_port(port) {
-                    Ok(()) => {
-                        part!(self, step, |ctx| self.messaging.send(ctx, &route, (recipients, port, to), payload))
-                    }
-                    Err(failure) => Err(failure),
-                };
+                let sent = user_port(port).and_then(|()| {
+                    self.messaging(step, |messaging, ctx, around| {
+                        messaging.send(ctx, around, (recipients, port, to), payload)
+                    })
+                });
                 let answer = match sent {
                     Ok(()) => Answer::Ok,
                     Err(failure) => Answer::Failed(failure),
@@ -46,18 +44,14 @@ impl<P: Peer> Node<P> {
                 Err(failure) => Self::done(step, token, Answer::Failed(failure)),
             },
             Command::Cancel { token } => self.cancel(token),
-            Command::SetHandler { port, kind, on } => {
-                if on && port >= FIRST_USER_PORT {
-                    self.handlers.insert((port, kind));
-                } else {
-                    self.handlers.remove(&(port, kind));
-                }
-            }
+            Command::SetHandler { port, kind, on } => self.set_handler(port, kind, on),
             Command::SetRangeHandlers { migration, regeneration } => {
                 self.range_handlers.0 = migration.unwrap_or(self.range_handlers.0);
                 self.range_handlers.1 = regeneration.unwrap_or(self.range_handlers.1);
             }
-            Command::Pass { .. } => {}
+            Command::Pass { pass, passage } => {
+                self.messaging(step, |messaging, ctx, around| messaging.pass(ctx, around, pass, passage));
+            }
             Command::RangeWorkDone { work } => self.range_work_done(step, work),
             Command::Owns { token, address } => {
                 Self::done(step, token, Answer::Owns(self.ring.ownership(address)));
@@ -194,11 +188,4 @@ impl<P: Peer> Node<P> {
     pub fn is_ready(&self, purpose: Purpose) -> bool {
         self.paths.ready().contains(&purpose)
     }
-}
-
-fn user_port(port: u16) -> Result<(), Failure> {
-    if port < FIRST_USER_PORT {
-        return Err(Failure::Invalid("ports below 1024 are NEBLO's own"));
-    }
-    Ok(())
 }

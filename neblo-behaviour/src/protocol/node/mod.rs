@@ -2,6 +2,7 @@
 
 mod commands;
 mod events;
+mod passing;
 mod ranges;
 mod sink;
 mod subscription;
@@ -15,7 +16,7 @@ use rand::Rng;
 use super::client::Client;
 use super::config::Config;
 use super::directory::Directory;
-use super::interface::{Event, HandlerKind, Input, Output, Token};
+use super::interface::{Event, FIRST_USER_PORT, HandlerKind, Input, Output, Token};
 use super::io::{Contact, Peer, Time};
 use super::link::Links;
 use super::messaging::{Messaging, MessagingMessage};
@@ -25,13 +26,12 @@ use super::seal::Keys;
 use super::subgroup::{SubgroupConfig, Subgroups};
 use super::wire::Frame;
 use crate::address::OverlayAddr;
+pub(crate) use passing::user_port;
 use ranges::Ranges;
 use sink::Happened;
 pub use sink::Timer;
 use subscription::Subscription;
 
-/// Ports below this are NEBLO's own (design: messaging).
-pub const FIRST_USER_PORT: u16 = 1_024;
 /// The port on which owners are located and fingers asked for.
 const PORT_RING: u16 = 0;
 /// The port of the registry.
@@ -107,6 +107,8 @@ pub struct Node<P: Peer> {
     refreshing: bool,
     upkeep: u64,
     next_stream: u64,
+    /// The time of the last input.
+    last: Time,
     counters: BTreeMap<&'static str, u64>,
 }
 
@@ -127,6 +129,7 @@ impl<P: Peer> Node<P> {
             max_streams: config.max_streams,
             max_streams_per_neighbour: config.max_streams_per_neighbour,
         };
+        let messaging = Messaging::new(config.return_way, config.carry_rate);
         Self {
             fingers: Fingers::new(config.delta),
             links: Links::new(config.probe_after),
@@ -138,7 +141,7 @@ impl<P: Peer> Node<P> {
             keys,
             sealing: secret,
             ring: Ring::default(),
-            messaging: Messaging::default(),
+            messaging,
             client: Client::default(),
             queue: VecDeque::new(),
             subscription: Subscription::default(),
@@ -151,6 +154,7 @@ impl<P: Peer> Node<P> {
             refreshing: false,
             upkeep: 0,
             next_stream: 1 << 63,
+            last: Time(0),
             counters: BTreeMap::new(),
         }
     }
@@ -175,6 +179,11 @@ impl<P: Peer> Node<P> {
         &self.paths
     }
 
+    /// The messaging part, to be looked at by tests and simulations.
+    pub fn messages(&self) -> &Messaging<P> {
+        &self.messaging
+    }
+
     /// The long links, to be looked at by tests and simulations.
     pub fn fingers(&self) -> &Fingers<P> {
         &self.fingers
@@ -184,16 +193,23 @@ impl<P: Peer> Node<P> {
     ///
     /// `now` never goes back; `unix` is seconds since 1970.
     pub fn handle(&mut self, now: Time, unix: u64, rng: &mut dyn Rng, input: Input<P>, out: &mut Vec<Output<P>>) {
+        // Not even its own timers in time: the node was stopped, and others may have taken it for dead.
+        if now.since(self.last) > self.config.stabilise_every * 2 {
+            self.subgroups.awoke(now);
+        }
+        self.last = now;
         let mut step = Step { now, unix, rng, out };
         let step = &mut step;
         match input {
             Input::Received { from, frame } => self.received(step, from, *frame),
             Input::Expired(timer) => self.expired(step, timer),
-            Input::Connected(peer) => self.fingers.forgive(step.now, Some(peer)),
-            Input::Disconnected(peer) => {
-                part!(self, step, |ctx| self.links.closed(ctx, peer));
-                self.peer_gone(step, peer);
+            Input::Heard { from, at } => self.links.heard(at, from),
+            Input::Connected(peer) => {
+                self.fingers.forgive(step.now, Some(peer));
+                self.links.connected(step.now, peer);
             }
+            // A death at once.
+            Input::Disconnected(peer) => self.peer_gone(step, peer),
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),
             Input::Multicast { message, from, bytes } => {
@@ -228,8 +244,7 @@ impl<P: Peer> Node<P> {
             }
             Frame::Messaging(message) => {
                 self.say_left(step, from, &message);
-                let route = |target| route(&self.ring, &self.fingers, target);
-                part!(self, step, |ctx| self.messaging.received(ctx, &route, from, message));
+                self.messaging(step, |messaging, ctx, around| messaging.received(ctx, around, from, message));
             }
             Frame::Subgroup(message) => {
                 part!(self, step, |ctx| self.subgroups.received(ctx, &*self.keys, from, message));
@@ -268,8 +283,7 @@ impl<P: Peer> Node<P> {
             }
             Timer::Link(timer) => part!(self, step, |ctx| self.links.expired(ctx, timer)),
             Timer::Messaging(timer) => {
-                let route = |target| route(&self.ring, &self.fingers, target);
-                part!(self, step, |ctx| self.messaging.expired(ctx, &route, timer));
+                self.messaging(step, |messaging, ctx, around| messaging.expired(ctx, around, timer));
             }
             Timer::Subgroup(timer) => part!(self, step, |ctx| self.subgroups.expired(ctx, &*self.keys, timer)),
             Timer::Path(timer) => {

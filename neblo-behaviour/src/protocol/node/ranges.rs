@@ -27,6 +27,10 @@ const CASTS: u8 = 8;
 const MAX_CASTS: usize = 256;
 /// Regenerations for others that run at once; further ones are refused and asked for again. choice
 const MAX_OWED: usize = 32;
+/// Runs of the handlers that the application has at once; the others wait. choice: half of what its queue holds
+const MAX_WORKS: usize = 32;
+/// Runs of the handlers that wait; further ones are counted as left out. choice: 512 ranges at once
+const MAX_WAITING: usize = 4_096;
 /// Pieces that were regenerated and are remembered, so that a repetition does not run the handler again. choice
 const MAX_DONE: usize = 256;
 /// Steps of the circle between two neighbouring copies: 2^128 / R.
@@ -69,6 +73,7 @@ struct Cast {
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
     works: BTreeMap<u64, Cause>,
+    waiting: VecDeque<(Cause, RangeWork)>,
     /// Migrations: the epoch, and runs of the handler that are not done.
     migrations: BTreeMap<u64, (u64, usize)>,
     owed: BTreeMap<u64, Owed>,
@@ -109,6 +114,17 @@ impl<P: Peer> Node<P> {
     }
 
     fn range_work(&mut self, step: &mut Step<'_, P>, cause: Cause, what: RangeWork) {
+        if self.ranges.works.len() < MAX_WORKS {
+            return self.start_work(step, cause, what);
+        }
+        if self.ranges.waiting.len() < MAX_WAITING {
+            return self.ranges.waiting.push_back((cause, what));
+        }
+        self.count("work on ranges left out");
+        self.caused_done(step, cause);
+    }
+
+    fn start_work(&mut self, step: &mut Step<'_, P>, cause: Cause, what: RangeWork) {
         let work = self.next_number();
         self.ranges.works.insert(work, cause);
         Self::event(step, Event::RangeWork { work, what });
@@ -116,9 +132,17 @@ impl<P: Peer> Node<P> {
 
     /// The application's handler is done.
     pub(super) fn range_work_done(&mut self, step: &mut Step<'_, P>, work: u64) {
-        match self.ranges.works.remove(&work) {
-            None | Some(Cause::Inherited) => {}
-            Some(Cause::Migration(migration)) => {
+        let Some(cause) = self.ranges.works.remove(&work) else { return };
+        if let Some((cause, what)) = self.ranges.waiting.pop_front() {
+            self.start_work(step, cause, what);
+        }
+        self.caused_done(step, cause);
+    }
+
+    fn caused_done(&mut self, step: &mut Step<'_, P>, cause: Cause) {
+        match cause {
+            Cause::Inherited => {}
+            Cause::Migration(migration) => {
                 let Some((epoch, left)) = self.ranges.migrations.get_mut(&migration) else { return };
                 *left = left.saturating_sub(1);
                 if *left == 0 {
@@ -127,7 +151,7 @@ impl<P: Peer> Node<P> {
                     part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Migrated { epoch }));
                 }
             }
-            Some(Cause::Owed(owed)) => {
+            Cause::Owed(owed) => {
                 if let Some(owed) = self.ranges.owed.get_mut(&owed) {
                     owed.works = owed.works.saturating_sub(1);
                 }

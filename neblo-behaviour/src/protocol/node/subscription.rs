@@ -259,8 +259,7 @@ impl<P: Peer> Node<P> {
         let token = self.next_number();
         asking.token = token;
         self.asks.insert(token, asker);
-        let route = |target| route(&self.ring, &self.fingers, target);
-        let result = part!(self, step, |ctx| self.messaging.request(ctx, &route, asking));
+        let result = self.messaging(step, |messaging, ctx, around| messaging.request(ctx, around, asking));
         if let Err(failure) = result {
             self.ask_ended(step, token, Err(failure));
         }
@@ -280,7 +279,9 @@ impl<P: Peer> Node<P> {
             match answerer {
                 None => return part!(self, step, |ctx| self.messaging.respond(ctx, ask, refuse)),
                 Some(other) if other.peer != self.me.peer => {
-                    return part!(self, step, |ctx| self.messaging.hand_on(ctx, ask, request, &other));
+                    return self.messaging(step, |messaging, ctx, around| {
+                        messaging.hand_on(ctx, around, ask, request, &other);
+                    });
                 }
                 Some(_) => {}
             }

@@ -107,7 +107,7 @@ impl<P: Peer> Node<P> {
         part!(self, step, |ctx| self.links.unreachable(ctx, peer));
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));
-        self.subgroups.unreachable(peer);
+        part!(self, step, |ctx| self.subgroups.unreachable(ctx, &*self.keys, peer));
         self.refresh_soon(step);
     }
 

@@ -42,12 +42,21 @@ impl<P: Peer> Streams<P> {
         self.open.values().filter(|neighbours| neighbours.iter().all(Option::is_some)).count()
     }
 
-    pub(super) fn is_busy(&self, peer: P) -> bool {
-        self.open.values().flatten().flatten().any(|neighbour| *neighbour == peer)
+    /// The neighbours on streams: a stream may outlive the path that it was opened over, and two last relays are
+    /// neighbours on a stream alone.
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = P> {
+        self.open.values().flatten().flatten().copied()
     }
 
     fn with(&self, peer: P) -> usize {
         self.open.values().filter(|neighbours| neighbours.contains(&Some(peer))).count()
+    }
+
+    /// The streams with a dead peer are about to end: nobody is to hold on to it for their sake.
+    pub(super) fn dead(&mut self, peer: P) {
+        for neighbour in self.open.values_mut().flatten().filter(|neighbour| **neighbour == Some(peer)) {
+            *neighbour = None;
+        }
     }
 
     pub(super) fn expire(&mut self, now: Time) {

@@ -149,13 +149,25 @@ fn without_rule_5_there_is_a_counter_example() {
 #[test]
 fn without_rule_6_there_is_a_counter_example() {
     let rules = Rules { busy: false, ..Rules::default() };
-    let found = explore("without rule 6", Exploration { rules, ..ring(4, 1, 0, 1, 0) });
+    let found = explore("without rule 6", Exploration { rules, ..ring(4, 1, 0, 2, 0) });
     assert!(found.is_some());
 }
 
 #[test]
 fn two_deaths_one_after_the_other_keep_the_invariants() {
     holds("join and two deaths", ring(4, 1, 0, 2, 0));
+}
+
+/// Larger bounds, as the environment says: `NEBLO_MODEL=members,joins,leaves,deaths,rounds` (see CONTRIBUTING.md).
+#[test]
+#[ignore = "takes as long as its bounds are large"]
+fn larger_bounds() {
+    let bounds = std::env::var("NEBLO_MODEL").unwrap_or_else(|_| "4,2,0,1,0".into());
+    let bounds: Vec<u8> = bounds.split(',').filter_map(|bound| bound.parse().ok()).collect();
+    let [members, joins, leaves, crashes, rounds] = bounds[..] else { panic!("NEBLO_MODEL wants five numbers") };
+    let busy = std::env::var("NEBLO_MODEL_WITHOUT_BUSY").is_err();
+    let rules = Rules { busy, ..Rules::default() };
+    holds("larger bounds", Exploration { rules, ..ring(usize::from(members), joins, leaves, crashes, rounds) });
 }
 
 #[test]
