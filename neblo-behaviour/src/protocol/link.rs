@@ -10,6 +10,8 @@ use super::io::{Contact, Ctx, Part, Peer, Time};
 
 /// Idle time after which a link that carries streams, whose bytes count as life, is probed. choice
 pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(750);
+/// A peer that was heard of this lately is not suspected. choice: a round trip or two
+const JUST_NOW: Duration = Duration::from_millis(250);
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time-out of a probe. choice
@@ -62,6 +64,8 @@ struct Link<P> {
     heard: Time,
     probe: Option<(u64, Time)>,
     strikes: u8,
+    /// Something ended that went over it, and nothing was heard of it since.
+    suspected: bool,
     /// Smoothed round-trip time and its deviation, in microseconds (RFC 6298).
     round_trip: Option<(u64, u64)>,
     generation: u64,
@@ -102,6 +106,7 @@ impl<P: Peer> Links<P> {
             heard: Time(0),
             probe: None,
             strikes: 0,
+            suspected: false,
             round_trip: None,
             generation: next,
         });
@@ -116,6 +121,21 @@ impl<P: Peer> Links<P> {
             let new = link.heard == Time(0);
             let after = if new || link.probe.is_some() { Duration::ZERO } else { idle_limit };
             ctx.out.arm(after, LinkTimer { peer: contact.peer, generation: next });
+        }
+    }
+
+    /// Something that went over a peer has ended: it is probed at once, as if its link carried streams, unless it was heard
+    /// of just now.
+    pub fn suspect(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
+        let next = self.next_number();
+        let Some(link) = self.links.get_mut(&peer).filter(|link| link.watched && !link.suspected) else { return };
+        if ctx.now.since(link.heard) < JUST_NOW {
+            return;
+        }
+        link.suspected = true;
+        if link.probe.is_none() {
+            link.generation = next;
+            ctx.out.arm(Duration::ZERO, LinkTimer { peer, generation: next });
         }
     }
 
@@ -134,6 +154,7 @@ impl<P: Peer> Links<P> {
         if let Some(link) = self.links.get_mut(&peer).filter(|link| link.heard < at) {
             link.heard = at;
             link.strikes = 0;
+            link.suspected = false;
         }
     }
 
@@ -192,13 +213,14 @@ impl<P: Peer> Links<P> {
         }
         let idle = ctx.now.since(link.heard);
         let limit = if link.busy { PROBE_BUSY_AFTER } else { probe_after };
+        let limit = if link.suspected { Duration::ZERO } else { limit };
         link.generation = next;
         let after = if link.strikes == 0 && idle < limit && link.heard != Time(0) {
             limit - idle
         } else {
             link.probe = Some((nonce, ctx.now));
             ctx.out.send(&link.contact, LinkMessage { nonce, answer: false });
-            time_out(link.round_trip, link.busy)
+            time_out(link.round_trip, link.busy || link.suspected)
         };
         ctx.out.arm(after, LinkTimer { peer: timer.peer, generation: next });
     }

@@ -221,7 +221,9 @@ impl<P: Peer> Node<P> {
                 self.refresh_soon(step);
             }
             Input::StreamEnded { stream, .. } => {
-                self.paths.stream_ended(stream);
+                for peer in self.paths.stream_ended(stream) {
+                    part!(self, step, |ctx| self.links.suspect(ctx, peer));
+                }
                 self.refresh_soon(step);
             }
             Input::Command(command) => self.command(step, command),

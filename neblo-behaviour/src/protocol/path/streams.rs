@@ -174,8 +174,12 @@ impl<P: Peer> Paths<P> {
         Some((first, StreamHeader { link: Some(id), ticket, version: 1 }))
     }
 
-    /// A stream ended or never began.
-    pub fn stream_ended(&mut self, stream: u64) {
-        self.streams.open.remove(&stream);
+    /// A stream ended or never began. Someone on its way may have died: the peers whose death would be our affair, which are
+    /// its neighbours and, where it began or ended, the first relays of our own paths.
+    pub fn stream_ended(&mut self, stream: u64) -> Vec<P> {
+        let Some(neighbours) = self.streams.open.remove(&stream) else { return Vec::new() };
+        let own = neighbours.iter().any(Option::is_none);
+        let first = self.own.values().filter(|_| own).filter_map(OwnPath::first).map(|first| first.peer);
+        neighbours.into_iter().flatten().chain(first).collect()
     }
 }

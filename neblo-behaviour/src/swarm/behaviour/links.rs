@@ -140,7 +140,7 @@ impl Behaviour {
         let held = self.held.contains(&contact.peer);
         let state = self.peers.entry(contact.peer).or_insert_with(|| PeerState::new(held));
         // Addresses are for dialling; a peer that disconnects is forgotten with them.
-        if !state.connected {
+        if state.connections.is_empty() {
             state.learn(contact);
         }
         state

@@ -153,11 +153,12 @@ impl Handle {
         }
     }
 
-    /// Leaves ring and subgroup in order.
+    /// Leaves ring and subgroup in order; resolves once the range is its next owner's and the migration handler has returned for
+    /// all of it, after a minute at the latest. The node may be dropped then: nothing that the handler sent on is lost.
     ///
     /// # Errors
     ///
-    /// Only [`Closed`](Failure::Closed) and what the node says of a leave that failed.
+    /// [`Closed`](Failure::Closed), or [`Overloaded`](Failure::Overloaded) when many such commands wait already.
     pub async fn leave(&self) -> Result<(), Failure> {
         self.ask(|token| Command::Leave { token }).await.map(drop)
     }
