@@ -1,5 +1,5 @@
-//! NEBLO lets any libp2p program route messages over a nearly blind ring, and publish, find and stream things without
-//! anyone learning who asked or who answered.
+#![cfg_attr(feature = "swarm", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "swarm"), doc = "The pure protocol of NEBLO, without its binding to libp2p.")]
 
 pub mod address;
 pub mod protocol;
@@ -9,6 +9,7 @@ pub mod sim;
 pub mod swarm;
 
 pub use address::{AddrRange, OverlayAddr, in_range};
-pub use protocol::{Config, interface::Failure};
+pub use protocol::interface::{Failure, Migration, Ownership, Passage, Recipients, Regeneration, Role};
+pub use protocol::{Config, ReturnWay};
 #[cfg(feature = "swarm")]
-pub use swarm::{AnonymousStream, Behaviour, Event, Handle};
+pub use swarm::{AnonymousStream, Ask, Behaviour, Delivery, Event, Handle, Responder, ResponseHandle, Transit};

@@ -1,133 +1,130 @@
-//! One swarm, four behaviours: NEBLO beside Kademlia, identify and ping, over the same connections.
+//! One swarm, six behaviours: two NEBLO networks beside Kademlia, gossipsub, identify and ping, over the same connections.
 //!
-//! Starts three such swarms, forms a ring, looks a record up by Kademlia, and asks the owner of an overlay address by NEBLO.
+//! Starts some such swarms, forms two rings, looks a record up by Kademlia, sends a message to all by gossipsub, and asks the
+//! owner of an overlay address in each NEBLO network.
 //!
 //! ```text
 //! cargo run -p compose
 //! ```
 
+mod swarm;
+
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
 use futures::StreamExt;
-use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, identify, kad,
-    kad::store::RecordStore,
-    multiaddr::Protocol,
-    noise, ping,
-    swarm::{NetworkBehaviour, SwarmEvent},
-    tcp, yamux,
-};
-use neblo_behaviour::{
-    OverlayAddr,
-    protocol::Config,
-    swarm::{Behaviour as Neblo, Handle},
-};
-use tokio::sync::oneshot;
+use futures::future::try_join_all;
+use neblo_behaviour::{Failure, Handle, OverlayAddr};
 
-/// NEBLO is a behaviour like any other.
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    neblo: Neblo,
-    kad: kad::Behaviour<kad::store::MemoryStore>,
-    identify: identify::Behaviour,
-    ping: ping::Behaviour,
-}
+use crate::swarm::{Asks, Running, start};
 
-/// The port that this program uses on the overlay.
+/// The port that this program uses on both overlays.
 const PORT: u16 = 2048;
+/// The longest wait for anything.
+const WAIT: Duration = Duration::from_secs(20);
 
-fn swarm() -> Result<Swarm<Behaviour>> {
-    let swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
-        .with_behaviour(|key| {
-            let id = PeerId::from(key.public());
-            let mut kad = kad::Behaviour::new(id, kad::store::MemoryStore::new(id));
-            kad.set_mode(Some(kad::Mode::Server));
-            Behaviour {
-                neblo: Neblo::new(key, Config::default().with_network("compose")),
-                kad,
-                identify: identify::Behaviour::new(identify::Config::new("/compose/1".into(), key.public())),
-                ping: ping::Behaviour::default(),
-            }
-        })?
-        .build();
-    Ok(swarm)
+/// Runs two NEBLO networks, Kademlia and gossipsub in the same swarms, over the same connections, and uses each of them.
+#[derive(Debug, Parser)]
+#[command(after_help = "Example: cargo run -p compose -- --nodes 8")]
+struct Options {
+    /// Swarms, each with a TCP port of its own on this machine alone.
+    #[arg(long, default_value_t = 4)]
+    nodes: usize,
 }
 
-/// Listens on loopback and returns the address with the peer id.
-async fn listen(swarm: &mut Swarm<Behaviour>) -> Result<Multiaddr> {
-    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse()?)?;
-    loop {
-        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
-            return Ok(address.with(Protocol::P2p(*swarm.local_peer_id())));
-        }
-    }
+/// What each of the behaviours brought.
+#[derive(Debug)]
+struct Report {
+    kad: String,
+    gossip: Vec<String>,
+    chess: String,
+    music: String,
 }
 
-/// Polls a swarm for ever; a Kademlia lookup's first record goes to `found`.
-async fn drive(mut swarm: Swarm<Behaviour>, mut found: Option<oneshot::Sender<Vec<u8>>>) {
-    loop {
-        let event = swarm.select_next_some().await;
-        if let SwarmEvent::Behaviour(BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed {
-            result: kad::QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found_record))),
-            ..
-        })) = event
-            && let Some(found) = found.take()
-        {
-            let _nobody_waits = found.send(found_record.record.value);
-        }
-    }
-}
-
-/// Answers every request to our port with who answers.
-async fn answer(handle: Handle, name: usize) -> Result<()> {
+/// Answers every request to our port with who answers, in which network.
+async fn answer(handle: &Handle, network: &'static str, name: usize) -> Result<()> {
+    // A stream of requests: for a program that is async anyway. A closure would do as well: `set_request_receiver`.
     let mut requests = handle.request_receiver(PORT).await?;
     tokio::spawn(async move {
         while let Some((ask, responder)) = requests.next().await {
             let text = String::from_utf8_lossy(&ask.payload);
-            responder.respond(Some(format!("{text} to you too, says node {name}").into_bytes()));
+            responder.respond(Some(format!("{text} to you too, says node {name} of {network}").into_bytes()));
         }
     });
     Ok(())
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let key = kad::RecordKey::new(&"greeting");
-    let (found, record) = oneshot::channel();
-    let mut found = Some(found);
-    let mut handles: Vec<Handle> = Vec::new();
-    let mut first: Option<Multiaddr> = None;
-    for name in 0..3 {
-        let mut swarm = swarm()?;
-        let address = listen(&mut swarm).await?;
-        let handle = swarm.behaviour().neblo.handle();
-        let kad = &mut swarm.behaviour_mut().kad;
-        if let Some(Protocol::P2p(peer)) = first.as_ref().and_then(|first| first.iter().last()) {
-            kad.add_address(&peer, first.clone().context("the first address")?);
-        } else {
-            let value = b"hello by Kademlia".to_vec();
-            kad.store_mut().put(kad::Record::new(key.clone(), value))?;
-        }
-        let last = name == 2;
-        if last {
-            kad.get_record(key.clone());
-        }
-        tokio::spawn(drive(swarm, found.take_if(|_| last)));
-        handle.subscribe(first.clone().into_iter().collect()).await?;
-        answer(handle.clone(), name).await?;
-        handles.push(handle);
-        first.get_or_insert(address);
-    }
-    let record = tokio::time::timeout(Duration::from_secs(10), record).await??;
-    println!("kad:   {}", String::from_utf8_lossy(&record));
+/// Asks the owner of an address, whoever it is: nobody knows which peer that is.
+async fn ask(handle: &Handle, text: &str) -> Result<String, Failure> {
+    let to = OverlayAddr::hash(&[b"greetings"]);
+    let response = handle.request(1, PORT, to, text.as_bytes().to_vec(), WAIT).await?;
+    Ok(String::from_utf8_lossy(&response.wait().await?).into_owned())
+}
 
-    // The owner of this address, whoever it is, answers: nobody knows which peer that is.
-    let place = OverlayAddr::hash(&[b"greetings"]);
-    let Some(handle) = handles.last() else { bail!("no node") };
-    let request = handle.request(1, PORT, place, b"hello".to_vec(), Duration::from_secs(10));
-    println!("neblo: {}", String::from_utf8_lossy(&request.await?.wait().await?));
-    Ok(())
+async fn run(nodes: usize) -> Result<Report> {
+    ensure!(nodes >= 2, "--nodes {nodes}: use at least 2, so that they have somebody to talk to");
+    let mut running: Vec<Running> = Vec::new();
+    for name in 0..nodes {
+        let node = start(running.first()).await?;
+        answer(&node.chess, "chess", name).await?;
+        answer(&node.music, "music", name).await?;
+        let known: Vec<_> = running.first().map(|first| first.address.clone()).into_iter().collect();
+        // The two networks know nothing of each other; each has a ring of its own, and an address there.
+        node.chess.subscribe(known.clone()).await.with_context(|| format!("node {name} was not let into chess"))?;
+        node.music.subscribe(known).await.with_context(|| format!("node {name} was not let into music"))?;
+        running.push(node);
+    }
+    let (first, others) = running.split_first_mut().context("no node")?;
+    let last = others.last_mut().context("one node alone")?;
+
+    first.asks.send(Asks::Put("hello by Kademlia".into())).await?;
+    last.asks.send(Asks::Get).await?;
+    let kad =
+        tokio::time::timeout(WAIT, last.record.recv()).await.context("Kademlia found nothing")?.context("gone")?;
+    let chess = ask(&last.chess, "hello by NEBLO").await.context("asking in chess")?;
+    let music = ask(&last.music, "hello again by NEBLO").await.context("asking in music")?;
+    first.asks.send(Asks::Publish("hello to all by gossipsub".into())).await?;
+    let heard = try_join_all(others.iter_mut().map(|other| async {
+        tokio::time::timeout(WAIT, other.gossip.recv()).await.context("gossipsub brought nothing")?.context("gone")
+    }));
+    Ok(Report { kad, gossip: heard.await?, chess, music })
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Options { nodes } = Options::parse();
+    match run(nodes).await {
+        Ok(Report { kad, gossip, chess, music }) => {
+            println!("kad:       {kad}");
+            println!("gossipsub: {} of {} heard {:?}", gossip.len(), nodes - 1, gossip.first().map_or("", |text| text));
+            println!("neblo:     {chess}");
+            println!("neblo:     {music}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_networks_kademlia_and_gossipsub_work_side_by_side_in_the_same_swarms() {
+        let report = run(4).await.unwrap();
+        assert_eq!(report.kad, "hello by Kademlia");
+        assert_eq!(report.gossip, vec!["hello to all by gossipsub"; 3]);
+        assert!(report.chess.starts_with("hello by NEBLO to you too") && report.chess.ends_with("of chess"));
+        assert!(report.music.starts_with("hello again") && report.music.ends_with("of music"), "{report:?}");
+    }
+
+    #[tokio::test]
+    async fn one_node_alone_is_refused() {
+        assert!(run(1).await.unwrap_err().to_string().contains("at least 2"));
+    }
 }

@@ -7,10 +7,14 @@ use std::path::PathBuf;
 
 use libp2p::PeerId;
 use neblo_behaviour::protocol::WireError;
+use neblo_behaviour::protocol::directory::LookupCast;
+use neblo_behaviour::protocol::errand::{Envelope, Notice, SEALED_SIZES};
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
+use neblo_behaviour::protocol::seal::{Keys, SEAL_OVERHEAD};
+use neblo_behaviour::protocol::subgroup::{RegistryRequest, Rows};
 use neblo_behaviour::protocol::wire::Frame;
 
-use super::samples;
+use super::{frameless, samples};
 
 /// Set to anything, it makes the tests write the files in place of comparing with them.
 const WRITE: &str = "NEBLO_WRITE_GOLDEN";
@@ -103,6 +107,10 @@ fn every_kind_of_frame_has_the_agreed_bytes() {
     for (name, frame) in &frames {
         check(name, frame, Frame::to_bytes, Frame::from_bytes);
     }
+    let onions = samples::onions();
+    for (name, frame) in &onions {
+        check(name, frame, Frame::to_bytes, Frame::from_bytes);
+    }
     let headers = [("stream-header", samples::stream_header()), ("stream-header-crossing", samples::crossing_header())];
     for (name, header) in &headers {
         check(name, header, StreamHeader::to_bytes, StreamHeader::from_bytes);
@@ -110,10 +118,82 @@ fn every_kind_of_frame_has_the_agreed_bytes() {
     check("hit", &samples::hit(), Hit::to_bytes, Hit::from_bytes);
 
     let names = frames.keys().map(String::as_str).chain(headers.iter().map(|(name, _)| *name)).chain(["hit"]);
-    let names: BTreeSet<_> = names.map(str::to_owned).collect();
+    let names = names.chain(onions.iter().map(|(name, _)| *name));
+    let names: BTreeSet<_> = names.map(str::to_owned).chain(frameless_names()).collect();
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let files: BTreeSet<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(files, names, "files of kinds that there are");
+}
+
+fn frameless_names() -> Vec<String> {
+    let mut names: Vec<_> = ["lookup-cast", "registry-rows", SEALED].map(str::to_owned).to_vec();
+    names.extend(frameless::registry().into_iter().map(|(name, _)| name));
+    names.extend(frameless::envelopes().into_iter().map(|(name, _)| name));
+    names.extend(frameless::notices().into_iter().map(|(name, _)| name));
+    names
+}
+
+#[test]
+fn what_travels_in_no_frame_of_its_own_has_the_agreed_bytes() {
+    let cast = frameless::cast();
+    check("lookup-cast", &cast, LookupCast::to_bytes, LookupCast::from_bytes);
+    let keys = samples::keys(9);
+    assert!(cast.holds(&keys));
+    let mut forged = cast.clone();
+    forged.limit += 1;
+    assert!(!forged.holds(&keys));
+    for (name, request) in &frameless::registry() {
+        check(name, request, RegistryRequest::to_bytes, RegistryRequest::from_bytes);
+    }
+    check("registry-rows", &frameless::rows(), Rows::to_bytes, Rows::from_bytes);
+    let envelopes = frameless::envelopes();
+    for (name, envelope) in &envelopes {
+        check(name, envelope, Envelope::to_bytes, Envelope::from_bytes);
+    }
+    let notices = frameless::notices();
+    for (name, notice) in &notices {
+        check(name, notice, Notice::to_bytes, Notice::from_bytes);
+    }
+    // Kinds are numbered without gaps, and the next one is unknown.
+    let errands = envelopes.iter().map(|(_, envelope)| envelope.to_bytes());
+    for (kind, bytes) in errands.enumerate() {
+        let at = bytes.windows(2).position(|pair| pair == [0x82, kind as u8]).expect("the errand's kind");
+        let mut unknown = bytes.clone();
+        unknown[at + 1] = envelopes.len() as u8;
+        assert_eq!(Envelope::from_bytes(&unknown), Err(WireError::UnknownKind));
+    }
+    for (kind, (name, notice)) in notices.iter().enumerate() {
+        let mut bytes = notice.to_bytes();
+        assert_eq!(bytes[..2], [0x82, kind as u8], "{name}");
+        bytes[1] = notices.len() as u8;
+        assert_eq!(Notice::from_bytes(&bytes), Err(WireError::UnknownKind));
+    }
+}
+
+const SEALED: &str = "sealed-envelope";
+
+/// Sealing draws a key of its own each time, so that the agreed bytes can be opened and not made again.
+#[test]
+fn what_was_sealed_in_the_agreed_bytes_opens() {
+    let keys = samples::keys(1);
+    let (secret, mut rng) = ([5; 32], rand::rng());
+    let (_, envelope) = frameless::envelopes().remove(0);
+    let bytes = envelope.to_bytes();
+    if std::env::var_os(WRITE).is_some() {
+        let mut plain = (bytes.len() as u32).to_be_bytes().to_vec();
+        plain.extend(&bytes);
+        plain.resize(SEALED_SIZES[0] - SEAL_OVERHEAD, 0);
+        write(SEALED, &Keys::<PeerId>::seal(&keys, &mut rng, &Keys::<PeerId>::public(&keys, &secret), &plain));
+    }
+    let sealed = read(SEALED);
+    assert_eq!(sealed.len(), SEALED_SIZES[0]);
+    // Four bytes of length, what is said, zeroes.
+    let plain = Keys::<PeerId>::open(&keys, &secret, &sealed).expect("it opens");
+    let (len, rest) = plain.split_first_chunk::<4>().unwrap();
+    let len = u32::from_be_bytes(*len) as usize;
+    assert_eq!(Envelope::from_bytes(&rest[..len]), Ok(envelope));
+    assert!(rest[len..].iter().all(|byte| *byte == 0));
+    assert_eq!(Keys::<PeerId>::open(&keys, &[6; 32], &sealed), None);
 }
 
 #[test]
@@ -150,10 +230,7 @@ fn what_is_signed_in_the_agreed_bytes_holds() {
     assert!(!forged.holds(&keys, samples::NOW));
     let members = samples::members();
     let leader = members.leader().unwrap();
-    let verify = |root: &[u8]| {
-        use neblo_behaviour::protocol::seal::Keys;
-        keys.verify(&leader.contact.peer, &leader.identity, root, &members.signature)
-    };
+    let verify = |root: &[u8]| keys.verify(&leader.contact.peer, &leader.identity, root, &members.signature);
     assert!(verify(&members.root()));
     let mut newer = members.clone();
     newer.version += 1;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use libp2p::{PeerId, identity::Keypair};
-use neblo_behaviour::{AddrRange, OverlayAddr};
 use neblo_behaviour::protocol::directory::{DirectoryMessage, Found, ResolveAnswer, ResolveAsk};
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
 use neblo_behaviour::protocol::io::Contact;
@@ -21,6 +20,7 @@ use neblo_behaviour::protocol::subgroup::{
 use neblo_behaviour::protocol::wire::{Frame, Hello};
 use neblo_behaviour::protocol::{Blob, List};
 use neblo_behaviour::swarm::keys::SwarmKeys;
+use neblo_behaviour::{AddrRange, OverlayAddr};
 
 /// Before every statement expires.
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -37,20 +37,20 @@ fn peer(seed: u8) -> PeerId {
     keypair(seed).public().to_peer_id()
 }
 
-fn contact(seed: u8) -> Contact<PeerId> {
+pub(crate) fn contact(seed: u8) -> Contact<PeerId> {
     let address: libp2p::Multiaddr = format!("/ip4/192.0.2.{seed}/tcp/4001").parse().unwrap();
     Contact::new(peer(seed), vec![address.to_vec()])
 }
 
-fn place(byte: u8) -> OverlayAddr {
+pub(crate) fn place(byte: u8) -> OverlayAddr {
     OverlayAddr::from_bytes([byte; 16])
 }
 
-fn blob<const MAX: usize>(bytes: &[u8]) -> Blob<MAX> {
+pub(crate) fn blob<const MAX: usize>(bytes: &[u8]) -> Blob<MAX> {
     Blob::new(bytes.to_vec()).unwrap()
 }
 
-fn list<T, const MAX: usize>(values: Vec<T>) -> List<T, MAX> {
+pub(crate) fn list<T, const MAX: usize>(values: Vec<T>) -> List<T, MAX> {
     List::new(values).unwrap()
 }
 
@@ -71,6 +71,10 @@ fn roster() -> Roster<PeerId> {
 
 pub(crate) fn statement(seed: u8, guest: bool) -> Statement<PeerId> {
     Statement::sign(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, guest)
+}
+
+pub(crate) fn row() -> LeaderRow<PeerId> {
+    LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75 }
 }
 
 pub(crate) fn members() -> MemberList<PeerId> {
@@ -136,6 +140,31 @@ fn ring() -> Vec<RingMessage<PeerId>> {
     ]
 }
 
+/// What goes back by an onion in place of a track.
+pub(crate) fn onions() -> Vec<(&'static str, Frame<PeerId>)> {
+    let payload = || blob(b"payload");
+    let onion = || Some(Box::new(std::array::from_fn(|at| (at % 251) as u8)));
+    let request = Request {
+        track: 0,
+        port: 1_000,
+        to: place(0x11),
+        copy: 7,
+        hops: 22,
+        wait: 5_000,
+        last: false,
+        payload: payload(),
+        onion: onion(),
+    };
+    let response = Response { track: 0, payload: payload(), onion: onion() };
+    let no_response = NoResponse { track: 0, reason: 6, onion: onion() };
+    let frame = Frame::Messaging;
+    vec![
+        ("messaging-request-onion", frame(MessagingMessage::Request(request))),
+        ("messaging-response-onion", frame(MessagingMessage::Response(response))),
+        ("messaging-no-response-onion", frame(MessagingMessage::NoResponse(no_response))),
+    ]
+}
+
 fn messaging() -> Vec<MessagingMessage> {
     let payload = || blob(b"payload");
     vec![
@@ -149,15 +178,15 @@ fn messaging() -> Vec<MessagingMessage> {
             wait: 5_000,
             last: true,
             payload: payload(),
+            onion: None,
         }),
-        MessagingMessage::Response(Response { track: 8, payload: payload() }),
-        MessagingMessage::NoResponse(NoResponse { track: 8, reason: 2 }),
+        MessagingMessage::Response(Response { track: 8, payload: payload(), onion: None }),
+        MessagingMessage::NoResponse(NoResponse { track: 8, reason: 2, onion: None }),
     ]
 }
 
 fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
     let subgroup = place(0xaa);
-    let row = LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75 };
     vec![
         SubgroupMessage::Which(Which { request: 1 }),
         SubgroupMessage::InSubgroup(InSubgroup { request: 1, subgroup: Some(subgroup), leader: Some(contact(1)) }),
@@ -175,7 +204,7 @@ fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
         SubgroupMessage::AskMembers(AskMembers { subgroup }),
         SubgroupMessage::Leave(LeaveSubgroup { subgroup }),
         SubgroupMessage::Suspect(Suspect { subgroup, term: 3 }),
-        SubgroupMessage::LeaderHello(LeaderHello { row, answer: true }),
+        SubgroupMessage::LeaderHello(LeaderHello { row: row(), answer: true }),
     ]
 }
 

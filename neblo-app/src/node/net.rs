@@ -1,6 +1,6 @@
 //! The task that owns the swarm, and what others may see of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,10 @@ use libp2p::{
     multiaddr::Protocol,
     swarm::{DialError, SwarmEvent},
 };
-use neblo_behaviour::{protocol::interface::Purpose, swarm::Event};
+use neblo_behaviour::{
+    protocol::interface::{PublicationId, Purpose},
+    swarm::Event,
+};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -41,6 +44,8 @@ struct Seen {
     peers: BTreeMap<PeerId, Connected>,
     dial_errors: BTreeMap<PeerId, String>,
     paths_lost: u64,
+    /// Publications that a leader has now.
+    held: BTreeSet<PublicationId>,
 }
 
 #[derive(Debug)]
@@ -87,6 +92,16 @@ impl Net {
     /// Paths lost since the start.
     pub fn paths_lost(&self) -> u64 {
         self.seen().paths_lost
+    }
+
+    /// Whether a leader has this publication now.
+    pub(super) fn is_held(&self, publication: &PublicationId) -> bool {
+        self.seen().held.contains(publication)
+    }
+
+    /// The publication is withdrawn.
+    pub(super) fn withdrawn(&self, publication: &PublicationId) {
+        self.seen().held.remove(publication);
     }
 
     /// Why the last dial of `peer` failed, if it did.
@@ -296,7 +311,14 @@ fn note_event(net: &Net, data: &DataDir, seen: &mut Seen, event: Event) {
         }
         Event::PathLost(purpose) => {
             seen.paths_lost = seen.paths_lost.saturating_add(1);
+            if purpose == Purpose::Publishing {
+                // What is published is announced again over the next one.
+                seen.held.clear();
+            }
             tracing::debug!(target: "neblo", ?purpose, "path lost");
+        }
+        Event::Held(publication) => {
+            seen.held.insert(publication);
         }
         Event::FirstRelays(relays) => data.remember(|remembered| {
             let relays = relays.iter().map(|(group, peer)| (group.to_string(), peer.to_string()));

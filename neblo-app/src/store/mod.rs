@@ -4,9 +4,9 @@
 
 mod downloads;
 mod lock;
-mod network;
 mod publications;
 mod schema;
+mod settings;
 
 use std::{
     fs, io,
@@ -19,7 +19,6 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 pub use downloads::{Download, DownloadId, DownloadState, MAX_DOWNLOADS, NewDownload};
 pub use lock::{DataDirLock, LockError};
-pub use network::{FirstRelay, KnownPeer, MAX_KNOWN_PEERS, RelayRole};
 pub use publications::{Entry, MAX_PUBLICATIONS, Publication, PublicationState};
 
 /// Name of the database in the data dir.

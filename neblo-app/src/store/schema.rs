@@ -45,14 +45,6 @@ const MIGRATIONS: &[&str] = &["
         created INTEGER NOT NULL,
         updated INTEGER NOT NULL
     ) STRICT;
-    CREATE TABLE known_peers (
-        peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, last_seen INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX known_peers_last_seen ON known_peers (last_seen);
-    CREATE TABLE first_relays (
-        subgroup TEXT NOT NULL, peer TEXT NOT NULL, role INTEGER NOT NULL, since INTEGER NOT NULL,
-        PRIMARY KEY (subgroup, peer)
-    ) STRICT, WITHOUT ROWID;
     CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 "];
 

@@ -47,18 +47,13 @@ fn everything_survives_reopening() {
     let (dir, store) = open();
     store.put_publication(&publication([1; 32]), &[entry("x", [3; 32])]).unwrap();
     let id = store.add_download(&download([2; 32], "/tmp/out")).unwrap();
-    store.put_known_peer("peer", &["/ip4/1.2.3.4/tcp/5".into()]).unwrap();
     store.set_setting("port", "4001").unwrap();
-    let relay = FirstRelay { peer: "r".into(), role: RelayRole::Active, since: 0 };
-    store.set_first_relays("group", &[relay]).unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.publications().unwrap(), [publication([1; 32])]);
     assert_eq!(store.entries(&[1; 32]).unwrap(), [entry("x", [3; 32])]);
     assert_eq!(store.download(id).unwrap().unwrap().destination, Path::new("/tmp/out"));
-    assert_eq!(store.known_peers().unwrap()[0].addresses, ["/ip4/1.2.3.4/tcp/5"]);
     assert_eq!(store.setting("port").unwrap().unwrap(), "4001");
-    assert!(store.first_relays("group").unwrap()[0].since > 0);
 }
 
 #[test]
@@ -103,31 +98,6 @@ fn a_download_that_was_not_finished_is_the_same_one_again() {
     assert_ne!(other, id);
     assert!(store.remove_download(other).unwrap());
     assert_eq!(store.downloads().unwrap().len(), 1);
-}
-
-#[test]
-fn peers_beyond_the_cap_are_forgotten() {
-    let (_dir, store) = open();
-    for i in 0..MAX_KNOWN_PEERS + 3 {
-        store.put_known_peer(&format!("peer{i:04}"), &vec!["/memory/1".into(); 40]).unwrap();
-    }
-    let peers = store.known_peers().unwrap();
-    assert_eq!(peers.len(), MAX_KNOWN_PEERS);
-    let last = format!("peer{:04}", MAX_KNOWN_PEERS + 2);
-    let newest = peers.iter().find(|p| p.peer == last).unwrap();
-    assert_eq!(newest.addresses.len(), 16);
-    store.remove_known_peer(&last).unwrap();
-    assert_eq!(store.known_peers().unwrap().len(), MAX_KNOWN_PEERS - 1);
-}
-
-#[test]
-fn a_first_relay_keeps_its_age_when_its_role_changes() {
-    let (_dir, store) = open();
-    let relay = |peer: &str, role, since| FirstRelay { peer: peer.into(), role, since };
-    store.set_first_relays("g", &[relay("a", RelayRole::Active, 5), relay("b", RelayRole::Spare, 6)]).unwrap();
-    store.set_first_relays("g", &[relay("b", RelayRole::Active, 0)]).unwrap();
-    assert_eq!(store.first_relays("g").unwrap(), [relay("b", RelayRole::Active, 6)]);
-    assert!(store.first_relays("other").unwrap().is_empty());
 }
 
 #[test]

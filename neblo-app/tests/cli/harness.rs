@@ -292,6 +292,8 @@ pub(crate) struct Download {
     pub(crate) resumed: Option<u64>,
     /// What the last line said, if it was an error.
     pub(crate) error: Option<Value>,
+    /// Streams opened until the last bytes came.
+    streams: u64,
     /// Why streams broke.
     broke: Vec<Value>,
 }
@@ -318,7 +320,7 @@ impl Download {
                 }
             }
         });
-        Self { child, events, done: 0, resumed: None, error: None, broke: Vec::new() }
+        Self { child, events, done: 0, resumed: None, error: None, streams: 0, broke: Vec::new() }
     }
 
     /// The next event; `None` after the last.
@@ -335,7 +337,10 @@ impl Download {
         match event["event"].as_str() {
             Some("started") => self.resumed = event["resumed"].as_u64(),
             Some("retrying") => self.broke.push(event["reason"].clone()),
-            Some("progress") => self.done = event["done"].as_u64().unwrap(),
+            Some("progress") => {
+                self.done = event["done"].as_u64().unwrap();
+                self.streams = event["streams"].as_u64().unwrap();
+            }
             None => self.error = Some(event["error"].clone()),
             _ => {}
         }
@@ -351,18 +356,18 @@ impl Download {
         }
     }
 
-    /// After a disturbance at `since`: waits until the stream was replaced and bytes come again, and tells how long no
-    /// byte came. If the stream was not hit, it is enough that bytes come all the time.
+    /// After a disturbance at `since`: waits until the stream was replaced and bytes come over the new one (the last of the
+    /// old one may be told after its end), and tells how long no byte came. If the stream was not hit, it is enough that
+    /// bytes come all the time.
     #[track_caller]
     pub(crate) fn goes_on(&mut self, since: Instant, within: Duration) -> Duration {
-        let (mut last, mut longest, mut broke) = (since, Duration::ZERO, false);
+        let (mut last, mut longest, before) = (since, Duration::ZERO, self.streams);
         loop {
             let (at, event) = self.event(since + within).unwrap_or_else(|| panic!("it ended: {:?}", self.error));
-            broke |= event["event"] == "retrying" && at >= since;
             if event["event"] == "progress" && at >= since {
                 longest = longest.max(at.duration_since(last));
                 last = at;
-                if broke || at.duration_since(since) > Duration::from_secs(15) {
+                if self.streams > before || at.duration_since(since) > Duration::from_secs(15) {
                     return longest;
                 }
             }

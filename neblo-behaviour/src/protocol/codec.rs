@@ -5,6 +5,7 @@
 //! is allocated for it.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use cbor4ii::core::dec::{Decode, IgnoredAny};
 use cbor4ii::core::enc::Encode;
@@ -59,9 +60,12 @@ pub(crate) fn get<'a, T: Decode<'a>>(reader: &mut Reader<'a>, what: &'static str
     T::decode(reader).map_err(|_| WireError::Malformed(what))
 }
 
+/// Most values fit in so many bytes.
+const SHORT: usize = 256;
+
 /// Encodes a value on its own.
 pub(crate) fn to_bytes<T: Wire>(value: &T) -> Vec<u8> {
-    let mut writer = BufWriter::new(Vec::new());
+    let mut writer = BufWriter::new(Vec::with_capacity(SHORT));
     value.put(&mut writer);
     writer.into_inner()
 }
@@ -192,18 +196,18 @@ impl<T: Wire> Wire for Box<T> {
     }
 }
 
-/// At most `MAX` bytes.
+/// At most `MAX` bytes. Clones share them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Blob<const MAX: usize>(Vec<u8>);
+pub struct Blob<const MAX: usize>(Arc<Vec<u8>>);
 
 impl<const MAX: usize> Blob<MAX> {
     /// The bytes, unless they are more than `MAX`.
     pub fn new(bytes: Vec<u8>) -> Option<Self> {
-        (bytes.len() <= MAX).then_some(Self(bytes))
+        (bytes.len() <= MAX).then(|| Self(Arc::new(bytes)))
     }
-    /// The bytes.
+    /// The bytes; copied only if a clone is left.
     pub fn into_inner(self) -> Vec<u8> {
-        self.0
+        Arc::unwrap_or_clone(self.0)
     }
 }
 
@@ -229,7 +233,7 @@ impl<const MAX: usize> Wire for Blob<MAX> {
         if bytes.0.len() > MAX {
             return Err(WireError::TooLong("byte string"));
         }
-        Ok(Self(bytes.0.to_vec()))
+        Ok(Self(Arc::new(bytes.0.to_vec())))
     }
 }
 
@@ -368,6 +372,23 @@ macro_rules! choice {
     };
 }
 pub(crate) use choice;
+
+/// Gives what travels in no frame of its own (in the multicast, in a payload, or sealed) its bytes.
+macro_rules! standalone {
+    ($($name:ident $(<$p:ident>)?),* $(,)?) => { $(
+        impl $(<$p: $crate::protocol::io::Peer>)? $name $(<$p>)? {
+            /// Encodes it.
+            pub fn to_bytes(&self) -> Vec<u8> {
+                $crate::protocol::codec::to_bytes(self)
+            }
+            /// Decodes what fills `bytes` exactly.
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, $crate::protocol::codec::WireError> {
+                $crate::protocol::codec::from_bytes(bytes)
+            }
+        }
+    )* };
+}
+pub(crate) use standalone;
 
 #[cfg(test)]
 mod tests {

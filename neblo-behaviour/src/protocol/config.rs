@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::link::PROBE_BUSY_AFTER;
+
 /// Configuration of a [`Node`](super::Node).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -15,10 +17,16 @@ pub struct Config {
     pub subgroups: bool,
     /// How responses find their way back. Default tracks: design D7.
     pub return_way: ReturnWay,
+    /// Bytes a second that one neighbour may have carried on, messages and requests together, each counted with 512 bytes more
+    /// than it says; a second's worth may come at once. What is more is dropped (a message) or ends as overloaded (a request).
+    /// Default 4 MiB: choice, half of what may wait for one neighbour, so that no other neighbour fills that alone.
+    pub carry_rate: u64,
     /// Width of a finger, relative to its distance. Default 0.5: choice (design D6, research §4).
     pub delta: f64,
     /// How often a member asks its successor for its state. Default 2 s: choice, periodic as in Bamboo (research §3).
     pub stabilise_every: Duration,
+    /// Idle time after which a link is probed. Default 5 s: choice (design D14). Links that carry streams are probed faster.
+    pub probe_after: Duration,
     /// Probability that a relay hands the walk to another relay. Default 0.7: seed 003 §5.
     pub p: f64,
     /// Data streams relayed at once in all. Default 256: design, data plane.
@@ -33,7 +41,9 @@ pub enum ReturnWay {
     /// Each peer on the way keeps a track for as long as the asker waits.
     #[default]
     Tracks,
-    /// The request carries an onion that each peer on the way has sealed for itself; they keep nothing.
+    /// The request carries an onion that each peer on the way has sealed for itself; they keep nothing. It costs 3 KiB more in
+    /// each request and response, reaches 22 hops, and a dead peer on the way may show only as a time-out. Peers of both kinds
+    /// live on one ring.
     Onions,
 }
 
@@ -44,8 +54,10 @@ impl Default for Config {
             subgroup_size: 75,
             subgroups: true,
             return_way: ReturnWay::Tracks,
+            carry_rate: 4 << 20,
             delta: 0.5,
             stabilise_every: Duration::from_secs(2),
+            probe_after: Duration::from_secs(5),
             p: 0.7,
             max_streams: 256,
             max_streams_per_neighbour: 32,
@@ -74,9 +86,20 @@ impl Config {
         self.return_way = way;
         self
     }
+    /// Sets how many bytes a second one neighbour may have carried on (at least 1 KiB).
+    pub fn with_carry_rate(mut self, bytes_per_second: u64) -> Self {
+        self.carry_rate = bytes_per_second.max(1024);
+        self
+    }
     /// Sets how often a member asks its successor for its state (at least 100 ms).
     pub fn with_stabilise_every(mut self, every: Duration) -> Self {
         self.stabilise_every = every.max(Duration::from_millis(100));
+        self
+    }
+    /// Sets the idle time after which a link is probed (at least 1 s). A peer that is gone without a word is missed that much
+    /// later.
+    pub fn with_probe_after(mut self, after: Duration) -> Self {
+        self.probe_after = after.max(PROBE_BUSY_AFTER);
         self
     }
     /// Sets the probability that a relay hands the walk to another relay (0 to 0.95; a walk that goes on for sure would never

@@ -1,7 +1,7 @@
 //! What travels sealed between the owner of a path and the leader at its end: the vocabulary that paths, client and
 //! directory share.
 
-use super::codec::{Blob, List, choice, record};
+use super::codec::{Blob, List, choice, record, standalone};
 use super::interface::{Hit, MAX_PUBLICATION};
 use super::seal::SEAL_OVERHEAD;
 use crate::address::OverlayAddr;
@@ -113,3 +113,5 @@ choice! {
         4 => Declined(Declined),
     }
 }
+
+standalone!(Envelope, Notice);

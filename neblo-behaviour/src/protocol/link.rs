@@ -8,14 +8,17 @@ use std::time::Duration;
 use super::codec::record;
 use super::io::{Contact, Ctx, Part, Peer, Time};
 
-/// Idle time after which a link is probed. choice
-const PROBE_AFTER: Duration = Duration::from_secs(5);
-/// The same for a link that carries streams. choice
-const PROBE_BUSY_AFTER: Duration = Duration::from_millis(1_000);
+/// Idle time after which a link that carries streams, whose bytes count as life, is probed. choice
+pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(750);
+/// A peer that was heard of this lately is not suspected. choice: a round trip or two
+const JUST_NOW: Duration = Duration::from_millis(250);
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time-out of a probe. choice
 const LONGEST: Duration = Duration::from_secs(3);
+/// The same on a link that carries streams. choice: whoever waits for a stream waits for this, and the link lives as long as
+/// anything comes within three of them, however late the answer to one probe
+const LONGEST_BUSY: Duration = Duration::from_millis(700);
 /// Time-out while nothing is known of the link. choice
 const FIRST: Duration = Duration::from_millis(1_000);
 /// Unanswered probes, or failed dials, that are a death (design D2).
@@ -38,6 +41,13 @@ pub struct LinkTimer<P> {
     generation: u64,
 }
 
+impl<P: Peer> LinkTimer<P> {
+    /// The peer whose link it is.
+    pub fn peer(&self) -> P {
+        self.peer
+    }
+}
+
 /// What links report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent<P> {
@@ -54,6 +64,8 @@ struct Link<P> {
     heard: Time,
     probe: Option<(u64, Time)>,
     strikes: u8,
+    /// Something ended that went over it, and nothing was heard of it since.
+    suspected: bool,
     /// Smoothed round-trip time and its deviation, in microseconds (RFC 6298).
     round_trip: Option<(u64, u64)>,
     generation: u64,
@@ -64,6 +76,8 @@ struct Link<P> {
 pub struct Links<P> {
     links: BTreeMap<P, Link<P>>,
     next: u64,
+    /// Idle time after which a link is probed, unless it carries streams.
+    probe_after: Duration,
 }
 
 impl<P: Peer> Part<P> for Links<P> {
@@ -74,23 +88,25 @@ impl<P: Peer> Part<P> for Links<P> {
 
 type LinkCtx<'a, P> = Ctx<'a, P, Links<P>>;
 
-impl<P> Default for Links<P> {
-    fn default() -> Self {
-        Self { links: BTreeMap::new(), next: 0 }
-    }
-}
-
 impl<P: Peer> Links<P> {
+    /// No links yet; one that is idle for `probe_after` is probed.
+    pub fn new(probe_after: Duration) -> Self {
+        Self { links: BTreeMap::new(), next: 0, probe_after }
+    }
+
     /// Starts or stops watching a peer; `busy` when its link carries streams.
     pub fn watch(&mut self, ctx: &mut LinkCtx<'_, P>, contact: &Contact<P>, busy: bool) {
         let next = self.next_number();
+        let idle_limit = self.idle_limit(busy);
         let link = self.links.entry(contact.peer).or_insert_with(|| Link {
             contact: contact.clone(),
             watched: false,
             busy,
-            heard: ctx.now,
+            // Nothing was heard yet, so it is probed at once: a connection may be left over from a peer that is gone.
+            heard: Time(0),
             probe: None,
             strikes: 0,
+            suspected: false,
             round_trip: None,
             generation: next,
         });
@@ -102,8 +118,24 @@ impl<P: Peer> Links<P> {
         if !link.watched || sooner {
             link.watched = true;
             link.generation = next;
-            let after = if link.probe.is_some() { Duration::ZERO } else { idle_limit(busy) };
+            let new = link.heard == Time(0);
+            let after = if new || link.probe.is_some() { Duration::ZERO } else { idle_limit };
             ctx.out.arm(after, LinkTimer { peer: contact.peer, generation: next });
+        }
+    }
+
+    /// Something that went over a peer has ended: it is probed at once, as if its link carried streams, unless it was heard
+    /// of just now.
+    pub fn suspect(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
+        let next = self.next_number();
+        let Some(link) = self.links.get_mut(&peer).filter(|link| link.watched && !link.suspected) else { return };
+        if ctx.now.since(link.heard) < JUST_NOW {
+            return;
+        }
+        link.suspected = true;
+        if link.probe.is_none() {
+            link.generation = next;
+            ctx.out.arm(Duration::ZERO, LinkTimer { peer, generation: next });
         }
     }
 
@@ -117,11 +149,12 @@ impl<P: Peer> Links<P> {
         self.links.contains_key(&peer)
     }
 
-    /// Anything arrived from a peer.
-    pub fn heard(&mut self, now: Time, peer: P) {
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.heard = now;
+    /// Anything arrived from a peer, at this time.
+    pub fn heard(&mut self, at: Time, peer: P) {
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| link.heard < at) {
+            link.heard = at;
             link.strikes = 0;
+            link.suspected = false;
         }
     }
 
@@ -134,10 +167,14 @@ impl<P: Peer> Links<P> {
         let Some(link) = self.links.get_mut(&from) else { return };
         if let Some((_, sent)) = link.probe.take_if(|(nonce, _)| *nonce == message.nonce) {
             let sample = u64::try_from(ctx.now.since(sent).as_micros()).unwrap_or(u64::MAX);
-            link.round_trip = Some(match link.round_trip {
-                None => (sample, sample / 2),
-                Some((mean, deviation)) => ((mean * 7 + sample) / 8, (deviation * 3 + mean.abs_diff(sample)) / 4),
-            });
+            link.round_trip = Some(smoothed(link.round_trip, sample));
+        }
+    }
+
+    /// The connection is there: a probe that waited for it is timed from now on.
+    pub fn connected(&mut self, now: Time, peer: P) {
+        if let Some((_, sent)) = self.links.get_mut(&peer).and_then(|link| link.probe.as_mut()) {
+            *sent = now;
         }
     }
 
@@ -155,17 +192,11 @@ impl<P: Peer> Links<P> {
         ctx.out.arm(REDIAL, LinkTimer { peer, generation: next });
     }
 
-    /// The last connection closed: a death at once.
-    pub fn closed(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
-        if self.links.remove(&peer).is_some() {
-            ctx.out.emit(LinkEvent::Dead(peer));
-        }
-    }
-
     /// A link is looked at.
     pub fn expired(&mut self, ctx: &mut LinkCtx<'_, P>, timer: LinkTimer<P>) {
         let next = self.next_number();
         let nonce = ctx.rng.next_u64();
+        let probe_after = self.probe_after;
         let Some(link) = self.links.get_mut(&timer.peer).filter(|link| link.generation == timer.generation) else {
             return;
         };
@@ -181,14 +212,15 @@ impl<P: Peer> Links<P> {
             }
         }
         let idle = ctx.now.since(link.heard);
-        let limit = idle_limit(link.busy);
+        let limit = if link.busy { PROBE_BUSY_AFTER } else { probe_after };
+        let limit = if link.suspected { Duration::ZERO } else { limit };
         link.generation = next;
-        let after = if link.strikes == 0 && idle < limit {
+        let after = if link.strikes == 0 && idle < limit && link.heard != Time(0) {
             limit - idle
         } else {
             link.probe = Some((nonce, ctx.now));
             ctx.out.send(&link.contact, LinkMessage { nonce, answer: false });
-            time_out(link.round_trip)
+            time_out(link.round_trip, link.busy || link.suspected)
         };
         ctx.out.arm(after, LinkTimer { peer: timer.peer, generation: next });
     }
@@ -197,18 +229,46 @@ impl<P: Peer> Links<P> {
         self.next += 1;
         self.next
     }
+
+    fn idle_limit(&self, busy: bool) -> Duration {
+        if busy { PROBE_BUSY_AFTER } else { self.probe_after }
+    }
 }
 
-fn idle_limit(busy: bool) -> Duration {
-    if busy { PROBE_BUSY_AFTER } else { PROBE_AFTER }
+/// A rise as by RFC 6298. A fall is believed sooner: probes are rare, and what a node measured while it was starting, or its
+/// machine was busy, would decide minutes later how long a death goes unnoticed.
+fn smoothed(known: Option<(u64, u64)>, sample: u64) -> (u64, u64) {
+    match known {
+        None => (sample, sample / 2),
+        Some((mean, deviation)) if sample < mean => (mean.midpoint(sample), deviation / 2),
+        Some((mean, deviation)) => ((mean * 7 + sample) / 8, (deviation * 3 + (sample - mean)) / 4),
+    }
 }
 
 /// Mean + 4 x deviation (RFC 6298, Bamboo: research §3), within bounds.
-fn time_out(round_trip: Option<(u64, u64)>) -> Duration {
-    match round_trip {
-        None => FIRST,
-        Some((mean, deviation)) => {
-            Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))).clamp(SHORTEST, LONGEST)
-        }
+fn time_out(round_trip: Option<(u64, u64)>, busy: bool) -> Duration {
+    let longest = if busy { LONGEST_BUSY } else { LONGEST };
+    let time = round_trip
+        .map_or(FIRST, |(mean, deviation)| Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))));
+    time.clamp(SHORTEST, longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_start_is_soon_forgotten_and_a_slow_link_is_given_its_time() {
+        let after = |samples: &[u64]| {
+            time_out(samples.iter().fold(None, |known, sample| Some(smoothed(known, *sample))), false)
+        };
+        assert_eq!(after(&[]), FIRST);
+        assert_eq!(time_out(Some((1_000_000, 500_000)), true), LONGEST_BUSY);
+        assert_eq!(after(&[1_000_000]), LONGEST);
+        assert!(after(&[1_000_000, 1_000, 1_000, 1_000]) < Duration::from_millis(500));
+        assert_eq!(after(&[1_000; 5]), SHORTEST);
+        // Between 300 and 500 ms, one after the other.
+        let slow: Vec<u64> = [300_000, 500_000].into_iter().cycle().take(40).collect();
+        assert!(after(&slow) > Duration::from_millis(550), "{:?}", after(&slow));
     }
 }

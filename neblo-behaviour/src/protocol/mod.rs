@@ -16,6 +16,7 @@ pub mod node;
 pub mod path;
 pub mod ring;
 pub mod seal;
+pub(crate) mod shares;
 pub mod subgroup;
 pub mod wire;
 

@@ -10,6 +10,11 @@ use super::io::Peer;
 /// Bytes that sealing adds: an ephemeral X25519 key and a tag (Noise pattern N).
 pub const SEAL_OVERHEAD: usize = 32 + 16;
 
+/// Bytes of a sealed layer of an onion: a nonce, its plain text, a tag (XChaCha20-Poly1305).
+pub const LAYER: usize = 24 + LAYER_PLAIN + 16;
+/// Bytes of plain text in a layer.
+pub const LAYER_PLAIN: usize = 88;
+
 /// The keys of a node and what can be done with those of others.
 pub trait Keys<P: Peer>: Send {
     /// A fresh X25519 pair: (secret, public).
@@ -23,6 +28,14 @@ pub trait Keys<P: Peer>: Send {
 
     /// Opens what was sealed to the key of `secret`; `None` if it was not or was changed.
     fn open(&self, secret: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>>;
+
+    /// Seals a layer of an onion under a key that this node alone holds, drawn by it: `head` so that it can neither be read nor
+    /// changed, and `rest`, in place, so that it cannot be told from random bytes (XChaCha20 under the same nonce and another
+    /// key). A layer has a nonce of its own, never used again.
+    fn seal_layer(&self, rng: &mut dyn Rng, key: &[u8; 32], head: &[u8; LAYER_PLAIN], rest: &mut [u8]) -> [u8; LAYER];
+
+    /// Opens a layer and what is under it; `None`, and `rest` as it was, if it was not sealed under `key` or was changed.
+    fn open_layer(&self, key: &[u8; 32], layer: &[u8; LAYER], rest: &mut [u8]) -> Option<[u8; LAYER_PLAIN]>;
 
     /// The encoded public key of this node's identity, at most 64 bytes.
     fn identity(&self) -> Vec<u8>;

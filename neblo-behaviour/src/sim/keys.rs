@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use crate::protocol::seal::{Keys, SEAL_OVERHEAD};
+use crate::protocol::seal::{Keys, LAYER, LAYER_PLAIN, SEAL_OVERHEAD};
 
 /// Stand-in for the keys of a simulated peer.
 #[derive(Debug)]
@@ -23,6 +23,19 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
         hasher.update(part);
     }
     *hasher.finalize().as_bytes()
+}
+
+/// Turns bytes over by a stream that depends on `parts`; twice is not at all.
+fn mask(parts: &[&[u8]], bytes: &mut [u8]) {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    let mut stream = vec![0; bytes.len()];
+    hasher.finalize_xof().fill(&mut stream);
+    for (byte, other) in bytes.iter_mut().zip(stream) {
+        *byte ^= other;
+    }
 }
 
 impl Keys<u32> for StandInKeys {
@@ -48,6 +61,27 @@ impl Keys<u32> for StandInKeys {
         let (body, tag) = sealed.split_at_checked(sealed.len().checked_sub(SEAL_OVERHEAD - 32)?)?;
         let (to, plain) = body.split_at_checked(32)?;
         (to == self.public(secret) && digest(&[body]).starts_with(tag)).then(|| plain.to_vec())
+    }
+
+    fn seal_layer(&self, rng: &mut dyn Rng, key: &[u8; 32], head: &[u8; LAYER_PLAIN], rest: &mut [u8]) -> [u8; LAYER] {
+        let mut sealed = [0; LAYER];
+        let (nonce, body) = sealed.split_at_mut(24);
+        rng.fill_bytes(nonce);
+        mask(&[key, nonce], rest);
+        let (plain, tag) = body.split_at_mut(LAYER_PLAIN);
+        plain.copy_from_slice(head);
+        tag.copy_from_slice(&digest(&[key, nonce, head])[..16]);
+        sealed
+    }
+
+    fn open_layer(&self, key: &[u8; 32], layer: &[u8; LAYER], rest: &mut [u8]) -> Option<[u8; LAYER_PLAIN]> {
+        let (nonce, body) = layer.split_at(24);
+        let (plain, tag) = body.split_at(LAYER_PLAIN);
+        if !digest(&[key, nonce, plain]).starts_with(tag) {
+            return None;
+        }
+        mask(&[key, nonce], rest);
+        plain.try_into().ok()
     }
 
     fn identity(&self) -> Vec<u8> {

@@ -1,15 +1,21 @@
 //! The deterministic simulator: many [`Node`]s, one queue of events, no clock and no sockets.
 //!
 //! A run depends on its seed and on what is done to it, on nothing else: [`Simulation::trace`] is a hash over every
-//! event, the same on every machine. Frames are encoded to know their size and handed over as they are; sealing keeps its
-//! length (`StandInKeys`).
+//! event, the same on every machine. Frames are handed over as they are, and encoded only to know their size (see
+//! [`Simulation::count_bytes`]); sealing keeps its length (`StandInKeys`).
+//!
+//! Whoever runs it for long takes out what has happened ([`Simulation::take_events`], [`Simulation::take_answers`]), or it
+//! is all kept. [`Simulation::step`] does one thing at a time and tells which hosts it touched, so that what must always
+//! hold can be checked after every single event.
 
 mod keys;
 mod network;
 mod queue;
 mod streams;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -19,9 +25,11 @@ pub use keys::StandInKeys;
 pub use network::Conditions;
 use queue::{Due, Queue};
 pub use streams::SimStream;
+use trace::Trace;
 
-use crate::protocol::interface::{Answer, Command, Event, Input, Output, Token};
+use crate::protocol::interface::{Answer, Command, Event, Input, Output, Passage, Token};
 use crate::protocol::io::{Contact, Time};
+use crate::protocol::wire::Frame;
 use crate::protocol::{Config, Node};
 
 /// Seconds since 1970 at which every simulation begins.
@@ -40,6 +48,37 @@ struct Host {
     multicast_seen: BTreeSet<[u8; 32]>,
     /// What came while the host was frozen.
     missed: Vec<Input<u32>>,
+    /// The rows that its application has been told of.
+    rows: BTreeMap<u64, Vec<u8>>,
+}
+
+/// A frame as it is handed to the network.
+#[derive(Debug)]
+pub struct Sent<'a> {
+    /// When.
+    pub at: Time,
+    /// By whom.
+    pub from: u32,
+    /// To whom.
+    pub to: u32,
+    /// The frame.
+    pub frame: &'a Frame<u32>,
+}
+
+/// Looks at every frame.
+type Watcher = Box<dyn FnMut(Sent<'_>)>;
+
+/// What runs on the simulated hosts.
+pub trait Application {
+    /// An event of one host; what the application wants of its node in answer, each after some time. `None` leaves the event
+    /// to the simulator's own application.
+    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>;
+}
+
+impl<F: FnMut(u32, &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>> Application for F {
+    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>> {
+        self(peer, event)
+    }
 }
 
 /// A network of nodes under simulated conditions.
@@ -49,13 +88,23 @@ pub struct Simulation {
     hosts: Vec<Host>,
     rng: ChaCha8Rng,
     conditions: Conditions,
-    trace: blake3::Hasher,
+    latencies: Vec<u32>,
+    trace: Trace,
     events: Vec<(Time, u32, Event<u32>)>,
     answers: BTreeMap<(u32, Token), Vec<Answer>>,
     streams: BTreeMap<u64, SimStream>,
+    /// Streams by their name at a hop.
+    stream_names: BTreeMap<u64, u64>,
     /// Messages of the multicast that wait for a verdict.
     passing: BTreeMap<u64, Vec<u8>>,
     next: u64,
+    /// Hosts whose node handled something in this step.
+    touched: Vec<u32>,
+    /// Buffers that are used again for what nodes want done.
+    spare: Vec<Vec<Output<u32>>>,
+    counting: bool,
+    watcher: Option<Watcher>,
+    application: Option<Box<dyn Application>>,
     /// Bytes sent by kind of frame.
     pub bytes: BTreeMap<&'static str, u64>,
     /// Frames sent by kind.
@@ -78,12 +127,19 @@ impl Simulation {
             hosts: Vec::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             conditions,
-            trace: blake3::Hasher::new(),
+            latencies: Vec::new(),
+            trace: Trace::default(),
             events: Vec::new(),
             answers: BTreeMap::new(),
             streams: BTreeMap::new(),
+            stream_names: BTreeMap::new(),
             passing: BTreeMap::new(),
             next: 0,
+            touched: Vec::new(),
+            spare: Vec::new(),
+            counting: true,
+            watcher: None,
+            application: None,
             bytes: BTreeMap::new(),
             frames: BTreeMap::new(),
             seed,
@@ -105,6 +161,7 @@ impl Simulation {
             multicast_links: BTreeSet::new(),
             multicast_seen: BTreeSet::new(),
             missed: Vec::new(),
+            rows: BTreeMap::new(),
         });
         self.input(peer, Input::Addresses(vec![peer.to_be_bytes().to_vec()]));
         peer
@@ -116,6 +173,11 @@ impl Simulation {
         let known = known.iter().map(|known| contact(*known)).collect();
         self.command(peer, |token| Command::Subscribe { token, known });
         peer
+    }
+
+    /// Sets what runs on the hosts, in place of the simulator's own application.
+    pub fn set_application(&mut self, application: Box<dyn Application>) {
+        self.application = Some(application);
     }
 
     /// Hands a command to a host; its answers are found under the token.
@@ -131,7 +193,27 @@ impl Simulation {
         self.answers.get(&(peer, token)).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// All events so far.
+    /// Takes out the answers since the last time.
+    pub fn take_answers(&mut self) -> BTreeMap<(u32, Token), Vec<Answer>> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Takes out the events since the last time.
+    pub fn take_events(&mut self) -> Vec<(Time, u32, Event<u32>)> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Whether frames are encoded to count their bytes, which is most of what a frame costs. On at first.
+    pub fn count_bytes(&mut self, on: bool) {
+        self.counting = on;
+    }
+
+    /// Shows every frame to `watcher` as it is sent, lost or not.
+    pub fn watch_frames(&mut self, watcher: impl FnMut(Sent<'_>) + 'static) {
+        self.watcher = Some(Box::new(watcher));
+    }
+
+    /// All events so far, but those that were taken out.
     pub fn events(&self) -> &[(Time, u32, Event<u32>)] {
         &self.events
     }
@@ -146,6 +228,11 @@ impl Simulation {
         (0..self.hosts.len() as u32).filter(|peer| self.hosts[*peer as usize].alive).collect()
     }
 
+    /// Hands a frame to a host as if a neighbour had sent it.
+    pub fn inject(&mut self, from: u32, to: u32, frame: Frame<u32>) {
+        self.input(to, Input::Received { from, frame: Box::new(frame) });
+    }
+
     /// The time now.
     pub fn now(&self) -> Time {
         self.now
@@ -157,22 +244,35 @@ impl Simulation {
     }
 
     /// A hash over every event so far.
-    pub fn trace(&self) -> [u8; 32] {
-        *self.trace.clone().finalize().as_bytes()
+    pub fn trace(&self) -> u64 {
+        self.trace.value()
+    }
+
+    /// The conditions now.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
     }
 
     /// Changes the conditions from now on.
     pub fn set_conditions(&mut self, conditions: Conditions) {
+        if conditions.latency != self.conditions.latency {
+            self.latencies.clear();
+        }
         self.conditions = conditions;
     }
 
     /// A host dies: its connections close, nothing more comes from it.
     pub fn kill(&mut self, peer: u32) {
+        self.vanish(peer);
         let host = &mut self.hosts[peer as usize];
-        host.alive = false;
         for other in std::mem::take(&mut host.connected) {
             self.disconnect(peer, other);
         }
+    }
+
+    /// A host dies without a word, as one whose power fails: nobody is told that its connections are gone.
+    pub fn vanish(&mut self, peer: u32) {
+        self.hosts[peer as usize].alive = false;
         self.break_streams(|stream| stream.hops.contains(&peer));
     }
 
@@ -198,29 +298,45 @@ impl Simulation {
                 }
                 look = self.now + Duration::from_millis(10);
             }
-            match self.queue.pop(end) {
-                Some((at, due)) => {
-                    self.now = at;
-                    self.happen(due);
-                }
-                None => {
-                    self.now = end;
-                    return done(self);
-                }
+            if !self.step(end) {
+                return done(self);
             }
         }
     }
 
     /// Runs for some time.
     pub fn run(&mut self, time: Duration) {
-        self.run_until(time, |_| false);
+        let end = self.now + time;
+        while self.step(end) {}
+    }
+
+    /// Does the next thing that is due before `end`; when there is none it is `end`, and nothing was done.
+    pub fn step(&mut self, end: Time) -> bool {
+        self.touched.clear();
+        match self.queue.pop(end) {
+            Some((at, due)) => {
+                self.now = at;
+                self.happen(due);
+                true
+            }
+            None => {
+                self.now = end;
+                false
+            }
+        }
+    }
+
+    /// The hosts whose node handled something in the last step, and since.
+    pub fn touched(&self) -> &[u32] {
+        &self.touched
     }
 
     fn happen(&mut self, due: Due) {
-        self.trace.update(&self.now.0.to_le_bytes());
+        self.trace.add(self.now.0);
         match due {
             Due::Input(peer, input) => self.input(peer, *input),
-            Due::Frame { from, to, bytes, frame } => self.frame_arrives(from, to, bytes, frame),
+            Due::Expired(peer, timer) => self.input(peer, Input::Expired(timer)),
+            Due::Frame { from, to, frame } => self.frame_arrives(from, to, frame),
             Due::Dialled { from, to, frame } => self.dialled(from, to, frame),
             Due::Multicast { from, to, bytes } => self.multicast_arrives(from, to, bytes),
             Due::Stream(step) => self.stream_step(step),
@@ -234,20 +350,26 @@ impl Simulation {
             host.missed.push(input);
             return;
         }
-        self.trace.update(&peer.to_le_bytes());
+        if matches!(input, Input::Disconnected(other) if host.connected.contains(&other)) {
+            // There is a connection again by the time that the end of the last one is heard of.
+            return;
+        }
+        self.trace.add(u64::from(peer));
+        self.touched.push(peer);
         let unix = BEGINS + self.now.0 / 1_000_000;
-        let mut out = Vec::new();
+        let mut out = self.spare.pop().unwrap_or_default();
         host.node.handle(self.now, unix, &mut host.rng, input, &mut out);
-        for output in out {
+        for output in out.drain(..) {
             self.output(peer, output);
         }
+        self.spare.push(out);
     }
 
     fn output(&mut self, peer: u32, output: Output<u32>) {
         match output {
             Output::Send { to, frame, .. } => self.send(peer, &to, frame),
             Output::Arm { after, timer } => {
-                self.queue.push(self.now + after, Due::Input(peer, Box::new(Input::Expired(timer))));
+                self.queue.push(self.now + after, Due::Expired(peer, timer));
             }
             Output::Hold(contact) => self.dial(peer, &contact, None),
             Output::Release(_) => {}
@@ -279,42 +401,48 @@ impl Simulation {
         }
     }
 
-    /// The simulated application: it searches its rows for the query as a substring, and answers requests with their
-    /// own payload.
+    /// The simulator's own application: it searches its rows for the query as a substring, answers requests with their own
+    /// payload, and lets pass what passes.
     fn happened(&mut self, peer: u32, event: Event<u32>) {
+        let mut own = self.application.take();
+        let done = own.as_mut().and_then(|application| application.event(peer, &event));
+        self.application = own;
         match &event {
+            _ if done.is_some() => {
+                for (after, command) in done.into_iter().flatten() {
+                    self.queue.push(self.now + after, Due::Input(peer, Box::new(Input::Command(command))));
+                }
+            }
+            Event::Passing { pass, payload, .. } => {
+                let command = Command::Pass { pass: *pass, passage: Ok(Passage::Forward(payload.clone())) };
+                self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(command))));
+            }
             Event::DirectoryAsked { ask, query, .. } => {
-                let rows = self.rows_of(peer).into_iter();
+                let rows = self.rows_of(peer).iter();
                 let matching =
                     rows.filter(|(_, payload)| payload.windows(query.len().max(1)).any(|part| part == query));
-                let answer = Command::DirectoryAnswer { ask: *ask, rows: matching.map(|(row, _)| row).collect() };
+                let answer = Command::DirectoryAnswer { ask: *ask, rows: matching.map(|(row, _)| *row).collect() };
                 self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(answer))));
             }
             Event::Asked { ask, payload, .. } => {
                 let respond = Command::Respond { ask: *ask, payload: Ok(payload.clone()) };
                 self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(respond))));
             }
+            Event::RowAdded { row, payload } => {
+                self.hosts[peer as usize].rows.insert(*row, payload.clone());
+            }
+            Event::RowRemoved { row } => {
+                self.hosts[peer as usize].rows.remove(row);
+            }
+            Event::RowsCleared => self.hosts[peer as usize].rows.clear(),
             _ => {}
         }
         self.events.push((self.now, peer, event));
     }
 
     /// The rows that the application of a leader has been told of.
-    pub fn rows_of(&self, peer: u32) -> BTreeMap<u64, Vec<u8>> {
-        let mut rows = BTreeMap::new();
-        for (_, at, event) in &self.events {
-            match event {
-                Event::RowAdded { row, payload } if *at == peer => {
-                    rows.insert(*row, payload.clone());
-                }
-                Event::RowRemoved { row } if *at == peer => {
-                    rows.remove(row);
-                }
-                Event::RowsCleared if *at == peer => rows.clear(),
-                _ => {}
-            }
-        }
-        rows
+    pub fn rows_of(&self, peer: u32) -> &BTreeMap<u64, Vec<u8>> {
+        &self.hosts[peer as usize].rows
     }
 }
 

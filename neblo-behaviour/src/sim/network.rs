@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::*;
 use crate::protocol::interface::Verdict;
 use crate::protocol::io::chance;
-use crate::protocol::wire::Frame;
 use rand::Rng;
 
 /// What the simulated network is like.
@@ -13,11 +12,13 @@ use rand::Rng;
 pub struct Conditions {
     /// Shortest and longest one-way latency; a pair has its own, drawn by the hash of the pair.
     pub latency: (Duration, Duration),
+    /// Each frame takes up to this much longer, drawn for itself, so that frames overtake one another.
+    pub jitter: Duration,
     /// Probability that a frame is lost.
     pub loss: f64,
     /// How long until a dial to a dead host fails.
     pub dial_fails_after: Duration,
-    /// Pairs of hosts in different groups cannot talk; empty: all can.
+    /// The group of each host. Those in different groups cannot talk; a host that is not listed is in group 0.
     pub partition: Vec<u8>,
 }
 
@@ -25,6 +26,7 @@ impl Default for Conditions {
     fn default() -> Self {
         Self {
             latency: (Duration::from_millis(5), Duration::from_millis(60)),
+            jitter: Duration::ZERO,
             loss: 0.0,
             dial_fails_after: Duration::from_millis(300),
             partition: Vec::new(),
@@ -44,13 +46,29 @@ impl Conditions {
     }
 
     fn apart(&self, a: u32, b: u32) -> bool {
-        self.partition.get(a as usize) != self.partition.get(b as usize)
+        let group = |peer: u32| self.partition.get(peer as usize).copied().unwrap_or(0);
+        group(a) != group(b)
     }
 }
 
 impl Simulation {
-    pub(super) fn latency(&self, a: u32, b: u32) -> Duration {
-        self.conditions.latency(a, b)
+    /// The latency between two hosts, kept because it is asked for with every frame.
+    pub(super) fn latency(&mut self, a: u32, b: u32) -> Duration {
+        let (low, high) = (a.min(b) as usize, a.max(b) as usize);
+        let place = high * (high + 1) / 2 + low;
+        if place >= self.latencies.len() {
+            self.latencies.resize(place + 1, 0);
+        }
+        if self.latencies[place] == 0 {
+            let micros = self.conditions.latency(a, b).as_micros();
+            self.latencies[place] = u32::try_from(micros).unwrap_or(u32::MAX).max(1);
+        }
+        Duration::from_micros(u64::from(self.latencies[place]))
+    }
+
+    fn jitter(&mut self) -> Duration {
+        let most = u64::try_from(self.conditions.jitter.as_micros()).unwrap_or(u64::MAX);
+        if most == 0 { Duration::ZERO } else { Duration::from_micros(self.rng.next_u64() % most) }
     }
 
     pub(super) fn send(&mut self, from: u32, to: &Contact<u32>, frame: Box<Frame<u32>>) {
@@ -62,16 +80,20 @@ impl Simulation {
     }
 
     fn transmit(&mut self, from: u32, to: u32, frame: Box<Frame<u32>>) {
-        let encoded = frame.to_bytes();
-        *self.bytes.entry(frame.kind()).or_insert(0) += encoded.len() as u64;
+        if self.counting {
+            *self.bytes.entry(frame.kind()).or_insert(0) += frame.to_bytes().len() as u64;
+        }
         *self.frames.entry(frame.kind()).or_insert(0) += 1;
-        self.trace.update(&encoded);
+        frame.hash(&mut self.trace);
+        if let Some(watcher) = &mut self.watcher {
+            watcher(Sent { at: self.now, from, to, frame: &frame });
+        }
         if self.conditions.loss > 0.0 && chance(&mut self.rng, self.conditions.loss) || self.conditions.apart(from, to)
         {
             return;
         }
-        let due = Due::Frame { from, to, bytes: encoded.len(), frame };
-        self.queue.push(self.now + self.latency(from, to), due);
+        let after = self.latency(from, to) + self.jitter();
+        self.queue.push(self.now + after, Due::Frame { from, to, frame });
     }
 
     pub(super) fn dial(&mut self, from: u32, to: &Contact<u32>, frame: Option<Box<Frame<u32>>>) {
@@ -103,18 +125,27 @@ impl Simulation {
         }
     }
 
-    pub(super) fn frame_arrives(&mut self, from: u32, to: u32, _bytes: usize, frame: Box<Frame<u32>>) {
+    pub(super) fn frame_arrives(&mut self, from: u32, to: u32, frame: Box<Frame<u32>>) {
         if self.hosts[to as usize].connected.contains(&from) {
-            self.input(to, Input::Received { from, frame });
+            return self.input(to, Input::Received { from, frame });
+        }
+        // The connection was closed at this end and the other could not be told: it is reset.
+        if self.hosts[to as usize].alive {
+            self.disconnect(to, from);
         }
     }
 
     /// The other end of a connection learns that it is closed.
     pub(super) fn disconnect(&mut self, closer: u32, other: u32) {
+        if self.conditions.apart(closer, other) {
+            // It cannot be told; it finds out when it says something after the partition has healed.
+            return;
+        }
         let Some(host) = self.hosts.get_mut(other as usize) else { return };
         if host.connected.remove(&closer) {
             host.multicast_links.remove(&closer);
-            let at = self.now + self.latency(closer, other);
+            let after = self.latency(closer, other);
+            let at = self.now + after;
             self.queue.push(at, Due::Input(other, Box::new(Input::Disconnected(closer))));
         }
     }
@@ -129,7 +160,8 @@ impl Simulation {
                 let due = Due::Multicast { from: peer, to: other, bytes: bytes.to_vec() };
                 *self.bytes.entry("multicast").or_insert(0) += bytes.len() as u64;
                 *self.frames.entry("multicast").or_insert(0) += 1;
-                self.queue.push(self.now + self.latency(peer, other), due);
+                let after = self.latency(peer, other);
+                self.queue.push(self.now + after, due);
             }
         }
     }

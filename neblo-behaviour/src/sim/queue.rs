@@ -1,44 +1,57 @@
 //! The queue of what is due, in order of time and then of arrival.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 
 use super::streams::StreamStep;
 use crate::protocol::interface::Input;
 use crate::protocol::io::Time;
+use crate::protocol::node::Timer;
 use crate::protocol::wire::Frame;
 
 /// Something that is due.
 pub(super) enum Due {
     Input(u32, Box<Input<u32>>),
-    Frame { from: u32, to: u32, bytes: usize, frame: Box<Frame<u32>> },
+    Expired(u32, Timer<u32>),
+    Frame { from: u32, to: u32, frame: Box<Frame<u32>> },
     Dialled { from: u32, to: u32, frame: Option<Box<Frame<u32>>> },
     Multicast { from: u32, to: u32, bytes: Vec<u8> },
     Stream(StreamStep),
 }
 
+/// The heap holds small keys and the things lie in slots beside it: moving whole things about in a heap is what costs.
 #[derive(Default)]
 pub(super) struct Queue {
-    heap: BinaryHeap<Reverse<(Time, u64)>>,
-    /// Looked up by number only, never iterated.
-    due: HashMap<u64, Due>,
+    heap: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    slots: Vec<Option<Due>>,
+    free: Vec<u32>,
     next: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: Time, due: Due) {
         self.next += 1;
-        self.heap.push(Reverse((at, self.next)));
-        self.due.insert(self.next, due);
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(due);
+                slot
+            }
+            None => {
+                self.slots.push(Some(due));
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.heap.push(Reverse((at, self.next, slot)));
     }
 
     /// The next thing due before `end`.
     pub(super) fn pop(&mut self, end: Time) -> Option<(Time, Due)> {
-        let Reverse((at, number)) = *self.heap.peek()?;
+        let Reverse((at, _, slot)) = *self.heap.peek()?;
         if at >= end {
             return None;
         }
         self.heap.pop();
-        self.due.remove(&number).map(|due| (at, due))
+        self.free.push(slot);
+        self.slots[slot as usize].take().map(|due| (at, due))
     }
 }

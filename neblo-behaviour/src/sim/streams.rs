@@ -42,22 +42,31 @@ impl Simulation {
                 self.streams.insert(self.next, opened);
                 self.go_on(self.next, peer, next.peer, header);
             }
-            Output::StreamGranted { stream, next, header } => self.go_on(stream, peer, next.peer, header),
+            Output::StreamGranted { stream, next, header } => {
+                if let Some(stream) = self.stream_names.get(&stream).copied() {
+                    self.go_on(stream, peer, next.peer, header);
+                }
+            }
             Output::StreamAccepted { stream, publication, .. } => {
-                if let Some(found) = self.streams.get_mut(&stream) {
+                let stream = self.stream_names.get(&stream);
+                if let Some(found) = stream.and_then(|stream| self.streams.get_mut(stream)) {
                     found.accepted = Some(publication);
                     let (requester, token) = (found.hops[0], found.token);
                     self.answers.entry((requester, token)).or_default().push(Answer::Ok);
                 }
             }
-            Output::StreamRefused { stream, reason } => self.refuse(stream, reason),
+            Output::StreamRefused { stream, reason } => {
+                if let Some(stream) = self.stream_names.get(&stream).copied() {
+                    self.refuse(stream, reason);
+                }
+            }
             _ => {}
         }
     }
 
     fn go_on(&mut self, stream: u64, from: u32, to: u32, header: StreamHeader) {
-        let at = self.now + self.latency(from, to);
-        self.queue.push(at, Due::Stream(StreamStep { stream, from, to, header }));
+        let after = self.latency(from, to);
+        self.queue.push(self.now + after, Due::Stream(StreamStep { stream, from, to, header }));
     }
 
     pub(super) fn stream_step(&mut self, step: StreamStep) {
@@ -66,9 +75,13 @@ impl Simulation {
             return self.refuse(step.stream, Refusal::Unreachable);
         }
         let Some(stream) = self.streams.get_mut(&step.stream).filter(|stream| !stream.ended) else { return };
+        // A name of its own at each hop, as in a swarm: a stream may cross one host more than once.
+        self.next += 1;
+        let name = self.next;
         stream.hops.push(step.to);
-        stream.names.push(step.stream);
-        self.input(step.to, Input::StreamAsked { stream: step.stream, from: step.from, header: step.header });
+        stream.names.push(name);
+        self.stream_names.insert(name, step.stream);
+        self.input(step.to, Input::StreamAsked { stream: name, from: step.from, header: step.header });
     }
 
     fn refuse(&mut self, stream: u64, reason: Refusal) {

@@ -4,7 +4,7 @@ use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
 
 use crate::address::{AddrRange, OverlayAddr};
-use crate::protocol::interface::Purpose;
+use crate::protocol::interface::{PublicationId, Purpose};
 
 /// What happened to the node. Messages, requests, streams and the directory come through the
 /// [`Handle`](super::Handle) instead.
@@ -42,6 +42,8 @@ pub enum Event {
     PathReady(Purpose),
     /// A path was lost and is being rebuilt.
     PathLost(Purpose),
+    /// A leader has this publication, until the path for publishing is lost.
+    Held(PublicationId),
     /// The first relays in use: subgroup and peer, worth keeping over a restart.
     FirstRelays(Vec<(OverlayAddr, PeerId)>),
     /// A peer that could serve as a known peer after a restart.

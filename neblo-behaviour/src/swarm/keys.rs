@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use chacha20::XChaCha20;
+use chacha20::cipher::{KeyIvInit, StreamCipher};
+use chacha20poly1305::aead::AeadInPlace;
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use libp2p_identity::{Keypair, PeerId, PublicKey};
 use rand::Rng;
 use snow::Builder;
 use snow::params::DHChoice;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 
-use crate::protocol::seal::{Keys, SEAL_OVERHEAD};
+use crate::protocol::seal::{Keys, LAYER, LAYER_PLAIN, SEAL_OVERHEAD};
 
 const PATTERN: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE: &[u8] = b"neblo 1 seal";
@@ -32,6 +36,13 @@ impl fmt::Debug for SwarmKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SwarmKeys").finish_non_exhaustive()
     }
+}
+
+/// The ciphers of a layer: the head's, and the stream for the rest. The two keys have nothing to do with each other.
+fn layer_ciphers(key: &[u8; 32], nonce: &[u8; 24]) -> (XChaCha20Poly1305, XChaCha20) {
+    let head = blake3::derive_key("neblo 1 onion head", key);
+    let rest = blake3::derive_key("neblo 1 onion rest", key);
+    (XChaCha20Poly1305::new(&head.into()), XChaCha20::new(&rest.into(), nonce.into()))
 }
 
 fn seal(to: &[u8; 32], plain: &[u8]) -> Result<Vec<u8>, snow::Error> {
@@ -76,6 +87,37 @@ impl Keys<PeerId> for SwarmKeys {
         open(secret, sealed).ok()
     }
 
+    fn seal_layer(&self, rng: &mut dyn Rng, key: &[u8; 32], head: &[u8; LAYER_PLAIN], rest: &mut [u8]) -> [u8; LAYER] {
+        let mut nonce = [0; 24];
+        rng.fill_bytes(&mut nonce);
+        let (aead, mut stream) = layer_ciphers(key, &nonce);
+        let mut sealed = *head;
+        // Neither can fail: both are far below what one nonce is good for. If they did, what comes out opens for nobody.
+        let tag = aead.encrypt_in_place_detached(&nonce.into(), &[], &mut sealed).unwrap_or_else(|_| {
+            rng.fill_bytes(&mut sealed);
+            Default::default()
+        });
+        if stream.try_apply_keystream(rest).is_err() {
+            rng.fill_bytes(rest);
+        }
+        let mut layer = [0; LAYER];
+        for (byte, of) in layer.iter_mut().zip(nonce.iter().chain(&sealed).chain(&tag)) {
+            *byte = *of;
+        }
+        layer
+    }
+
+    fn open_layer(&self, key: &[u8; 32], layer: &[u8; LAYER], rest: &mut [u8]) -> Option<[u8; LAYER_PLAIN]> {
+        let (nonce, body) = layer.split_first_chunk::<24>()?;
+        let (plain, tag) = body.split_first_chunk::<LAYER_PLAIN>()?;
+        let tag: [u8; 16] = tag.try_into().ok()?;
+        let (aead, mut stream) = layer_ciphers(key, nonce);
+        let mut head = *plain;
+        aead.decrypt_in_place_detached(nonce.into(), &[], &mut head, &tag.into()).ok()?;
+        stream.try_apply_keystream(rest).ok()?;
+        Some(head)
+    }
+
     fn identity(&self) -> Vec<u8> {
         self.keypair.public().encode_protobuf()
     }
@@ -109,6 +151,27 @@ mod tests {
         assert_eq!(keys.open(&secret, &[]), None);
         let record = vec![1; 16 * 1024 - SEAL_OVERHEAD];
         assert_eq!(keys.seal(&mut rng, &public, &record).len(), 16 * 1024);
+    }
+
+    #[test]
+    fn a_layer_opens_under_its_key_alone_and_hides_what_is_under_it() {
+        let keys = SwarmKeys::new(Keypair::generate_ed25519());
+        let mut rng = rand::rng();
+        let (key, head, plain) = ([1; 32], [2; LAYER_PLAIN], [3; 300]);
+        let mut rest = plain;
+        let layer = keys.seal_layer(&mut rng, &key, &head, &mut rest);
+        assert_ne!(rest, plain);
+        assert!(!layer.windows(8).any(|part| part == [2; 8]));
+        let sealed = rest;
+        assert_eq!(keys.open_layer(&[7; 32], &layer, &mut rest), None);
+        let mut changed = layer;
+        changed[60] ^= 1;
+        assert_eq!(keys.open_layer(&key, &changed, &mut rest), None);
+        assert_eq!(rest, sealed);
+        assert_eq!(keys.open_layer(&key, &layer, &mut rest), Some(head));
+        assert_eq!(rest, plain);
+        let again = keys.seal_layer(&mut rng, &key, &head, &mut rest);
+        assert!(layer != again && rest != sealed, "each has a nonce of its own");
     }
 
     #[test]

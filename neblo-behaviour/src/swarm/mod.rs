@@ -9,6 +9,7 @@
 //! Every queue between them has a cap; the types say what happens when it is full.
 
 mod behaviour;
+mod dispatch;
 mod event;
 mod handle;
 mod handler;
@@ -20,7 +21,9 @@ mod splice;
 #[cfg(test)]
 mod tests;
 
+pub use crate::protocol::interface::{Migration, Ownership, Passage, Passing, Recipients, Regeneration, Role};
 pub use behaviour::{Behaviour, SwarmConfig};
+pub use dispatch::{Forwarder, MessageReceiver, MigrationHandler, RegenerationHandler, RequestReceiver, Transit};
 pub use event::Event;
 pub use handle::{
     AnonymousStream, Ask, Delivery, Directory, DirectoryEvent, Handle, Incoming, IncomingStream, Lookup, LookupEvent,

@@ -1,12 +1,13 @@
 //! What behaviour, connection handlers and `Handle` share: counters, and notes that a dropped value leaves behind.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use futures::task::AtomicWaker;
 
-use crate::protocol::interface::{Failure, Token};
+use crate::protocol::interface::{Failure, Passage, Token};
+use crate::protocol::io::Time;
 
 /// Locks without regard to poisoning: every critical section here leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -33,6 +34,13 @@ counters! {
     frames_out,
     frame_bytes_in,
     frame_bytes_out,
+    /// Frames sent, by the part that they belong to.
+    sent_frames_link,
+    sent_frames_ring,
+    sent_frames_messaging,
+    sent_frames_subgroup,
+    sent_frames_path,
+    sent_frames_directory,
     /// Bytes of frames sent, by the part that they belong to.
     sent_bytes_link,
     sent_bytes_ring,
@@ -52,6 +60,8 @@ counters! {
     streams_refused,
     /// Messages and hits dropped because the application did not take them in time.
     application_dropped,
+    /// Panics of the application's handlers.
+    handler_panics,
     multicast_dropped,
     /// Bytes of streams carried for others, both ways together.
     relayed_bytes,
@@ -60,16 +70,17 @@ counters! {
 impl Counters {
     /// Counts a frame of ours under its kind (`Frame::kind`).
     pub(crate) fn sent(&self, kind: &str, bytes: usize) {
-        let counter = match kind {
-            "link" => &self.sent_bytes_link,
-            "ring" => &self.sent_bytes_ring,
-            "messaging" => &self.sent_bytes_messaging,
-            "subgroup" => &self.sent_bytes_subgroup,
-            "path" => &self.sent_bytes_path,
-            "directory" => &self.sent_bytes_directory,
+        let (frames, sum) = match kind {
+            "link" => (&self.sent_frames_link, &self.sent_bytes_link),
+            "ring" => (&self.sent_frames_ring, &self.sent_bytes_ring),
+            "messaging" => (&self.sent_frames_messaging, &self.sent_bytes_messaging),
+            "subgroup" => (&self.sent_frames_subgroup, &self.sent_bytes_subgroup),
+            "path" => (&self.sent_frames_path, &self.sent_bytes_path),
+            "directory" => (&self.sent_frames_directory, &self.sent_bytes_directory),
             _ => return,
         };
-        add(counter, bytes as u64);
+        count(frames);
+        add(sum, bytes as u64);
     }
 }
 
@@ -91,6 +102,10 @@ pub(crate) struct Notes {
     pub(crate) cancelled: Vec<Token>,
     /// Answers to requests.
     pub(crate) answers: Vec<(u64, Result<Vec<u8>, Failure>)>,
+    /// Forwarders' decisions.
+    pub(crate) passages: Vec<(u64, Result<Passage, Failure>)>,
+    /// Work on ranges that nobody does (any more).
+    pub(crate) work_done: Vec<u64>,
     /// Answers to searches.
     pub(crate) rows: Vec<(u64, Vec<u64>)>,
     /// Receivers that were dropped: their registrations.
@@ -104,10 +119,14 @@ pub(crate) struct Notes {
 pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) limiter: Option<Limiter>,
+    /// The zero of the node's time.
+    pub(crate) start: Instant,
     /// Wakes the behaviour.
     pub(crate) waker: AtomicWaker,
     notes: Mutex<Notes>,
     next: AtomicU64,
+    /// Commands given without waiting that the behaviour has not taken yet.
+    tried: AtomicUsize,
 }
 
 impl Shared {
@@ -115,15 +134,28 @@ impl Shared {
         Self {
             counters: Counters::default(),
             limiter: relay_rate.map(Limiter::new),
+            start: Instant::now(),
             waker: AtomicWaker::new(),
             notes: Mutex::default(),
             next: AtomicU64::new(1),
+            tried: AtomicUsize::new(0),
         }
+    }
+
+    /// The node's time.
+    pub(crate) fn now(&self) -> Time {
+        Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     /// A number that was not drawn before.
     pub(crate) fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes one of `max` places for commands that are given without waiting.
+    pub(crate) fn permit(self: &Arc<Self>, max: usize) -> Option<Permit> {
+        let more = |tried: usize| (tried < max).then_some(tried + 1);
+        self.tried.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Permit(self.clone()))
     }
 
     /// Leaves a note and wakes the behaviour.
@@ -134,6 +166,16 @@ impl Shared {
 
     pub(crate) fn take_notes(&self) -> Notes {
         std::mem::take(&mut lock(&self.notes))
+    }
+}
+
+/// A place in the queue of commands, free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Shared>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.tried.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

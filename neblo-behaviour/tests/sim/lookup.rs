@@ -132,6 +132,47 @@ fn after_a_relay_dies_the_path_is_built_anew_behind_the_same_first_relay() {
     }
 }
 
+/// A relay that stops closes nothing. Whichever it is, its neighbours on the stream notice, also where the stream is all that
+/// makes them neighbours (from one path's last relay to the other's), or where the path that it was opened over is gone.
+#[test]
+fn a_stream_over_a_relay_that_stops_ends_soon_whichever_relay_it_is() {
+    for seed in 250..262 {
+        let mut sim = ready(seed, 18, 6);
+        let (publisher, requester) = strangers(&sim);
+        announce(&mut sim, publisher, b"picture");
+        sim.run(Duration::from_secs(2));
+        let (hits, ..) = look_up(&mut sim, requester, b"picture");
+        connect(&mut sim, requester, &hits[0]).unwrap();
+        // What made the links busy is long past.
+        sim.run(Duration::from_secs(20));
+        let hops = sim.streams().values().last().unwrap().hops.clone();
+        // One side's notice is not enough: the other side of a stopped relay hears nothing of it. (The simulator names a
+        // stream alike wherever it comes: of a host that it passes twice, the last visit alone is known.)
+        let once = |peer: u32| hops.iter().filter(|hop| **hop == peer).count() == 1;
+        for link in hops.windows(2) {
+            for (one, other) in [(link[0], link[1]), (link[1], link[0])] {
+                let watched = sim.node(one).paths().neighbours();
+                let busy = watched.iter().any(|(contact, busy)| contact.peer == other && *busy);
+                assert!(busy || !once(one), "seed {seed}: {one} does not watch {other} of {hops:?}");
+            }
+        }
+        let relays: Vec<_> = hops.iter().filter(|hop| ![requester, publisher].contains(hop)).copied().collect();
+        let victim = relays[seed as usize % relays.len()];
+        sim.freeze(victim, true);
+        let ended = |sim: &Simulation| sim.streams().values().last().unwrap().ended;
+        let began = sim.now();
+        assert!(sim.run_until(Duration::from_secs(10), ended), "seed {seed}: {victim} of {hops:?}");
+        let noticed = sim.now().since(began);
+        assert!(noticed < Duration::from_millis(2_800), "seed {seed}: {noticed:?} for {victim} of {hops:?}");
+        while connect(&mut sim, requester, &hits[0]).is_err() {
+            let took = sim.now().since(began);
+            assert!(took < Duration::from_secs(8), "seed {seed}: {took:?} for {victim} of {hops:?}");
+            sim.run(Duration::from_millis(200));
+        }
+        assert!(!sim.streams().values().last().unwrap().hops.contains(&victim));
+    }
+}
+
 #[test]
 fn after_the_leader_dies_publications_are_announced_to_the_next_one() {
     for seed in 230..234 {

@@ -1,13 +1,20 @@
 //! The protocol under the deterministic simulator, by seed.
 
+mod blind;
+mod churn;
+mod flood;
+mod hops;
 mod lookup;
+mod messaging;
 mod model;
+mod onions;
+mod ranges;
 mod ring;
 mod subgroups;
 
 use std::time::Duration;
 
-use neblo_behaviour::protocol::Config;
+use neblo_behaviour::protocol::{Config, ReturnWay};
 use neblo_behaviour::sim::{Conditions, Simulation};
 
 /// A network of `n` hosts that join one after another, all subscribed.

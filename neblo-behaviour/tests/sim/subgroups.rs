@@ -70,3 +70,52 @@ fn a_leader_that_stops_without_closing_anything_is_replaced() {
     });
     assert!(replaced);
 }
+
+/// Whether each subgroup has one leader.
+fn one_leader_each(sim: &Simulation) -> bool {
+    let mut led: Vec<_> =
+        leaders(sim).iter().filter_map(|leader| Some(sim.node(*leader).subgroups().home()?.subgroup())).collect();
+    let leaders = led.len();
+    led.sort_unstable();
+    led.dedup();
+    led.len() == leaders
+}
+
+#[test]
+fn a_member_that_was_silent_for_a_while_comes_back_to_its_leader() {
+    for seed in 130..142 {
+        let mut sim = network(seed, 18, 6);
+        assert!(sim.run_until(Duration::from_secs(60), |sim| all_seated(sim) && leaders_know_each_other(sim)));
+        sim.run(Duration::from_secs(10));
+        let before = leaders(&sim);
+        let members: Vec<_> = sim.living().into_iter().filter(|peer| !before.contains(peer)).collect();
+        let silent = members[sim.draw(members.len())];
+        sim.freeze(silent, true);
+        sim.run(Duration::from_secs(15));
+        sim.freeze(silent, false);
+        sim.run(Duration::from_secs(1));
+        assert!(sim.run_until(Duration::from_secs(15), all_seated), "seed {seed}");
+        // It did not become the leader of what it was a member of.
+        sim.run(Duration::from_secs(20));
+        assert!(all_seated(&sim) && one_leader_each(&sim), "seed {seed}: {:?}", leaders(&sim));
+        assert_eq!(leaders(&sim), before, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_leader_that_was_silent_for_a_while_makes_room_for_the_one_that_took_over() {
+    for seed in 150..158 {
+        let mut sim = network(seed, 18, 6);
+        assert!(sim.run_until(Duration::from_secs(60), |sim| all_seated(sim) && leaders_know_each_other(sim)));
+        sim.run(Duration::from_secs(10));
+        let silent = *leaders(&sim).last().unwrap();
+        sim.freeze(silent, true);
+        sim.run(Duration::from_secs(20));
+        sim.freeze(silent, false);
+        sim.run(Duration::from_secs(1));
+        let whole = |sim: &Simulation| all_seated(sim) && one_leader_each(sim);
+        assert!(sim.run_until(Duration::from_secs(30), whole), "seed {seed}: {:?}", leaders(&sim));
+        sim.run(Duration::from_secs(20));
+        assert!(whole(&sim), "seed {seed}: {:?}", leaders(&sim));
+    }
+}

@@ -58,7 +58,16 @@ pub(crate) async fn members_with_paths(hosts: &[Host]) -> Vec<(usize, Option<Ove
 
 #[tokio::test]
 async fn a_publication_is_found_and_streamed_from_another_subgroup() {
-    let hosts = network(10, Config::default().with_subgroup_size(5)).await;
+    found_and_streamed(network(10, Config::default().with_subgroup_size(5)).await).await;
+}
+
+#[tokio::test]
+async fn a_publication_is_found_and_streamed_over_quic_too() {
+    let config = Config::default().with_subgroup_size(5);
+    found_and_streamed(network_of(10, async || Host::start_on_quic(config.clone()).await).await).await;
+}
+
+async fn found_and_streamed(hosts: Vec<Host>) {
     for host in &hosts {
         index(&host.handle);
     }

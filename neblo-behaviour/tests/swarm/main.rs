@@ -3,6 +3,7 @@
 mod anonymous;
 mod canary;
 mod compose;
+mod handlers;
 mod messaging;
 
 use std::time::Duration;
@@ -40,8 +41,12 @@ async fn listening<B: NetworkBehaviour>(
     listen(swarm).await
 }
 
-async fn listen<B: NetworkBehaviour>(mut swarm: Swarm<B>) -> (Swarm<B>, Multiaddr) {
-    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+async fn listen<B: NetworkBehaviour>(swarm: Swarm<B>) -> (Swarm<B>, Multiaddr) {
+    listen_on(swarm, "/ip4/127.0.0.1/tcp/0").await
+}
+
+async fn listen_on<B: NetworkBehaviour>(mut swarm: Swarm<B>, address: &str) -> (Swarm<B>, Multiaddr) {
+    swarm.listen_on(address.parse().unwrap()).unwrap();
     loop {
         if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
             let address = address.with_p2p(*swarm.local_peer_id()).unwrap();
@@ -53,6 +58,17 @@ async fn listen<B: NetworkBehaviour>(mut swarm: Swarm<B>) -> (Swarm<B>, Multiadd
 impl Host {
     async fn start(config: Config) -> Self {
         Self::run(listening(|key| Behaviour::new(key, config)).await)
+    }
+
+    /// A host that has nothing but QUIC.
+    async fn start_on_quic(config: Config) -> Self {
+        let swarm = SwarmBuilder::with_new_identity()
+            .with_tokio()
+            .with_quic()
+            .with_behaviour(|key| Behaviour::new(key, config))
+            .unwrap()
+            .build();
+        Self::run(listen_on(swarm, "/ip4/127.0.0.1/udp/0/quic-v1").await)
     }
 
     fn run((mut swarm, address): (Swarm<Behaviour>, Multiaddr)) -> Self {

@@ -9,7 +9,7 @@ use neblo_behaviour::protocol::interface::Hit;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, fetch};
+use super::{Service, fetch, publishers::WINDOW};
 use crate::{
     api::{GetEvent, GetRequest, Transfer, TransferState},
     link::{Link, Target},
@@ -178,7 +178,7 @@ impl Service {
 
     /// Asks leaders what a root is.
     async fn resolve(&self, root: crate::content::Root, allow_weak: bool) -> Result<(Link, Vec<Hit>), Problem> {
-        let (found, asked) = self.find(root, allow_weak).await?;
+        let (found, asked) = self.find(root, allow_weak, WINDOW).await?;
         let network = self.config().network.as_str();
         match found.first() {
             Some((_, metadata)) => {

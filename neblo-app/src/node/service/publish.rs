@@ -113,6 +113,8 @@ impl Service {
         }
         self.allow_weak_later(root, request.allow_weak).await;
         let published = self.shown(&Publication { state: PublicationState::Published, ..publication });
+        // It has just been acknowledged, whether the swarm's own word of that was handled already or not.
+        let published = api::Publication { state: api::PublicationState::Offered, ..published };
         let _reader_gone = events.send(PublishEvent::Published(published)).await;
         Ok(())
     }
@@ -153,7 +155,8 @@ impl Service {
 
     fn shown(&self, publication: &Publication) -> api::Publication {
         let metadata = &publication.metadata;
-        let offered = !self.0.offers.ids(&metadata.root).is_empty();
+        // That a leader took it once is not enough: what it has goes with the path.
+        let offered = self.0.offers.ids(&metadata.root).iter().any(|id| self.0.net.is_held(id));
         let missing = !publication.path.exists();
         api::Publication {
             link: metadata.link(&self.config().network).to_string(),
@@ -263,6 +266,7 @@ impl Service {
     async fn withdraw(&self, root: &Root) {
         for id in self.0.offers.ids(root) {
             self.0.offers.live().remove(&id);
+            self.0.net.withdrawn(&id);
             if let Err(failure) = self.handle().withdraw(id).await {
                 tracing::debug!(target: "neblo", %failure, "cannot withdraw");
             }
@@ -365,6 +369,7 @@ impl Service {
                 // The old one goes only now, so that it can be found all the time.
                 for id in before {
                     self.0.offers.live().remove(&id);
+                    self.0.net.withdrawn(&id);
                     let _best_effort = self.handle().withdraw(id).await;
                 }
             }

@@ -20,7 +20,10 @@ use crate::{
 };
 
 /// How long leaders are waited for.
-const WINDOW: Duration = Duration::from_secs(5);
+pub(super) const WINDOW: Duration = Duration::from_secs(5);
+/// The same once a publisher was known: it is looked for again and again, and a leader that has just died must not hold up
+/// each of these looks. choice
+const WINDOW_AGAIN: Duration = Duration::from_secs(2);
 /// How long a stream may take to be opened.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The first pause after a failure: a path that broke is often there again at once. choice
@@ -73,7 +76,8 @@ impl Publishers {
 
     /// Looks for publications of the content. An error means that looking again is of no use.
     async fn look(&mut self) -> Result<(), Problem> {
-        let found = self.service.find(self.root, self.allow_weak).await;
+        let window = if self.found { WINDOW_AGAIN } else { WINDOW };
+        let found = self.service.find(self.root, self.allow_weak, window).await;
         let asked = found.map(|(found, asked)| {
             let good = found.into_iter().map(|(hit, _)| hit);
             self.queue = good.filter(|hit| !self.bad.contains(&hit.id())).collect();
@@ -162,8 +166,13 @@ impl Sources for Publishers {
 
 impl Service {
     /// Asks leaders for publications of `root`, until the first have some or all have answered.
-    pub(super) async fn find(&self, root: Root, allow_weak: bool) -> Result<(Vec<(Hit, Metadata)>, Asked), Problem> {
-        let mut answers = self.ask_leaders(&Query::Root(root), TRIED, WINDOW, allow_weak)?;
+    pub(super) async fn find(
+        &self,
+        root: Root,
+        allow_weak: bool,
+        window: Duration,
+    ) -> Result<(Vec<(Hit, Metadata)>, Asked), Problem> {
+        let mut answers = self.ask_leaders(&Query::Root(root), TRIED, window, allow_weak)?;
         while let Some(mut found) = answers.next().await? {
             // A leader may send what was not asked for.
             found.retain(|(_, metadata)| metadata.root == root);

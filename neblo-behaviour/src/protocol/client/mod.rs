@@ -34,6 +34,8 @@ pub enum ClientEvent {
     Up(Purpose, Box<Errand>),
     /// An answer to the application.
     Done(Token, Answer),
+    /// A leader has this publication.
+    Held(PublicationId),
     /// Open a stream over the path for downloading.
     OpenStream {
         /// The command.

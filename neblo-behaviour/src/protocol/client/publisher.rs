@@ -137,8 +137,10 @@ impl<P: Peer> Client<P> {
     pub(super) fn announced(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
         let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
         let Some((id, publication)) = found else { return };
-        publication.held = true;
         publication.due = ctx.now + RENEW;
+        if !std::mem::replace(&mut publication.held, true) {
+            ctx.out.emit(ClientEvent::Held(*id));
+        }
         for token in std::mem::take(&mut publication.tokens) {
             ctx.out.emit(ClientEvent::Done(token, Answer::Announced(*id)));
         }

@@ -1,7 +1,7 @@
 //! What leaders say to one another about publications.
 
 use crate::address::OverlayAddr;
-use crate::protocol::codec::{Blob, List, choice, record, to_bytes};
+use crate::protocol::codec::{Blob, List, choice, record, standalone, to_bytes};
 use crate::protocol::interface::{Hit, MAX_PUBLICATION};
 use crate::protocol::io::{Contact, Peer};
 use crate::protocol::seal::Keys;
@@ -31,16 +31,18 @@ impl<P: Peer> LookupCast<P> {
     }
 
     /// Signs it.
-    pub(super) fn sign(mut self, keys: &dyn Keys<P>) -> Self {
+    pub fn sign(mut self, keys: &dyn Keys<P>) -> Self {
         self.signature = Blob::new(keys.sign(&self.signed())).unwrap_or_default();
         self
     }
 
     /// Whether the leader that it names signed it.
-    pub(super) fn holds(&self, keys: &dyn Keys<P>) -> bool {
+    pub fn holds(&self, keys: &dyn Keys<P>) -> bool {
         keys.verify(&self.asker.peer, &self.identity, &self.signed(), &self.signature)
     }
 }
+
+standalone!(LookupCast<P>);
 
 record! {
     /// What one leader found (lookup-response of the paper), straight to the leader that asks.

@@ -7,6 +7,8 @@ use crate::protocol::io::draw;
 
 /// How long preparing may take. choice
 const WITHIN: Duration = Duration::from_secs(6);
+/// How long a publisher whose path has just broken has to announce again, which it does as soon as it has another. choice
+const REANNOUNCED_WITHIN: Duration = Duration::from_secs(2);
 /// Streams being prepared at once. choice
 const MAX_RESOLVING: usize = 4_096;
 
@@ -15,8 +17,9 @@ const MAX_RESOLVING: usize = 4_096;
 pub(super) enum Resolving<P> {
     /// For a member of ours, by another leader (or by ourselves).
     Member { end: End<P>, reply: [u8; 32], request: u64, ticket: [u8; 16], asked: P },
-    /// For another leader (`None`: for ourselves, under this name), once the last relay knows the ticket.
-    Leader { asker: Option<P>, nonce: [u8; 16], end: End<P> },
+    /// For another leader (`None`: for ourselves, under this name), once the last relay knows the ticket. Without an end, once
+    /// the publisher of this row has announced again.
+    Leader { asker: Option<P>, nonce: [u8; 16], row: u64, end: Option<End<P>> },
 }
 
 impl<P: Peer> Directory<P> {
@@ -54,13 +57,16 @@ impl<P: Peer> Directory<P> {
         }
     }
 
-    fn prepare(&mut self, ctx: &mut DirectoryCtx<'_, P>, asker: Option<P>, nonce: [u8; 16], registration: u64) {
-        let row = self.rows.get(&registration).filter(|_| self.leads.is_some());
-        let Some((end, reply, registration)) = row.and_then(|row| Some((row.end?, row.reply, row.registration))) else {
+    fn prepare(&mut self, ctx: &mut DirectoryCtx<'_, P>, asker: Option<P>, nonce: [u8; 16], row: u64) {
+        let found = self.rows.get(&row).filter(|_| self.leads.is_some());
+        let Some((end, reply, registration)) = found.map(|row| (row.end, row.reply, row.registration)) else {
             return self.prepared(ctx, asker, nonce, None, [0; 16]);
         };
         let ticket = draw(ctx.rng);
-        self.resolving.insert(ticket, Resolving::Leader { asker, nonce, end });
+        self.resolving.insert(ticket, Resolving::Leader { asker, nonce, row, end });
+        let Some(end) = end else {
+            return ctx.out.arm(REANNOUNCED_WITHIN, DirectoryTimer::Resolve(ticket));
+        };
         ctx.out.arm(WITHIN, DirectoryTimer::Resolve(ticket));
         let notice = Notice::Incoming(Incoming { registration, ticket });
         ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
@@ -69,8 +75,12 @@ impl<P: Peer> Directory<P> {
 
     /// The last relay of the publisher's path knows the ticket.
     pub fn expecting(&mut self, ctx: &mut DirectoryCtx<'_, P>, ticket: [u8; 16]) {
-        if let Some(Resolving::Leader { asker, nonce, end }) = self.resolving.remove(&ticket) {
-            self.prepared(ctx, asker, nonce, Some(Contact::bare(end.0)), ticket);
+        let last = match self.resolving.get(&ticket) {
+            Some(Resolving::Leader { end: Some((last, _)), .. }) => Contact::bare(*last),
+            _ => return,
+        };
+        if let Some(Resolving::Leader { asker, nonce, .. }) = self.resolving.remove(&ticket) {
+            self.prepared(ctx, asker, nonce, Some(last), ticket);
         }
     }
 
@@ -105,6 +115,30 @@ impl<P: Peer> Directory<P> {
         ctx.out.emit(DirectoryEvent::Bind { end, ticket, next, next_ticket: answer.ticket });
         let notice = Notice::Resolved(Resolved { request, found: true });
         ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
+    }
+
+    /// A publisher's path is gone: the last relay that was to expect a stream over it will not answer.
+    pub(super) fn resolving_lost(&mut self, ctx: &mut DirectoryCtx<'_, P>, lost: End<P>) {
+        for (name, resolving) in &mut self.resolving {
+            if let Resolving::Leader { end, .. } = resolving
+                && *end == Some(lost)
+            {
+                *end = None;
+                ctx.out.arm(REANNOUNCED_WITHIN, DirectoryTimer::Resolve(*name));
+            }
+        }
+    }
+
+    /// A publisher has announced over another path: streams to it are prepared over that one.
+    pub(super) fn resolve_again(&mut self, ctx: &mut DirectoryCtx<'_, P>, moved: u64) {
+        let over = |resolving: &Resolving<P>| matches!(resolving, Resolving::Leader { row, .. } if *row == moved);
+        let names: Vec<_> =
+            self.resolving.iter().filter(|(_, resolving)| over(resolving)).map(|(name, _)| *name).collect();
+        for name in names {
+            if let Some(Resolving::Leader { asker, nonce, .. }) = self.resolving.remove(&name) {
+                self.prepare(ctx, asker, nonce, moved);
+            }
+        }
     }
 
     pub(super) fn resolve_failed(&mut self, ctx: &mut DirectoryCtx<'_, P>, name: [u8; 16]) {

@@ -60,6 +60,7 @@ impl<P: Peer> Directory<P> {
             }
             ctx.out.emit(DirectoryEvent::RowAdded { row, payload: announce.payload.clone().into_inner() });
         }
+        let moved = self.rows.get(&row).is_some_and(|old| old.end != Some(end));
         self.by_registration.insert(announce.registration, row);
         let entry = Row {
             registration: announce.registration,
@@ -73,6 +74,9 @@ impl<P: Peer> Directory<P> {
         self.rows.insert(row, entry);
         let notice = Notice::Announced(Announced { request: announce.request, registration: row });
         ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
+        if moved {
+            self.resolve_again(ctx, row);
+        }
     }
 
     /// Tells of all rows again, for an application that has just begun to listen.
@@ -91,11 +95,12 @@ impl<P: Peer> Directory<P> {
     }
 
     /// A publisher's path is gone: its rows are not answered with until it announces again.
-    pub fn end_lost(&mut self, now: Time, end: End<P>) {
+    pub fn end_lost(&mut self, ctx: &mut DirectoryCtx<'_, P>, end: End<P>) {
         for row in self.rows.values_mut().filter(|row| row.end == Some(end)) {
             row.end = None;
-            row.until = row.until.min(now + ORPHANED_FOR);
+            row.until = row.until.min(ctx.now + ORPHANED_FOR);
         }
+        self.resolving_lost(ctx, end);
     }
 
     pub(super) fn sweep_rows(&mut self, ctx: &mut DirectoryCtx<'_, P>) {

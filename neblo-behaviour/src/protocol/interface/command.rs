@@ -76,8 +76,8 @@ pub enum Command<P> {
     Pass {
         /// Names what passes through.
         pass: u64,
-        /// The decision.
-        passage: Passage,
+        /// The decision, or why there is none (`Overloaded`).
+        passage: Result<Passage, Failure>,
     },
     /// The handler is done with [`Event::RangeWork`](super::Event::RangeWork).
     RangeWorkDone {

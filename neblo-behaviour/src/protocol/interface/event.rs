@@ -1,6 +1,6 @@
 //! What the application is told.
 
-use super::{Passing, RangeWork};
+use super::{Passing, PublicationId, RangeWork};
 use crate::address::{AddrRange, OverlayAddr};
 use crate::protocol::io::Contact;
 
@@ -54,6 +54,8 @@ pub enum Event<P> {
         copy: u8,
         /// The message.
         payload: Vec<u8>,
+        /// The neighbour that brought it, not the sender: for sharing a queue among neighbours.
+        from: P,
     },
     /// Work on a range for the application's handler; [`Command::RangeWorkDone`](super::Command::RangeWorkDone) when it is done.
     RangeWork {
@@ -77,6 +79,8 @@ pub enum Event<P> {
     PathReady(Purpose),
     /// A path was lost and is being rebuilt.
     PathLost(Purpose),
+    /// A leader has this publication, until the path for publishing is lost.
+    Held(PublicationId),
     /// The first relays in use, worth keeping over a restart.
     FirstRelays(Vec<(OverlayAddr, P)>),
     /// A peer that could serve as a known peer after a restart.
@@ -91,6 +95,8 @@ pub enum Event<P> {
         copy: u8,
         /// The message.
         payload: Vec<u8>,
+        /// The neighbour that brought it, not the sender: for sharing a queue among neighbours. `None` if it is our own.
+        from: Option<P>,
     },
     /// A request (REQ) for the receiver of a port; answered by [`Command::Respond`](super::Command::Respond).
     Asked {
@@ -104,6 +110,8 @@ pub enum Event<P> {
         copy: u8,
         /// The request.
         payload: Vec<u8>,
+        /// The neighbour that brought it, not the asker: for sharing a queue among neighbours. `None` if it is our own.
+        from: Option<P>,
     },
     /// As a leader: a row for the index.
     RowAdded {

@@ -5,6 +5,9 @@ use crate::protocol::messaging::MAX_COPIES;
 
 use super::Failure;
 
+/// Ports below this are NEBLO's own: the application neither sends to them nor has handlers there (design: messaging).
+pub const FIRST_USER_PORT: u16 = 1_024;
+
 /// Which owners of an address get a message: the first so many, the primary included, or one alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Recipients {

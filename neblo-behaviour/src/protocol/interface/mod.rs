@@ -14,11 +14,13 @@ use std::time::Duration;
 pub use answer::{Answer, Failure};
 pub use command::Command;
 pub use event::{Event, Purpose, Status};
-pub use handlers::{HandlerKind, Migration, Ownership, Passage, Passing, RangeWork, Recipients, Regeneration, Role};
+pub use handlers::{
+    FIRST_USER_PORT, HandlerKind, Migration, Ownership, Passage, Passing, RangeWork, Recipients, Regeneration, Role,
+};
 pub use publication::{Announcement, Hit, PublicationId, publication_id};
 pub use stream::{Refusal, StreamHeader};
 
-use super::io::Contact;
+use super::io::{Contact, Time};
 use super::node::Timer;
 use super::wire::Frame;
 
@@ -55,6 +57,13 @@ pub enum Input<P> {
     },
     /// A timer expired.
     Expired(Timer<P>),
+    /// Bytes of streams arrived from a peer, the last of them then: a sign of life like a frame.
+    Heard {
+        /// The peer.
+        from: P,
+        /// When; not after the time of this input.
+        at: Time,
+    },
     /// The first connection to a peer that speaks our protocol was established.
     Connected(P),
     /// The last connection to a peer closed.

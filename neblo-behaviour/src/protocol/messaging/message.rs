@@ -1,5 +1,6 @@
 //! Messages to overlay addresses on the wire.
 
+use super::Onion;
 use crate::address::OverlayAddr;
 use crate::protocol::codec::{Blob, choice, record};
 use crate::protocol::interface::MAX_PAYLOAD;
@@ -32,17 +33,21 @@ record! {
         5 => hops: u8,
         /// How long the asker still waits, in milliseconds.
         6 => wait: u32,
-        /// The receiver is to answer itself, whether it owns the address or not (imprecise fingers, design D6).
+        /// The receiver is to answer itself, whether it owns the address or not (imprecise fingers, design D6); for NEBLO's own
+        /// ports alone.
         7 => last: bool,
         8 => payload: Payload,
+        /// The way back, in place of tracks; the track is 0 then.
+        9 => onion: Option<Onion>,
     }
 }
 
 record! {
-    /// The response to a request, on its way back along the tracks.
+    /// The response to a request, on its way back along the tracks or out of the onion.
     pub struct Response {
         1 => track: u64,
         2 => payload: Payload,
+        3 => onion: Option<Onion>,
     }
 }
 
@@ -52,6 +57,7 @@ record! {
         1 => track: u64,
         /// 1 no route, 2 no receiver, 3 refused, 4 next hop died, 5 overloaded, 6 suppressed by a forwarder; others count as refused.
         2 => reason: u8,
+        3 => onion: Option<Onion>,
     }
 }
 

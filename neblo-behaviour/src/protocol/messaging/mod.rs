@@ -1,28 +1,62 @@
-//! Messages to overlay addresses: unidirectional and request/response, with tracks back (seed 000 §3, §6.1; design D7).
+//! Messages to overlay addresses: unidirectional and request/response, with a way back that names nobody, and forwarders
+//! that see what passes through (seed 000 §3, §4.1, §4.2, §6.1; design D5, D7, D8).
+//!
+//! Everything that a neighbour can fill has a cap, and a share for each neighbour, so that a flood from one starves no other:
+//!
+//! | what | at most | when it is full |
+//! |---|---|---|
+//! | requests of our own, each copy | 1,024, of them 64 for NEBLO itself | fails as overloaded |
+//! | tracks | 65,536, a neighbour 4,096 | the request is refused as overloaded |
+//! | answers owed | 1,024 | who brought most gives one up, as overloaded |
+//! | what waits for a forwarder | 1,024, a port 64, 16 MiB | who brought most gives one up |
+//! | ways back kept for a moment (onions) | 128 | the oldest goes |
+//! | what is carried on for a neighbour | `Config::carry_rate` | a message is dropped, a request refused as overloaded |
+//! | requests to NEBLO itself from a neighbour | 256 a second | refused as overloaded |
+//!
+//! A neighbour's neighbour cannot be told from it: that is what hides who asks. So a flood that comes from farther away
+//! shares the fate of what comes with it through the same neighbour, beyond the first peer that could have stopped it.
 
+mod calendar;
 mod copies;
 mod message;
+mod onion;
+mod owed;
+mod own;
+mod passing;
+mod rate;
+#[cfg(all(test, feature = "sim"))]
+mod tests;
 mod tracks;
+mod way_back;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use copies::{MAX_COPIES, originals, placement};
 pub use message::*;
+use onion::{Layer, Onions};
+pub use onion::{ONION, Onion};
+use owed::{Full, OwedTable};
+pub use own::Asking;
+use own::{OpenTable, Sent};
+use passing::Desk;
+use rate::Rates;
 use tracks::{Track, Tracks};
+use way_back::{Back, By, failure_of};
 
-use super::interface::{Failure, Recipients};
+use super::config::ReturnWay;
+use super::interface::{FIRST_USER_PORT, Failure, Passing, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time, below};
+use super::seal::Keys;
 use crate::address::OverlayAddr;
 
-/// Requests that may be open at once. choice
-const MAX_OPEN: usize = 1_024;
-/// Requests delivered here whose answer is still owed. choice
-const MAX_OWED: usize = 1_024;
-/// Wait before a request that found no way is sent again. choice
-const AGAIN: Duration = Duration::from_millis(250);
 /// The longest wait for a response. choice
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// Requests to NEBLO itself that one neighbour may bring a second, and at once: their answers take signing and sealing. choice
+const OWN_RATE: u64 = 256;
+
+/// Counts what a neighbour wanted carried on beyond its rate.
+const OVER_RATE: &str = "messages over a neighbour's rate";
 
 /// Where a message goes next, as the ring says.
 #[derive(Clone, Debug)]
@@ -35,15 +69,30 @@ pub enum Way<P> {
     Nowhere,
 }
 
-/// Asks the ring for the way to an address.
-pub type Route<'a, P> = &'a dyn Fn(OverlayAddr) -> Way<P>;
+/// What messaging asks of those around it.
+pub struct Around<'a, P> {
+    /// Asks the ring for the way to an address.
+    pub route: &'a dyn Fn(OverlayAddr) -> Way<P>,
+    /// The node's keys.
+    pub keys: &'a dyn Keys<P>,
+}
+
+impl<P> std::fmt::Debug for Around<'_, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Around").finish_non_exhaustive()
+    }
+}
 
 /// What messaging waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MessagingTimer {
-    /// Tracks of this bucket of 250 ms expire.
+    /// Tracks of this bucket expire.
     Tracks(u64),
-    /// An open request ends.
+    /// Answers of this bucket are not awaited any more.
+    Owed(u64),
+    /// Forwarders' decisions of this bucket have not come.
+    Passing(u64),
+    /// Open requests of this bucket end.
     Deadline(u64),
     /// An open request is sent again.
     Again(u64),
@@ -53,7 +102,12 @@ pub enum MessagingTimer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessagingEvent<P> {
     /// A message arrived.
-    Delivered(Message),
+    Delivered {
+        /// The message.
+        message: Message,
+        /// The neighbour that brought it; not the sender.
+        from: Option<P>,
+    },
     /// A request arrived; answered by [`Messaging::respond`] under the name `ask`.
     Asked {
         /// Names it.
@@ -62,6 +116,23 @@ pub enum MessagingEvent<P> {
         request: Request,
         /// The neighbour that brought it; not the asker.
         from: Option<P>,
+    },
+    /// Something passes through a port with a forwarder; decided by [`Messaging::pass`] under the name `pass`.
+    Passing {
+        /// Names it.
+        pass: u64,
+        /// Its kind.
+        kind: Passing,
+        /// The port.
+        port: u16,
+        /// The address, for a response that of its request.
+        to: OverlayAddr,
+        /// Which copy.
+        copy: u8,
+        /// Its payload.
+        payload: Vec<u8>,
+        /// The neighbour that brought it.
+        from: P,
     },
     /// A request of our own ended.
     Ended {
@@ -72,58 +143,37 @@ pub enum MessagingEvent<P> {
     },
     /// A neighbour carried a message on.
     Carried(P),
+    /// Something was dropped, to be counted under this name.
+    Dropped(&'static str),
 }
 
-/// A request of our own.
-#[derive(Clone, Debug)]
-struct Open<P> {
-    token: u64,
+/// What a request is about, and with it its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Subject {
     port: u16,
     to: OverlayAddr,
     copy: u8,
-    payload: Payload,
-    deadline: Time,
-    /// The first hop, when it is not for the ring to say (a joiner asks through a known peer).
-    via: Option<Contact<P>>,
-    track: Option<u64>,
-    last_failure: Failure,
 }
 
-/// A request to send.
-#[derive(Clone, Debug)]
-pub struct Asking<P> {
-    /// Names it.
-    pub token: u64,
-    /// Which owners are asked.
-    pub recipients: Recipients,
-    /// The port.
-    pub port: u16,
-    /// The address.
-    pub to: OverlayAddr,
-    /// The request.
-    pub payload: Vec<u8>,
-    /// The longest wait.
-    pub wait: Duration,
-    /// The first hop, when it is not for the ring to say.
-    pub via: Option<Contact<P>>,
+impl Request {
+    fn subject(&self) -> Subject {
+        Subject { port: self.port, to: self.to, copy: self.copy }
+    }
 }
 
 /// Messaging of one peer.
 #[derive(Clone, Debug)]
 pub struct Messaging<P> {
     tracks: Tracks<P>,
-    open: BTreeMap<u64, Open<P>>,
-    /// Requests delivered here: where the answer goes.
-    owed: BTreeMap<u64, Owed<P>>,
+    open: OpenTable<P>,
+    owed: OwedTable<P>,
+    desk: Desk<P>,
+    onions: Onions<P>,
+    rates: Rates<P>,
+    /// For requests to NEBLO itself.
+    own_rates: Rates<P>,
+    return_way: ReturnWay,
     next: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Owed<P> {
-    /// Back over a track.
-    Neighbour { from: P, track: u64 },
-    /// To a request of our own.
-    Own(u64),
 }
 
 impl<P: Peer> Part<P> for Messaging<P> {
@@ -134,16 +184,35 @@ impl<P: Peer> Part<P> for Messaging<P> {
 
 type MessagingCtx<'a, P> = Ctx<'a, P, Messaging<P>>;
 
-impl<P: Peer> Default for Messaging<P> {
-    fn default() -> Self {
-        Self { tracks: Tracks::default(), open: BTreeMap::new(), owed: BTreeMap::new(), next: 0 }
-    }
-}
-
 impl<P: Peer> Messaging<P> {
-    /// Tracks kept for others.
+    /// Messaging of a peer whose own requests come back so, and that carries so many bytes a second for one neighbour.
+    pub fn new(return_way: ReturnWay, carry_rate: u64) -> Self {
+        Self {
+            tracks: Tracks::default(),
+            open: OpenTable::default(),
+            owed: OwedTable::default(),
+            desk: Desk::default(),
+            onions: Onions::default(),
+            rates: Rates::new(carry_rate),
+            own_rates: Rates::new(OWN_RATE * rate::BASE),
+            return_way,
+            next: 0,
+        }
+    }
+
+    /// Tracks kept for others and for requests of our own.
     pub fn tracks(&self) -> usize {
         self.tracks.len()
+    }
+
+    /// Requests of our own that are open, each copy for itself.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Requests delivered here whose answer is owed.
+    pub fn owed(&self) -> usize {
+        self.owed.len()
     }
 
     fn next_number(&mut self) -> u64 {
@@ -155,7 +224,7 @@ impl<P: Peer> Messaging<P> {
     pub fn send(
         &mut self,
         ctx: &mut MessagingCtx<'_, P>,
-        route: Route<'_, P>,
+        around: &Around<'_, P>,
         (recipients, port, to): (Recipients, u16, OverlayAddr),
         payload: Vec<u8>,
     ) -> Result<(), Failure> {
@@ -164,246 +233,158 @@ impl<P: Peer> Messaging<P> {
         for copy in recipients.copies()? {
             let hops = first_hops(ctx);
             let message = Message { port, to, copy, hops, payload: payload.clone() };
-            if self.pass_message(ctx, route, message) {
-                sent = Ok(());
+            match (around.route)(placement(to, copy)) {
+                Way::Here => ctx.out.emit(MessagingEvent::Delivered { message, from: None }),
+                Way::Next(next) => {
+                    ctx.out.emit(MessagingEvent::Carried(next.peer));
+                    ctx.out.send(&next, MessagingMessage::Message(message));
+                }
+                Way::Nowhere => continue,
             }
+            sent = Ok(());
         }
         sent
     }
 
-    fn pass_message(&mut self, ctx: &mut MessagingCtx<'_, P>, route: Route<'_, P>, mut message: Message) -> bool {
-        match route(placement(message.to, message.copy)) {
-            Way::Here => ctx.out.emit(MessagingEvent::Delivered(message)),
+    /// Handles a message from a neighbour.
+    pub fn received(
+        &mut self,
+        ctx: &mut MessagingCtx<'_, P>,
+        around: &Around<'_, P>,
+        from: P,
+        message: MessagingMessage,
+    ) {
+        match message {
+            MessagingMessage::Message(message) if message.copy < MAX_COPIES => {
+                let here = matches!((around.route)(placement(message.to, message.copy)), Way::Here);
+                if here {
+                    ctx.out.emit(MessagingEvent::Delivered { message, from: Some(from) });
+                } else if !self.rates.take(ctx.now, from, message.payload.len()) {
+                    ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
+                } else if self.desk.has(message.port, Passing::Message) {
+                    self.pause_message(ctx, from, message);
+                } else {
+                    self.carry_message(ctx, around, from, message);
+                }
+            }
+            MessagingMessage::Message(_) => {}
+            MessagingMessage::Request(request) => self.request_arrived(ctx, around, from, request),
+            MessagingMessage::Response(response) => {
+                let by = (response.track, response.onion);
+                self.passed_back(ctx, around, from, by, Ok(response.payload));
+            }
+            MessagingMessage::NoResponse(no) => {
+                self.passed_back(ctx, around, from, (no.track, no.onion), Err(failure_of(no.reason)));
+            }
+        }
+    }
+
+    /// Takes a message on: to the next hop, or to the receiver if this peer has become the owner meanwhile.
+    fn carry_message(&mut self, ctx: &mut MessagingCtx<'_, P>, around: &Around<'_, P>, from: P, mut message: Message) {
+        match (around.route)(placement(message.to, message.copy)) {
+            Way::Here => ctx.out.emit(MessagingEvent::Delivered { message, from: Some(from) }),
             Way::Next(next) if message.hops > 0 => {
                 message.hops -= 1;
                 ctx.out.emit(MessagingEvent::Carried(next.peer));
                 ctx.out.send(&next, MessagingMessage::Message(message));
             }
-            _ => return false,
+            Way::Next(_) | Way::Nowhere => ctx.out.emit(MessagingEvent::Dropped("messages without a way")),
         }
-        true
     }
 
-    /// `REQ_send`: one result comes for `asking.token`, within `asking.wait`.
-    pub fn request(
+    fn request_arrived(
         &mut self,
         ctx: &mut MessagingCtx<'_, P>,
-        route: Route<'_, P>,
-        asking: Asking<P>,
-    ) -> Result<(), Failure> {
-        let payload = check(asking.payload)?;
-        let copies = asking.recipients.copies()?;
-        if self.open.len() + copies.len() > MAX_OPEN {
-            return Err(Failure::Overloaded);
+        around: &Around<'_, P>,
+        from: P,
+        mut request: Request,
+    ) {
+        if request.copy >= MAX_COPIES {
+            let back = Back::of_request(from, &mut request);
+            return self.give_back(ctx, back, Err(Failure::Refused));
         }
-        let wait = asking.wait.min(LONGEST_WAIT);
-        for copy in copies {
-            let id = self.next_number();
-            let open = Open {
-                token: asking.token,
-                port: asking.port,
-                to: asking.to,
-                copy,
-                payload: payload.clone(),
-                deadline: ctx.now + wait,
-                via: asking.via.clone(),
-                track: None,
-                last_failure: Failure::TimedOut,
-            };
-            self.open.insert(id, open);
-            ctx.out.arm(wait, MessagingTimer::Deadline(id));
-            self.attempt(ctx, route, id);
+        let here = matches!(way_of(around, &request), Way::Here);
+        let bytes = request.payload.len() + request.onion.as_ref().map_or(0, |_| ONION);
+        let fits = match here {
+            false => self.rates.take(ctx.now, from, bytes),
+            true => request.port >= FIRST_USER_PORT || self.own_rates.take(ctx.now, from, 0),
+        };
+        if !fits {
+            ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
+            let back = Back::of_request(from, &mut request);
+            return self.give_back(ctx, back, Err(Failure::Overloaded));
         }
-        Ok(())
+        if !here && self.desk.has(request.port, Passing::Request) {
+            return self.pause_request(ctx, from, request);
+        }
+        let back = Back::of_request(from, &mut request);
+        self.carry_request(ctx, around, request, back);
     }
 
-    /// Gives up a request of our own; nothing more is said of it.
-    pub fn cancel(&mut self, token: u64) {
-        self.open.retain(|_, open| open.token != token);
-    }
-
-    fn attempt(&mut self, ctx: &mut MessagingCtx<'_, P>, route: Route<'_, P>, id: u64) {
-        let Some(open) = self.open.get(&id).cloned() else { return };
-        let way = match &open.via {
-            Some(via) => Way::Next(via.clone()),
-            None => route(placement(open.to, open.copy)),
-        };
-        let wait = u32::try_from(open.deadline.since(ctx.now).as_millis()).unwrap_or(u32::MAX);
-        let mut request = Request {
-            track: 0,
-            port: open.port,
-            to: open.to,
-            copy: open.copy,
-            hops: first_hops(ctx),
-            wait,
-            last: false,
-            payload: open.payload,
-        };
-        match way {
-            Way::Here => {
-                let ask = self.owe(Owed::Own(id));
-                ctx.out.emit(MessagingEvent::Asked { ask, request, from: None });
-            }
-            Way::Next(next) => {
-                let until = open.deadline;
-                let Some(track) = self.tracks.leave(ctx, Track { from: None, theirs: id, to: next.peer, until }) else {
-                    return self.failed(ctx, id, Failure::Overloaded);
-                };
-                request.track = track;
-                if let Some(open) = self.open.get_mut(&id) {
-                    open.track = Some(track);
-                }
+    /// Takes a request on: to the next hop, or to the receiver if this peer is the owner.
+    fn carry_request(
+        &mut self,
+        ctx: &mut MessagingCtx<'_, P>,
+        around: &Around<'_, P>,
+        mut request: Request,
+        back: Back<P>,
+    ) {
+        match way_of(around, &request) {
+            Way::Here => self.deliver(ctx, request, back),
+            Way::Next(next) if request.hops > 0 => {
+                request.hops -= 1;
                 ctx.out.emit(MessagingEvent::Carried(next.peer));
-                ctx.out.send(&next, MessagingMessage::Request(request));
+                self.leave_way_back(ctx, around, request, back, &next);
             }
-            Way::Nowhere => self.failed(ctx, id, Failure::NoRoute),
+            Way::Next(_) | Way::Nowhere => self.give_back(ctx, back, Err(Failure::NoRoute)),
         }
     }
 
-    /// One attempt failed: another follows while there is time, unless an answer would be the same.
-    fn failed(&mut self, ctx: &mut MessagingCtx<'_, P>, id: u64, failure: Failure) {
-        let Some(open) = self.open.get_mut(&id) else { return };
-        open.track = None;
-        open.last_failure = failure.clone();
-        // A first hop that the asker chose itself is not there: trying it again would only lose time.
-        let lost = open.via.is_some() && failure == Failure::NextHopDied;
-        let passing = !lost && matches!(failure, Failure::NoRoute | Failure::NextHopDied | Failure::Overloaded);
-        if passing && open.deadline > ctx.now + AGAIN {
-            return ctx.out.arm(AGAIN, MessagingTimer::Again(id));
-        }
-        self.end(ctx, id, Err(failure));
-    }
-
-    /// Ends one copy of a request; the first good answer ends all, a failure only when it is the last.
-    fn end(&mut self, ctx: &mut MessagingCtx<'_, P>, id: u64, result: Result<Vec<u8>, Failure>) {
-        let Some(open) = self.open.remove(&id) else { return };
-        let others = self.open.values().any(|other| other.token == open.token);
-        if result.is_ok() {
-            self.cancel(open.token);
-        } else if others {
-            return;
-        }
-        ctx.out.emit(MessagingEvent::Ended { token: open.token, result });
-    }
-
-    fn owe(&mut self, owed: Owed<P>) -> u64 {
-        while self.owed.len() >= MAX_OWED {
-            // The oldest has waited longest and is the least likely to be answered in time.
-            self.owed.pop_first();
-        }
+    /// Delivers a request here; the answer is owed to `back`.
+    fn deliver(&mut self, ctx: &mut MessagingCtx<'_, P>, request: Request, back: Back<P>) {
         let ask = self.next_number();
-        self.owed.insert(ask, owed);
-        ask
+        let from = back.peer();
+        let until = ctx.now + wait_of(&request);
+        match self.owed.add(ctx, ask, back, until) {
+            Err(Full(back)) => self.give_back(ctx, back, Err(Failure::Overloaded)),
+            Ok(gone) => {
+                if let Some(gone) = gone {
+                    self.give_back(ctx, gone, Err(Failure::Overloaded));
+                }
+                ctx.out.emit(MessagingEvent::Asked { ask, request, from });
+            }
+        }
     }
 
     /// Answers a request that was delivered here.
     pub fn respond(&mut self, ctx: &mut MessagingCtx<'_, P>, ask: u64, response: Result<Vec<u8>, Failure>) {
-        let Some(owed) = self.owed.remove(&ask) else { return };
+        let Some(back) = self.owed.take(ask) else { return };
         let response = response.and_then(|bytes| Payload::new(bytes).ok_or(Failure::Refused));
-        match owed {
-            Owed::Own(id) => match response {
-                Ok(payload) => self.end(ctx, id, Ok(payload.into_inner())),
-                Err(failure) => self.failed(ctx, id, failure),
-            },
-            Owed::Neighbour { from, track } => answer(ctx, from, track, response),
-        }
+        self.give_back(ctx, back, response);
     }
 
     /// Hands a request that was delivered here to a neighbour, which is to answer in our place (design D6).
-    pub fn hand_on(&mut self, ctx: &mut MessagingCtx<'_, P>, ask: u64, mut request: Request, to: &Contact<P>) {
-        let Some(owed) = self.owed.remove(&ask) else { return };
-        let until = ctx.now + Duration::from_millis(u64::from(request.wait)).min(LONGEST_WAIT);
-        let (from, theirs) = match &owed {
-            Owed::Neighbour { from, track } => (Some(*from), *track),
-            Owed::Own(id) => (None, *id),
-        };
-        let Some(track) = self.tracks.leave(ctx, Track { from, theirs, to: to.peer, until }) else {
-            self.owed.insert(ask, owed);
-            return self.respond(ctx, ask, Err(Failure::Overloaded));
-        };
-        request.track = track;
+    pub fn hand_on(
+        &mut self,
+        ctx: &mut MessagingCtx<'_, P>,
+        around: &Around<'_, P>,
+        ask: u64,
+        mut request: Request,
+        to: &Contact<P>,
+    ) {
+        let Some(back) = self.owed.take(ask) else { return };
         request.last = true;
-        ctx.out.send(to, MessagingMessage::Request(request));
-    }
-
-    /// Handles a message from a neighbour.
-    pub fn received(&mut self, ctx: &mut MessagingCtx<'_, P>, route: Route<'_, P>, from: P, message: MessagingMessage) {
-        match message {
-            MessagingMessage::Message(message) if message.copy < MAX_COPIES => {
-                self.pass_message(ctx, route, message);
-            }
-            MessagingMessage::Message(_) => {}
-            MessagingMessage::Request(request) => self.pass_request(ctx, route, from, request),
-            MessagingMessage::Response(response) => {
-                self.passed_back(ctx, from, response.track, Ok(response.payload));
-            }
-            MessagingMessage::NoResponse(no) => {
-                self.passed_back(ctx, from, no.track, Err(failure_of(no.reason)));
-            }
-        }
-    }
-
-    fn pass_request(&mut self, ctx: &mut MessagingCtx<'_, P>, route: Route<'_, P>, from: P, mut request: Request) {
-        let theirs = request.track;
-        let refuse = |ctx: &mut MessagingCtx<'_, P>, failure| answer(ctx, from, theirs, Err(failure));
-        if request.copy >= MAX_COPIES {
-            return refuse(ctx, Failure::Refused);
-        }
-        let way = if request.last { Way::Here } else { route(placement(request.to, request.copy)) };
-        match way {
-            Way::Here => {
-                let ask = self.owe(Owed::Neighbour { from, track: theirs });
-                ctx.out.emit(MessagingEvent::Asked { ask, request, from: Some(from) });
-            }
-            Way::Next(next) if request.hops > 0 => {
-                let wait = Duration::from_millis(u64::from(request.wait)).min(LONGEST_WAIT);
-                let track = Track { from: Some(from), theirs, to: next.peer, until: ctx.now + wait };
-                let Some(track) = self.tracks.leave(ctx, track) else { return refuse(ctx, Failure::Overloaded) };
-                request.track = track;
-                request.hops -= 1;
-                ctx.out.emit(MessagingEvent::Carried(next.peer));
-                ctx.out.send(&next, MessagingMessage::Request(request));
-            }
-            _ => refuse(ctx, Failure::NoRoute),
-        }
-    }
-
-    /// A response, or its absence, goes back over the track that the request left.
-    fn passed_back(&mut self, ctx: &mut MessagingCtx<'_, P>, from: P, track: u64, response: Result<Payload, Failure>) {
-        let Some(track) = self.tracks.take(from, track) else { return };
-        match (track.from, response) {
-            (Some(back), response) => answer(ctx, back, track.theirs, response),
-            (None, Ok(payload)) => self.end(ctx, track.theirs, Ok(payload.into_inner())),
-            (None, Err(failure)) => self.failed(ctx, track.theirs, failure),
-        }
-    }
-
-    /// A neighbour is dead or cannot be reached: what waits for it fails.
-    pub fn lost(&mut self, ctx: &mut MessagingCtx<'_, P>, peer: P) {
-        for track in self.tracks.take_all(peer) {
-            match track.from {
-                Some(back) => answer(ctx, back, track.theirs, Err(Failure::NextHopDied)),
-                None => self.failed(ctx, track.theirs, Failure::NextHopDied),
-            }
-        }
+        self.leave_way_back(ctx, around, request, back, to);
     }
 
     /// A timer expired.
-    pub fn expired(&mut self, ctx: &mut MessagingCtx<'_, P>, route: Route<'_, P>, timer: MessagingTimer) {
+    pub fn expired(&mut self, ctx: &mut MessagingCtx<'_, P>, around: &Around<'_, P>, timer: MessagingTimer) {
         match timer {
             MessagingTimer::Tracks(bucket) => self.tracks.expire(bucket),
-            MessagingTimer::Again(id) => {
-                if self.open.get(&id).is_some_and(|open| open.track.is_none()) {
-                    self.attempt(ctx, route, id);
-                }
-            }
-            MessagingTimer::Deadline(id) => {
-                let failure = match self.open.get(&id) {
-                    Some(open) if open.track.is_none() => open.last_failure.clone(),
-                    _ => Failure::TimedOut,
-                };
-                self.end(ctx, id, Err(failure));
-            }
+            MessagingTimer::Owed(bucket) => self.owed.expire(bucket),
+            MessagingTimer::Passing(bucket) => self.undecided(ctx, bucket),
+            MessagingTimer::Deadline(bucket) => self.overdue(ctx, bucket),
+            MessagingTimer::Again(id) => self.again(ctx, around, id),
         }
     }
 }
@@ -417,32 +398,16 @@ fn first_hops<P: Peer>(ctx: &mut MessagingCtx<'_, P>) -> u8 {
     128 + below(ctx.rng, 64) as u8
 }
 
-fn answer<P: Peer>(ctx: &mut MessagingCtx<'_, P>, to: P, track: u64, response: Result<Payload, Failure>) {
-    let message = match response {
-        Ok(payload) => MessagingMessage::Response(Response { track, payload }),
-        Err(failure) => MessagingMessage::NoResponse(NoResponse { track, reason: reason_of(&failure) }),
-    };
-    ctx.out.send(&Contact::bare(to), message);
+/// Where a request goes next. Only NEBLO's own are handed to a peer that is to answer whether it owns the address or not: a
+/// request of the application is not delivered because a neighbour says so.
+fn way_of<P>(around: &Around<'_, P>, request: &Request) -> Way<P> {
+    if request.last && request.port < FIRST_USER_PORT {
+        return Way::Here;
+    }
+    (around.route)(placement(request.to, request.copy))
 }
 
-fn reason_of(failure: &Failure) -> u8 {
-    match failure {
-        Failure::NoRoute => 1,
-        Failure::NoReceiver => 2,
-        Failure::NextHopDied => 4,
-        Failure::Overloaded => 5,
-        Failure::Suppressed => 6,
-        _ => 3,
-    }
-}
-
-fn failure_of(reason: u8) -> Failure {
-    match reason {
-        1 => Failure::NoRoute,
-        2 => Failure::NoReceiver,
-        4 => Failure::NextHopDied,
-        5 => Failure::Overloaded,
-        6 => Failure::Suppressed,
-        _ => Failure::Refused,
-    }
+/// How long the asker of a request still waits.
+fn wait_of(request: &Request) -> Duration {
+    Duration::from_millis(u64::from(request.wait)).min(LONGEST_WAIT)
 }

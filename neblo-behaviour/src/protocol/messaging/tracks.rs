@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{MessagingCtx, MessagingTimer};
+use super::calendar::Calendar;
+use super::{Back, By, MessagingCtx, MessagingTimer, Subject};
 use crate::protocol::io::{Peer, Time};
+use crate::protocol::shares::Shares;
 
-/// Tracks kept in all. choice
+/// Tracks kept in all: further requests are refused as overloaded. choice
 const MAX_TRACKS: usize = 65_536;
-/// Tracks kept for one neighbour, so that a flood from one starves no other. choice
+/// Tracks kept for one neighbour, so that a flood from one starves no other: its further requests are refused. choice
 const MAX_A_NEIGHBOUR: usize = 4_096;
-/// Tracks expire together, one timer a bucket.
-const BUCKET: u64 = 250_000;
+/// Tracks expire together, one timer a bucket (design: timers).
+const BUCKET: Duration = Duration::from_millis(250);
 
 /// One track.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,19 +26,31 @@ pub(super) struct Track<P> {
     pub(super) to: P,
     /// When it expires.
     pub(super) until: Time,
+    /// What the forwarder of the response is shown.
+    pub(super) subject: Subject,
+}
+
+impl<P: Copy> Track<P> {
+    /// Where the answer goes.
+    pub(super) fn back(&self) -> Back<P> {
+        match self.from {
+            Some(peer) => Back::Neighbour { peer, by: By::Track(self.theirs) },
+            None => Back::Own(self.theirs),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Tracks<P> {
     /// By the name under which the request was passed on.
     tracks: BTreeMap<u64, Track<P>>,
-    buckets: BTreeMap<u64, Vec<u64>>,
-    a_neighbour: BTreeMap<P, usize>,
+    calendar: Calendar,
+    shares: Shares<P>,
 }
 
-impl<P> Default for Tracks<P> {
+impl<P: Peer> Default for Tracks<P> {
     fn default() -> Self {
-        Self { tracks: BTreeMap::new(), buckets: BTreeMap::new(), a_neighbour: BTreeMap::new() }
+        Self { tracks: BTreeMap::new(), calendar: Calendar::new(BUCKET), shares: Shares::default() }
     }
 }
 
@@ -45,26 +59,20 @@ impl<P: Peer> Tracks<P> {
         self.tracks.len()
     }
 
-    /// Leaves a track and names it; `None` when there are too many.
+    /// Leaves a track and names it; `None` when there are too many. Those of our own requests count with those.
     pub(super) fn leave(&mut self, ctx: &mut MessagingCtx<'_, P>, track: Track<P>) -> Option<u64> {
         if let Some(from) = track.from {
-            let count = self.a_neighbour.entry(from).or_insert(0);
-            if *count >= MAX_A_NEIGHBOUR || self.tracks.len() >= MAX_TRACKS {
+            if self.shares.of(from) >= MAX_A_NEIGHBOUR || self.tracks.len() >= MAX_TRACKS {
                 return None;
             }
-            *count += 1;
+            self.shares.add(from);
         }
         let name = ctx.rng.next_u64();
-        let bucket = track.until.0 / BUCKET + 1;
-        let names = self.buckets.entry(bucket).or_default();
-        if names.is_empty() {
-            let after = Time(bucket * BUCKET).since(ctx.now) + Duration::from_millis(1);
+        self.remove(name);
+        if let Some((after, bucket)) = self.calendar.add(ctx.now, track.until, name) {
             ctx.out.arm(after, MessagingTimer::Tracks(bucket));
         }
-        names.push(name);
-        if let Some(old) = self.tracks.insert(name, track) {
-            self.uncount(&old);
-        }
+        self.tracks.insert(name, track);
         Some(name)
     }
 
@@ -73,34 +81,29 @@ impl<P: Peer> Tracks<P> {
         if self.tracks.get(&name)?.to != to {
             return None;
         }
-        let track = self.tracks.remove(&name)?;
-        self.uncount(&track);
-        Some(track)
+        self.remove(name)
     }
 
     /// Takes all tracks that `to` was to answer.
     pub(super) fn take_all(&mut self, to: P) -> Vec<Track<P>> {
         let names: Vec<u64> = self.tracks.iter().filter(|(_, track)| track.to == to).map(|(name, _)| *name).collect();
-        names.into_iter().filter_map(|name| self.take(to, name)).collect()
+        names.into_iter().filter_map(|name| self.remove(name)).collect()
     }
 
     /// Drops what expired; the asker has its own deadline.
     pub(super) fn expire(&mut self, bucket: u64) {
-        for name in self.buckets.remove(&bucket).unwrap_or_default() {
-            if let Some(track) = self.tracks.remove(&name) {
-                self.uncount(&track);
-            }
+        for name in self.calendar.expire(bucket) {
+            self.remove(name);
         }
     }
 
-    fn uncount(&mut self, track: &Track<P>) {
-        if let Some(from) = track.from
-            && let Some(count) = self.a_neighbour.get_mut(&from)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.a_neighbour.remove(&from);
-            }
+    /// Removes a track.
+    pub(super) fn remove(&mut self, name: u64) -> Option<Track<P>> {
+        let track = self.tracks.remove(&name)?;
+        self.calendar.remove(track.until, name);
+        if let Some(from) = track.from {
+            self.shares.remove(from);
         }
+        Some(track)
     }
 }

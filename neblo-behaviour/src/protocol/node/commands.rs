@@ -6,6 +6,9 @@ use crate::protocol::interface::{Answer, Command, Failure, Purpose, Status};
 use crate::protocol::messaging::Asking;
 use crate::protocol::ring::RingInput;
 
+/// Commands to leave that wait for the same end. choice
+const MAX_LEAVING: usize = 16;
+
 impl<P: Peer> Node<P> {
     pub(super) fn done(step: &mut Step<'_, P>, token: Token, answer: Answer) {
         step.out.push(Output::Done { token, answer });
@@ -22,13 +25,11 @@ impl<P: Peer> Node<P> {
             Command::Subscribe { token, known } => self.subscribe(step, token, known),
             Command::Leave { token } => self.leave(step, token),
             Command::Send { token, recipients, port, to, payload } => {
-                let route = |target| route(&self.ring, &self.fingers, target);
-                let sent = match user_port(port) {
-                    Ok(()) => {
-                        part!(self, step, |ctx| self.messaging.send(ctx, &route, (recipients, port, to), payload))
-                    }
-                    Err(failure) => Err(failure),
-                };
+                let sent = user_port(port).and_then(|()| {
+                    self.messaging(step, |messaging, ctx, around| {
+                        messaging.send(ctx, around, (recipients, port, to), payload)
+                    })
+                });
                 let answer = match sent {
                     Ok(()) => Answer::Ok,
                     Err(failure) => Answer::Failed(failure),
@@ -43,19 +44,15 @@ impl<P: Peer> Node<P> {
                 Err(failure) => Self::done(step, token, Answer::Failed(failure)),
             },
             Command::Cancel { token } => self.cancel(token),
-            Command::SetHandler { port, kind, on } => {
-                if on && port >= FIRST_USER_PORT {
-                    self.handlers.insert((port, kind));
-                } else {
-                    self.handlers.remove(&(port, kind));
-                }
-            }
+            Command::SetHandler { port, kind, on } => self.set_handler(port, kind, on),
             Command::SetRangeHandlers { migration, regeneration } => {
                 self.range_handlers.0 = migration.unwrap_or(self.range_handlers.0);
                 self.range_handlers.1 = regeneration.unwrap_or(self.range_handlers.1);
             }
-            Command::Pass { .. } => {}
-            Command::RangeWorkDone { .. } => {}
+            Command::Pass { pass, passage } => {
+                self.messaging(step, |messaging, ctx, around| messaging.pass(ctx, around, pass, passage));
+            }
+            Command::RangeWorkDone { work } => self.range_work_done(step, work),
             Command::Owns { token, address } => {
                 Self::done(step, token, Answer::Owns(self.ring.ownership(address)));
             }
@@ -123,14 +120,41 @@ impl<P: Peer> Node<P> {
         self.client.cancel(token);
     }
 
+    /// Paths and subgroup first; the ring last, because what is kept for the range goes over it to the next owner.
     fn leave(&mut self, step: &mut Step<'_, P>, token: Token) {
-        self.subscription.wanted = false;
+        if !self.subscription.wanted {
+            return Self::done(step, token, Answer::Ok);
+        }
+        if self.subscription.leaving.len() >= MAX_LEAVING {
+            return Self::done(step, token, Answer::Failed(Failure::Overloaded));
+        }
+        self.subscription.leaving.push(token);
+        if self.subscription.leaving.len() > 1 {
+            return;
+        }
         part!(self, step, |ctx| self.paths.leave(ctx));
         part!(self, step, |ctx| self.subgroups.leave(ctx));
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Leave));
-        self.fingers.clear();
         self.subgroups_changed(step);
-        Self::done(step, token, Answer::Ok);
+        if !self.ring.is_member() {
+            // It was none: nothing is to be handed over.
+            self.left(step);
+        }
+    }
+
+    /// No member of the ring any more.
+    pub(super) fn left(&mut self, step: &mut Step<'_, P>) {
+        let waiting = std::mem::take(&mut self.subscription.leaving);
+        if waiting.is_empty() {
+            return;
+        }
+        self.subscription.wanted = false;
+        self.fingers.clear();
+        self.ranges.last = None;
+        self.refresh_soon(step);
+        for token in waiting {
+            Self::done(step, token, Answer::Ok);
+        }
     }
 
     /// A snapshot.
@@ -164,11 +188,4 @@ impl<P: Peer> Node<P> {
     pub fn is_ready(&self, purpose: Purpose) -> bool {
         self.paths.ready().contains(&purpose)
     }
-}
-
-fn user_port(port: u16) -> Result<(), Failure> {
-    if port < FIRST_USER_PORT {
-        return Err(Failure::Invalid("ports below 1024 are NEBLO's own"));
-    }
-    Ok(())
 }

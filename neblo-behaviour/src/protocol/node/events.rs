@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::client::ClientEvent;
 use crate::protocol::directory::{DirectoryEvent, OtherLeader};
 use crate::protocol::interface::{Answer, Failure, Purpose, Recipients};
-use crate::protocol::messaging::{Asking, MessagingEvent};
+use crate::protocol::messaging::Asking;
 use crate::protocol::path::{PathEvent, View};
 use crate::protocol::ring::RingEvent;
 use crate::protocol::subgroup::{Membership, SubgroupEvent};
@@ -35,14 +35,13 @@ impl<P: Peer> Node<P> {
             RingEvent::Locate(target) => self.locate(step, target),
             RingEvent::Joined => self.joined(step),
             RingEvent::Range { range, epoch } => {
+                self.ranges.last = Some((range, epoch));
                 Self::event(step, Event::RangeChanged { range, epoch });
                 self.refresh_soon(step);
             }
-            RingEvent::HandedOver { epoch, .. } => {
-                let migrated = crate::protocol::ring::RingInput::Migrated { epoch };
-                part!(self, step, |ctx| self.ring.handle(ctx, migrated));
-            }
-            RingEvent::Inherited { .. } | RingEvent::Left => {}
+            RingEvent::HandedOver { range, epoch } => self.handed_over(step, range, epoch),
+            RingEvent::Inherited { range, epoch } => self.inherited(step, range, epoch),
+            RingEvent::Left => self.left(step),
             RingEvent::Isolated => self.isolated(step),
             RingEvent::Dissolved(into) => {
                 self.subscription.known.retain(|known| known.peer != into.peer);
@@ -51,37 +50,6 @@ impl<P: Peer> Node<P> {
                 self.enter_ring(step);
             }
             RingEvent::Seen(contact) => self.seen(step, contact),
-        }
-    }
-
-    fn messaging_event(&mut self, step: &mut Step<'_, P>, event: MessagingEvent<P>) {
-        match event {
-            MessagingEvent::Delivered(message) => {
-                if self.handlers.contains(&(message.port, HandlerKind::MessageReceiver)) {
-                    let (port, to, copy) = (message.port, message.to, message.copy);
-                    let payload = message.payload.into_inner();
-                    Self::event(step, Event::Delivered { port, to, copy, payload });
-                } else {
-                    self.count("messages without a receiver");
-                }
-            }
-            MessagingEvent::Asked { ask, request, .. } => match request.port {
-                PORT_RING => self.ring_asked(step, ask, request),
-                PORT_REGISTRY => {
-                    let (at, payload) = (request.to, request.payload);
-                    let answer = part!(self, step, |ctx| self.subgroups.registry_asked(ctx, &*self.keys, at, &payload));
-                    let answer = answer.ok_or(Failure::Refused);
-                    part!(self, step, |ctx| self.messaging.respond(ctx, ask, answer));
-                }
-                port if self.handlers.contains(&(port, HandlerKind::RequestReceiver)) => {
-                    let (to, copy) = (request.to, request.copy);
-                    let payload = request.payload.into_inner();
-                    Self::event(step, Event::Asked { ask, port, to, copy, payload });
-                }
-                _ => part!(self, step, |ctx| self.messaging.respond(ctx, ask, Err(Failure::NoReceiver))),
-            },
-            MessagingEvent::Ended { token, result } => self.ask_ended(step, token, result),
-            MessagingEvent::Carried(peer) => self.fingers.carried(peer),
         }
     }
 
@@ -96,6 +64,8 @@ impl<P: Peer> Node<P> {
                 Self::done(step, token, answer);
             }
             Some(Asker::Locate(secret)) => self.located(step, &secret, result),
+            Some(Asker::Cast(cast)) => self.cast_answered(step, cast, &result),
+            Some(Asker::Seek(secret)) => self.seek_answered(step, &secret, result),
             Some(Asker::Finger(level, secret)) => self.finger_answered(step, level, &secret, result),
             Some(Asker::Registry(token)) => {
                 part!(self, step, |ctx| self.subgroups.answered(ctx, &*self.keys, token, result));
@@ -176,6 +146,10 @@ impl<P: Peer> Node<P> {
         self.directory.set_members(members.unwrap_or_default());
         part!(self, step, |ctx| self.directory.lead(ctx, term));
         part!(self, step, |ctx| self.paths.set_views(ctx, &*self.keys, views, own, leads));
+        if leads.is_some() && self.client.publications().0 > 0 {
+            // A member that has come to lead goes on publishing, which it can do only as a guest elsewhere.
+            part!(self, step, |ctx| self.subgroups.want_guest(ctx, &*self.keys));
+        }
         if leads.is_none() && own.is_some() {
             // Everyone has all paths, used or not, so that having one says nothing.
             for purpose in Purpose::ALL {
@@ -199,7 +173,7 @@ impl<P: Peer> Node<P> {
                 let others = || other_leaders(&self.subgroups);
                 part!(self, step, |ctx| self.directory.arrived(ctx, &*self.keys, &others, end, *envelope));
             }
-            PathEvent::EndLost(end) => self.directory.end_lost(step.now, end),
+            PathEvent::EndLost(end) => part!(self, step, |ctx| self.directory.end_lost(ctx, end)),
             PathEvent::Notice(notice) => part!(self, step, |ctx| self.client.notice(ctx, *notice)),
             PathEvent::Expecting(ticket) => part!(self, step, |ctx| self.directory.expecting(ctx, ticket)),
             PathEvent::Grant { stream, next, header } => {
@@ -243,6 +217,7 @@ impl<P: Peer> Node<P> {
                 }
             }
             ClientEvent::Done(token, answer) => Self::done(step, token, answer),
+            ClientEvent::Held(publication) => Self::event(step, Event::Held(publication)),
             ClientEvent::OpenStream { token, ticket } => {
                 self.next_stream += 1;
                 let stream = self.next_stream;

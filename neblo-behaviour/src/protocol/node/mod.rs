@@ -2,6 +2,8 @@
 
 mod commands;
 mod events;
+mod passing;
+mod ranges;
 mod sink;
 mod subscription;
 mod upkeep;
@@ -14,22 +16,22 @@ use rand::Rng;
 use super::client::Client;
 use super::config::Config;
 use super::directory::Directory;
-use super::interface::{Event, HandlerKind, Input, Output, Token};
+use super::interface::{Event, FIRST_USER_PORT, HandlerKind, Input, Output, Token};
 use super::io::{Contact, Peer, Time};
 use super::link::Links;
-use super::messaging::Messaging;
+use super::messaging::{Messaging, MessagingMessage};
 use super::path::{PathConfig, Paths};
-use super::ring::{Fingers, Ring};
+use super::ring::{Fingers, Nudge, Ring, RingMessage};
 use super::seal::Keys;
 use super::subgroup::{SubgroupConfig, Subgroups};
 use super::wire::Frame;
 use crate::address::OverlayAddr;
+pub(crate) use passing::user_port;
+use ranges::Ranges;
 use sink::Happened;
 pub use sink::Timer;
 use subscription::Subscription;
 
-/// Ports below this are NEBLO's own (design: messaging).
-pub const FIRST_USER_PORT: u16 = 1_024;
 /// The port on which owners are located and fingers asked for.
 const PORT_RING: u16 = 0;
 /// The port of the registry.
@@ -40,6 +42,10 @@ const PORT_REGISTRY: u16 = 1;
 enum Asker {
     /// The application.
     User(Token),
+    /// The regeneration cast under this number.
+    Cast(u64),
+    /// The search for another ring; the secret opens the answer.
+    Seek([u8; 32]),
     /// The joining ring; the secret opens the answer.
     Locate([u8; 32]),
     /// A finger of this level; the secret opens the answer.
@@ -91,6 +97,7 @@ pub struct Node<P: Peer> {
     subscription: Subscription<P>,
     asks: BTreeMap<u64, Asker>,
     next: u64,
+    ranges: Ranges,
     /// The handlers that the application has set.
     handlers: BTreeSet<(u16, HandlerKind)>,
     /// Whether there is a migration handler, and a regeneration handler.
@@ -100,6 +107,8 @@ pub struct Node<P: Peer> {
     refreshing: bool,
     upkeep: u64,
     next_stream: u64,
+    /// The time of the last input.
+    last: Time,
     counters: BTreeMap<&'static str, u64>,
 }
 
@@ -120,8 +129,10 @@ impl<P: Peer> Node<P> {
             max_streams: config.max_streams,
             max_streams_per_neighbour: config.max_streams_per_neighbour,
         };
+        let messaging = Messaging::new(config.return_way, config.carry_rate);
         Self {
             fingers: Fingers::new(config.delta),
+            links: Links::new(config.probe_after),
             subgroups: Subgroups::new(subgroup_config, contact.clone(), public),
             paths: Paths::new(path_config, me),
             directory: Directory::new(contact.clone()),
@@ -129,20 +140,21 @@ impl<P: Peer> Node<P> {
             me: contact,
             keys,
             sealing: secret,
-            links: Links::default(),
             ring: Ring::default(),
-            messaging: Messaging::default(),
+            messaging,
             client: Client::default(),
             queue: VecDeque::new(),
             subscription: Subscription::default(),
             asks: BTreeMap::new(),
             next: 0,
+            ranges: Ranges::default(),
             handlers: BTreeSet::new(),
             range_handlers: (false, false),
             held: BTreeSet::new(),
             refreshing: false,
             upkeep: 0,
             next_stream: 1 << 63,
+            last: Time(0),
             counters: BTreeMap::new(),
         }
     }
@@ -167,6 +179,11 @@ impl<P: Peer> Node<P> {
         &self.paths
     }
 
+    /// The messaging part, to be looked at by tests and simulations.
+    pub fn messages(&self) -> &Messaging<P> {
+        &self.messaging
+    }
+
     /// The long links, to be looked at by tests and simulations.
     pub fn fingers(&self) -> &Fingers<P> {
         &self.fingers
@@ -176,16 +193,23 @@ impl<P: Peer> Node<P> {
     ///
     /// `now` never goes back; `unix` is seconds since 1970.
     pub fn handle(&mut self, now: Time, unix: u64, rng: &mut dyn Rng, input: Input<P>, out: &mut Vec<Output<P>>) {
+        // Not even its own timers in time: the node was stopped, and others may have taken it for dead.
+        if now.since(self.last) > self.config.stabilise_every * 2 {
+            self.subgroups.awoke(now);
+        }
+        self.last = now;
         let mut step = Step { now, unix, rng, out };
         let step = &mut step;
         match input {
             Input::Received { from, frame } => self.received(step, from, *frame),
             Input::Expired(timer) => self.expired(step, timer),
-            Input::Connected(_) => {}
-            Input::Disconnected(peer) => {
-                part!(self, step, |ctx| self.links.closed(ctx, peer));
-                self.peer_gone(step, peer);
+            Input::Heard { from, at } => self.links.heard(at, from),
+            Input::Connected(peer) => {
+                self.fingers.forgive(step.now, Some(peer));
+                self.links.connected(step.now, peer);
             }
+            // A death at once.
+            Input::Disconnected(peer) => self.peer_gone(step, peer),
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),
             Input::Multicast { message, from, bytes } => {
@@ -197,7 +221,9 @@ impl<P: Peer> Node<P> {
                 self.refresh_soon(step);
             }
             Input::StreamEnded { stream, .. } => {
-                self.paths.stream_ended(stream);
+                for peer in self.paths.stream_ended(stream) {
+                    part!(self, step, |ctx| self.links.suspect(ctx, peer));
+                }
                 self.refresh_soon(step);
             }
             Input::Command(command) => self.command(step, command),
@@ -211,13 +237,16 @@ impl<P: Peer> Node<P> {
             Frame::Hello(_) => {}
             Frame::Link(message) => part!(self, step, |ctx| self.links.received(ctx, from, message)),
             Frame::Ring(message) => {
+                if matches!(&message, RingMessage::Nudge(nudge) if nudge.leaving) {
+                    self.fingers.remove(from);
+                }
                 let input = super::ring::RingInput::Received(from, message);
                 part!(self, step, |ctx| self.ring.handle(ctx, input));
                 self.refresh_soon(step);
             }
             Frame::Messaging(message) => {
-                let route = |target| route(&self.ring, &self.fingers, target);
-                part!(self, step, |ctx| self.messaging.received(ctx, &route, from, message));
+                self.say_left(step, from, &message);
+                self.messaging(step, |messaging, ctx, around| messaging.received(ctx, around, from, message));
             }
             Frame::Subgroup(message) => {
                 part!(self, step, |ctx| self.subgroups.received(ctx, &*self.keys, from, message));
@@ -234,6 +263,20 @@ impl<P: Peer> Node<P> {
         }
     }
 
+    /// Whoever sends us something to pass on though we have left has us for a finger still: leaving was told to neighbours
+    /// alone, and all that goes this way would end here.
+    fn say_left(&self, step: &mut Step<'_, P>, from: P, message: &MessagingMessage) {
+        let passing = match message {
+            MessagingMessage::Message(_) => true,
+            MessagingMessage::Request(request) => !request.last,
+            _ => false,
+        };
+        if passing && self.ring.me().is_none() {
+            let frame = Frame::Ring(RingMessage::Nudge(Nudge { leaving: true }));
+            step.out.push(Output::Send { to: Contact::bare(from), lane: frame.lane(), frame: Box::new(frame) });
+        }
+    }
+
     fn expired(&mut self, step: &mut Step<'_, P>, timer: Timer<P>) {
         match timer {
             Timer::Ring(timer) => {
@@ -242,8 +285,7 @@ impl<P: Peer> Node<P> {
             }
             Timer::Link(timer) => part!(self, step, |ctx| self.links.expired(ctx, timer)),
             Timer::Messaging(timer) => {
-                let route = |target| route(&self.ring, &self.fingers, target);
-                part!(self, step, |ctx| self.messaging.expired(ctx, &route, timer));
+                self.messaging(step, |messaging, ctx, around| messaging.expired(ctx, around, timer));
             }
             Timer::Subgroup(timer) => part!(self, step, |ctx| self.subgroups.expired(ctx, &*self.keys, timer)),
             Timer::Path(timer) => {
@@ -254,6 +296,7 @@ impl<P: Peer> Node<P> {
             Timer::Client(timer) => part!(self, step, |ctx| self.client.expired(ctx, &*self.keys, timer)),
             Timer::Upkeep(generation) => self.upkeep_expired(step, generation),
             Timer::Refresh => self.refresh(step),
+            Timer::Cast(cast) => self.cast_again(step, cast),
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Timer<P> {
     Directory(DirectoryTimer),
     /// Of the client.
     Client(ClientTimer),
+    /// An interval of a regeneration is cast again.
+    Cast(u64),
     /// Upkeep of the node itself.
     Upkeep(u64),
     /// The set of connections to keep is looked at.
@@ -62,15 +64,14 @@ impl<P: Peer> NodeSink<'_, P> {
 }
 
 macro_rules! sinks {
-    ($($part:ident: $happened:ident, $frame:expr;)*) => {$(
+    ($($part:ident: $happened:ident, $frame:expr, $jitter:expr;)*) => {$(
         impl<P: Peer> Sink<P, $part<P>> for NodeSink<'_, P> {
             fn send(&mut self, to: &Contact<P>, message: <$part<P> as Part<P>>::Message) {
                 let frame: fn(<$part<P> as Part<P>>::Message) -> Frame<P> = $frame;
                 self.frame(to, frame(message));
             }
             fn arm(&mut self, after: Duration, timer: <$part<P> as Part<P>>::Timer) {
-                // Up to an eighth more, so that what began together does not stay together.
-                let jitter = after / 64 * (self.jitter % 9) as u32;
+                let jitter = after / 64 * (self.jitter % ($jitter + 1)) as u32;
                 self.out.push(Output::Arm { after: after + jitter, timer: Timer::$happened(timer) });
             }
             fn emit(&mut self, event: <$part<P> as Part<P>>::Event) {
@@ -80,12 +81,17 @@ macro_rules! sinks {
     )*};
 }
 
+/// Timers expire up to an eighth later (in sixty-fourths), so that what began together does not stay together.
+const LATER: u64 = 8;
+/// Nothing later: a request ends within its time-out, to the microsecond.
+const IN_TIME: u64 = 0;
+
 sinks! {
-    Ring: Ring, Frame::Ring;
-    Links: Link, Frame::Link;
-    Messaging: Messaging, Frame::Messaging;
-    Subgroups: Subgroup, Frame::Subgroup;
-    Paths: Path, Frame::Path;
-    Directory: Directory, Frame::Directory;
-    Client: Client, |never| void::unreachable(never);
+    Ring: Ring, Frame::Ring, LATER;
+    Links: Link, Frame::Link, LATER;
+    Messaging: Messaging, Frame::Messaging, IN_TIME;
+    Subgroups: Subgroup, Frame::Subgroup, LATER;
+    Paths: Path, Frame::Path, LATER;
+    Directory: Directory, Frame::Directory, LATER;
+    Client: Client, |never| void::unreachable(never), LATER;
 }

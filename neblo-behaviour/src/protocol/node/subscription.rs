@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::address::AddrRange;
 use crate::protocol::codec::{Wire, choice, from_bytes, record, to_bytes};
 use crate::protocol::interface::{Answer, Failure, Recipients};
-use crate::protocol::io::draw;
+use crate::protocol::io::{below, draw};
 use crate::protocol::messaging::{Asking, Request};
 use crate::protocol::ring::{Principal, RingInput};
 
@@ -14,6 +15,8 @@ use crate::protocol::ring::{Principal, RingInput};
 const LOCATE_WITHIN: Duration = Duration::from_secs(4);
 /// Failed attempts a known peer until subscribing is given up. choice
 const ATTEMPTS: usize = 6;
+/// Rounds of upkeep between two looks for another ring: after a loss, and at most. choice
+const SEEK_ROUNDS: (u64, u64) = (8, 64);
 /// Known peers kept. choice
 const MAX_KNOWN: usize = 32;
 
@@ -27,11 +30,18 @@ record! {
     pub(super) struct FingerAsk { 1 => reply: [u8; 32], 2 => slack: [u8; 16] }
 }
 
+record! {
+    /// "The owner of a range died; here may be copies of what it held." Acknowledged when the handlers of all owners of
+    /// `range`, which lies `shift` steps of 2^128 / R after the lost range, have run (design D4).
+    pub(super) struct RegenerateAsk { 1 => range: AddrRange, 2 => shift: u8, 3 => epoch: u64 }
+}
+
 choice! {
     /// What is asked on the ring's own port.
     pub(super) enum RingRequest {
         0 => Locate(Locate),
         1 => Finger(FingerAsk),
+        2 => Regenerate(RegenerateAsk),
     }
 }
 
@@ -45,13 +55,29 @@ pub(super) struct Subscription<P> {
     /// Attempts in a row in which no owner was located.
     attempts: usize,
     pub(super) wanted: bool,
+    /// The commands to leave, until the ring has let us go.
+    pub(super) leaving: Vec<Token>,
+    /// Peers that were lost, with addresses: behind a partition they may have a ring of their own.
+    lost: Vec<Contact<P>>,
+    /// Rounds of upkeep until another ring is looked for, and between the last two times.
+    seek: (u64, u64),
     /// Whether to found a ring again when nobody lets us in: this node has been a member before.
     was_member: bool,
 }
 
 impl<P> Default for Subscription<P> {
     fn default() -> Self {
-        Self { token: None, known: Vec::new(), at: 0, attempts: 0, wanted: false, was_member: false }
+        Self {
+            token: None,
+            known: Vec::new(),
+            at: 0,
+            attempts: 0,
+            wanted: false,
+            leaving: Vec::new(),
+            lost: Vec::new(),
+            seek: (SEEK_ROUNDS.0, SEEK_ROUNDS.0),
+            was_member: false,
+        }
     }
 }
 
@@ -62,8 +88,7 @@ impl<P: Peer> Node<P> {
         }
         let mut known: Vec<_> = known.into_iter().filter(|contact| contact.peer != self.me.peer).collect();
         known.truncate(MAX_KNOWN);
-        self.subscription =
-            Subscription { token: Some(token), known, at: 0, attempts: 0, wanted: true, was_member: false };
+        self.subscription = Subscription { token: Some(token), known, wanted: true, ..Subscription::default() };
         self.enter_ring(step);
         self.start_upkeep(step);
     }
@@ -145,6 +170,7 @@ impl<P: Peer> Node<P> {
         if self.config.subgroups {
             part!(self, step, |ctx| self.subgroups.start(ctx, &*self.keys, via));
         }
+        self.migrate_abandoned(step);
         self.refresh_soon(step);
     }
 
@@ -152,6 +178,7 @@ impl<P: Peer> Node<P> {
     pub(super) fn isolated(&mut self, step: &mut Step<'_, P>) {
         if self.subscription.wanted {
             Self::event(step, Event::Isolated);
+            self.abandon_range();
             self.enter_ring(step);
         }
     }
@@ -172,14 +199,67 @@ impl<P: Peer> Node<P> {
         Self::event(step, Event::Known(contact));
     }
 
+    // ---- other rings of the same network -----------------------------------------------------------------------
+
+    /// Remembers a lost peer: it is dead, or behind a partition that may heal.
+    pub(super) fn remember_lost(&mut self, peer: P) {
+        let ring = self.ring.successors().iter().chain(self.ring.predecessor()).map(|member| &member.contact);
+        let contact = ring.chain(&self.subscription.known).find(|contact| contact.peer == peer).cloned();
+        let Some(contact) = contact.filter(Contact::has_addresses) else { return };
+        let lost = &mut self.subscription.lost;
+        lost.retain(|known| known.peer != peer);
+        if lost.len() >= MAX_KNOWN {
+            lost.remove(0);
+        }
+        lost.push(contact);
+        self.subscription.seek = (self.subscription.seek.0.min(SEEK_ROUNDS.0), SEEK_ROUNDS.0);
+    }
+
+    /// From time to time asks a peer that is not a neighbour who owns our address: if it names another, there are two
+    /// rings. Lost peers are asked in turn with known ones, ever more seldom while nothing is lost.
+    pub(super) fn seek_other_ring(&mut self, step: &mut Step<'_, P>) {
+        let Some(me) = self.address() else { return };
+        let (left, every) = self.subscription.seek;
+        if left > 1 {
+            self.subscription.seek.0 -= 1;
+            return;
+        }
+        let every = (every * 2).min(SEEK_ROUNDS.1);
+        self.subscription.seek = (every, every);
+        let candidates: Vec<_> = self.subscription.lost.iter().chain(&self.subscription.known).collect();
+        let chosen = below(step.rng, candidates.len());
+        let Some(via) = candidates.get(chosen).map(|contact| (*contact).clone()) else { return };
+        let (secret, reply) = self.keys.generate(step.rng);
+        let payload = to_bytes(&RingRequest::Locate(Locate { reply }));
+        let recipients = Recipients::First(1);
+        let asking =
+            Asking { token: 0, recipients, port: PORT_RING, to: me, payload, wait: LOCATE_WITHIN, via: Some(via) };
+        self.ask(step, asking, Asker::Seek(secret));
+    }
+
+    pub(super) fn seek_answered(
+        &mut self,
+        step: &mut Step<'_, P>,
+        secret: &[u8; 32],
+        result: Result<Vec<u8>, Failure>,
+    ) {
+        let owner = result.ok().and_then(|sealed| self.open_sealed::<Contact<P>>(secret, &sealed));
+        if let Some(owner) = owner.filter(|owner| owner.peer != self.me.peer) {
+            // Others of that ring are near: look again soon.
+            self.subscription.seek = (SEEK_ROUNDS.0, SEEK_ROUNDS.0);
+            self.subscription.lost.retain(|lost| lost.peer != owner.peer);
+            self.seen(step, owner.clone());
+            part!(self, step, |ctx| self.ring.handle(ctx, RingInput::OtherRing(owner)));
+        }
+    }
+
     // ---- requests on the ring's own port -----------------------------------------------------------------------
 
     pub(super) fn ask(&mut self, step: &mut Step<'_, P>, mut asking: Asking<P>, asker: Asker) {
         let token = self.next_number();
         asking.token = token;
         self.asks.insert(token, asker);
-        let route = |target| route(&self.ring, &self.fingers, target);
-        let result = part!(self, step, |ctx| self.messaging.request(ctx, &route, asking));
+        let result = self.messaging(step, |messaging, ctx, around| messaging.request(ctx, around, asking));
         if let Err(failure) = result {
             self.ask_ended(step, token, Err(failure));
         }
@@ -190,15 +270,18 @@ impl<P: Peer> Node<P> {
         let refuse = Err(Failure::Refused);
         let (reply, slack) = match from_bytes(&request.payload) {
             Ok(RingRequest::Locate(locate)) => (locate.reply, None),
+            Ok(RingRequest::Regenerate(what)) => return self.regenerate(step, ask, &request, what),
             Ok(RingRequest::Finger(finger)) => (finger.reply, Some(u128::from_be_bytes(finger.slack))),
             Err(_) => return part!(self, step, |ctx| self.messaging.respond(ctx, ask, refuse)),
         };
         if let Some(slack) = slack.filter(|_| !request.last) {
-            let answerer = self.ring.finger_answerer(request.to, slack, step.rng);
+            let answerer = self.ring.finger_answerer(request.to, slack, &self.fingers, step.rng);
             match answerer {
                 None => return part!(self, step, |ctx| self.messaging.respond(ctx, ask, refuse)),
                 Some(other) if other.peer != self.me.peer => {
-                    return part!(self, step, |ctx| self.messaging.hand_on(ctx, ask, request, &other));
+                    return self.messaging(step, |messaging, ctx, around| {
+                        messaging.hand_on(ctx, around, ask, request, &other);
+                    });
                 }
                 Some(_) => {}
             }

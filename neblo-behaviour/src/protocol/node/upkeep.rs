@@ -9,8 +9,10 @@ use crate::protocol::ring::{RingInput, RingTimer};
 const REFRESH_AFTER: Duration = Duration::from_millis(50);
 /// Rounds of upkeep between two attempts of a lonely node to find the others. choice
 const LONELY_ROUNDS: u64 = 8;
-/// Rounds between two finger requests once all levels have been asked once. choice
+/// Rounds between two finger requests when none are due. choice
 const FINGER_ROUNDS: u64 = 15;
+/// Finger requests a round when some are due. choice
+const FINGERS_AT_ONCE: usize = 4;
 
 impl<P: Peer> Node<P> {
     pub(super) fn start_upkeep(&mut self, step: &mut Step<'_, P>) {
@@ -29,10 +31,12 @@ impl<P: Peer> Node<P> {
         if self.ring.is_alone() && !self.subscription.known.is_empty() && self.upkeep.is_multiple_of(LONELY_ROUNDS) {
             return self.enter_ring(step);
         }
+        self.fingers.forgive(step.now, None);
+        self.seek_other_ring(step);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Expired(RingTimer::Stabilise)));
-        let young = self.upkeep < 64;
-        if young || self.upkeep.is_multiple_of(FINGER_ROUNDS) {
-            for _ in 0..if young { 4 } else { 1 } {
+        let due = self.fingers.are_due();
+        if due || self.upkeep.is_multiple_of(FINGER_ROUNDS) {
+            for _ in 0..if due { FINGERS_AT_ONCE } else { 1 } {
                 self.ask_finger(step);
             }
         }
@@ -87,7 +91,9 @@ impl<P: Peer> Node<P> {
             step.out.push(Output::Release(peer));
         }
         self.links.forget(peer);
+        self.remember_lost(peer);
         self.fingers.remove(peer);
+        self.fingers.shun(peer, step.now);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Dead(peer)));
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.subgroups.dead(ctx, &*self.keys, peer));
@@ -97,10 +103,11 @@ impl<P: Peer> Node<P> {
 
     /// A peer could not be dialled: what was on its way to it is lost, but it is not dead for that.
     pub(super) fn unreachable(&mut self, step: &mut Step<'_, P>, peer: P) {
+        self.fingers.shun(peer, step.now);
         part!(self, step, |ctx| self.links.unreachable(ctx, peer));
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));
-        self.subgroups.unreachable(peer);
+        part!(self, step, |ctx| self.subgroups.unreachable(ctx, &*self.keys, peer));
         self.refresh_soon(step);
     }
 

@@ -8,6 +8,7 @@ mod own;
 mod pinned;
 mod relay;
 mod sealed;
+mod shunned;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ pub use message::*;
 use own::OwnPath;
 pub use pinned::Pinned;
 use relay::RelayTable;
+use shunned::Shunned;
 use streams::Streams;
 
 use super::errand::{End, Envelope, Errand, Notice, SEALED_SIZES};
@@ -118,6 +120,7 @@ pub struct Paths<P> {
     relayed: RelayTable<P>,
     ends: BTreeSet<End<P>>,
     pinned: Pinned<P>,
+    shunned: Shunned<P>,
     streams: Streams<P>,
     next: u64,
 }
@@ -153,6 +156,7 @@ impl<P: Peer> Paths<P> {
             relayed: RelayTable::default(),
             ends: BTreeSet::new(),
             pinned: Pinned::default(),
+            shunned: Shunned::default(),
             streams: Streams::default(),
             next: 0,
         }
@@ -203,15 +207,11 @@ impl<P: Peer> Paths<P> {
 
     /// Peers to keep connected, and whether streams run over the link with them.
     pub fn neighbours(&self) -> Vec<(Contact<P>, bool)> {
-        let mut neighbours: Vec<(Contact<P>, bool)> = Vec::new();
         let own = self.own.values().filter_map(OwnPath::first);
         let relayed = self.relayed.neighbours();
         let ends = self.ends.iter().map(|(peer, _)| Contact::bare(*peer));
-        for contact in own.chain(relayed).chain(ends) {
-            let busy = self.streams.is_busy(contact.peer);
-            neighbours.push((contact, busy));
-        }
-        neighbours
+        let idle = own.chain(relayed).chain(ends).map(|contact| (contact, false));
+        idle.chain(self.streams.neighbours().map(|peer| (Contact::bare(peer), true))).collect()
     }
 
     /// The subgroups changed: `views` are those this peer is a member of, `own` is where its own paths are built, `leads`
@@ -254,6 +254,7 @@ impl<P: Peer> Paths<P> {
         from: P,
         message: PathMessage<P>,
     ) {
+        self.shunned.forgive(from);
         match message {
             PathMessage::Open(open) => self.asked_to_open(ctx, from, &open),
             PathMessage::Opened(opened) => self.opened(ctx, from, opened.id),
@@ -304,6 +305,10 @@ impl<P: Peer> Paths<P> {
                 ctx.out.emit(PathEvent::EndLost((from, broken.id)));
             } else if let Some(entry) = self.relayed.take_by_previous(from, broken.id) {
                 self.streams.forget_path(entry.key());
+                if !entry.opened {
+                    // Given up for lack of an answer: the next walk had better take another way.
+                    self.shunned.silent(ctx.now, entry.next.peer);
+                }
                 ctx.out.send(&entry.next, PathMessage::Broken(Broken { id: entry.next_id, up: true }));
             }
             return;
@@ -336,6 +341,8 @@ impl<P: Peer> Paths<P> {
             ctx.out.emit(PathEvent::EndLost(end));
         }
         self.pinned.failed(peer);
+        self.shunned.dead(ctx.now, peer);
+        self.streams.dead(peer);
         let lost: Vec<_> =
             self.own.iter().filter(|(_, path)| path.goes_through(peer)).map(|(purpose, _)| *purpose).collect();
         for purpose in lost {

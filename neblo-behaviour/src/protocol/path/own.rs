@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 
-/// A path that is not built within this is given up; doubled after each failure, up to the longest. choice: several dials
-/// one after another fit, and a walk into a peer that has silently died costs little
+/// A path that is not built within this is given up; half as long again after each failure, up to the longest. choice:
+/// several dials one after another fit, and walks into a peer that has silently died cost little
 const BUILD_WITHIN: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_secs(8));
 /// First and longest wait before a failed build is tried again; doubled each time. choice
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -94,7 +94,7 @@ impl<P: Peer> Paths<P> {
             ctx.out.send(first, PathMessage::Open(Open { id, subgroup: view.subgroup }));
         }
         let (first_wait, longest_wait) = BUILD_WITHIN;
-        let wait = first_wait.saturating_mul(1 << failures.min(4)).min(longest_wait);
+        let wait = (0..failures.min(8)).fold(first_wait, |wait, _| wait + wait / 2).min(longest_wait);
         ctx.out.arm(wait, PathTimer::Build(purpose, generation));
         let path = OwnPath {
             state,

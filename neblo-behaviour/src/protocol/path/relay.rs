@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::protocol::io::{below, chance};
+use crate::protocol::io::chance;
 
 /// Paths relayed in all. choice
 const MAX_RELAYED: usize = 8_192;
@@ -22,6 +22,8 @@ pub(super) struct Entry<P> {
     pub(super) next_id: u64,
     /// Whether `next` is the leader, which makes this peer the last relay.
     pub(super) last: bool,
+    /// Whether the leader was reached over it.
+    pub(super) opened: bool,
 }
 
 impl<P: Peer> Entry<P> {
@@ -74,6 +76,13 @@ impl<P: Peer> RelayTable<P> {
         self.entries.get(self.by_next.get(&(next, id))?)
     }
 
+    /// The leader was reached; where to tell it.
+    fn opened(&mut self, next: P, id: u64) -> Option<LinkEnd<P>> {
+        let entry = self.entries.get_mut(self.by_next.get(&(next, id))?)?;
+        entry.opened = true;
+        Some(LinkEnd { contact: Contact::bare(entry.previous), id: entry.previous_id })
+    }
+
     pub(super) fn towards_leader(&self, previous: P, id: u64) -> Option<LinkEnd<P>> {
         self.by_previous(previous, id).map(|entry| LinkEnd { contact: entry.next.clone(), id: entry.next_id })
     }
@@ -123,20 +132,19 @@ impl<P: Peer> Paths<P> {
             return ctx.out.send(&Contact::bare(from), broken);
         };
         let on = chance(ctx.rng, self.config.p);
-        let chosen = below(ctx.rng, view.relays.len());
-        let relay = view.relays.get(chosen).filter(|_| on).cloned();
+        let relay = self.shunned.choose(ctx.rng, ctx.now, &view.relays).filter(|_| on).cloned();
         let last = relay.is_none();
         let next = relay.unwrap_or_else(|| view.leader.clone());
         let next_id = ctx.rng.next_u64();
         ctx.out.send(&next, PathMessage::Open(Open { id: next_id, subgroup: open.subgroup }));
         let (subgroup, previous_id) = (open.subgroup, open.id);
-        self.relayed.insert(Entry { subgroup, previous: from, previous_id, next, next_id, last });
+        self.relayed.insert(Entry { subgroup, previous: from, previous_id, next, next_id, last, opened: false });
     }
 
     pub(super) fn opened(&mut self, ctx: &mut PathCtx<'_, P>, from: P, id: u64) {
         if let Some(purpose) = self.own_at(from, id) {
             self.own_opened(ctx, purpose);
-        } else if let Some(link) = self.relayed.towards_owner(from, id) {
+        } else if let Some(link) = self.relayed.opened(from, id) {
             ctx.out.send(&link.contact, PathMessage::Opened(Opened { id: link.id }));
         }
     }

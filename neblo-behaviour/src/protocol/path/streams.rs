@@ -42,12 +42,21 @@ impl<P: Peer> Streams<P> {
         self.open.values().filter(|neighbours| neighbours.iter().all(Option::is_some)).count()
     }
 
-    pub(super) fn is_busy(&self, peer: P) -> bool {
-        self.open.values().flatten().flatten().any(|neighbour| *neighbour == peer)
+    /// The neighbours on streams: a stream may outlive the path that it was opened over, and two last relays are
+    /// neighbours on a stream alone.
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = P> {
+        self.open.values().flatten().flatten().copied()
     }
 
     fn with(&self, peer: P) -> usize {
         self.open.values().filter(|neighbours| neighbours.contains(&Some(peer))).count()
+    }
+
+    /// The streams with a dead peer are about to end: nobody is to hold on to it for their sake.
+    pub(super) fn dead(&mut self, peer: P) {
+        for neighbour in self.open.values_mut().flatten().filter(|neighbour| **neighbour == Some(peer)) {
+            *neighbour = None;
+        }
     }
 
     pub(super) fn expire(&mut self, now: Time) {
@@ -165,8 +174,12 @@ impl<P: Peer> Paths<P> {
         Some((first, StreamHeader { link: Some(id), ticket, version: 1 }))
     }
 
-    /// A stream ended or never began.
-    pub fn stream_ended(&mut self, stream: u64) {
-        self.streams.open.remove(&stream);
+    /// A stream ended or never began. Someone on its way may have died: the peers whose death would be our affair, which are
+    /// its neighbours and, where it began or ended, the first relays of our own paths.
+    pub fn stream_ended(&mut self, stream: u64) -> Vec<P> {
+        let Some(neighbours) = self.streams.open.remove(&stream) else { return Vec::new() };
+        let own = neighbours.iter().any(Option::is_none);
+        let first = self.own.values().filter(|_| own).filter_map(OwnPath::first).map(|first| first.peer);
+        neighbours.into_iter().flatten().chain(first).collect()
     }
 }

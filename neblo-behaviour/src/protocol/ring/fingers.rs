@@ -2,11 +2,18 @@
 //! here. No frame carries its address.
 
 use super::*;
-use crate::protocol::io::below;
+use crate::protocol::io::Time;
 use rand::Rng;
 
 /// Fingers kept a level (design D6).
 const A_LEVEL: usize = 2;
+/// Turns that all levels get one after another when a peer is new to the ring, and when its ring has grown. choice: what
+/// fills two a level although some requests find nobody
+const TURNS: u8 = 4;
+/// How long routes pass a peer by that could not be reached. choice: a few rounds of stabilising, which mend the lists
+const SHUNNED_FOR: Duration = Duration::from_secs(10);
+/// Peers passed by at once. choice
+const MAX_SHUNNED: usize = 64;
 
 /// One long link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +32,18 @@ pub struct Fingers<P> {
     fingers: Vec<Finger<P>>,
     delta: f64,
     next_level: u8,
+    /// Turns of all levels that are due now rather than from time to time.
+    due: u8,
+    /// Most levels in one turn.
+    levels: u8,
+    /// Peers that could not be reached, and since when: routes pass them by for a while.
+    shunned: Vec<(P, Time)>,
 }
 
 impl<P: Peer> Fingers<P> {
     /// No fingers yet; `delta` is the relative width.
     pub fn new(delta: f64) -> Self {
-        Self { fingers: Vec::new(), delta, next_level: 127 }
+        Self { fingers: Vec::new(), delta, next_level: 127, due: TURNS, levels: 0, shunned: Vec::new() }
     }
 
     /// All fingers.
@@ -38,15 +51,43 @@ impl<P: Peer> Fingers<P> {
         self.fingers.iter()
     }
 
-    /// Forgets a peer.
+    /// A peer could not be reached: routes pass it by for some time.
+    pub fn shun(&mut self, peer: P, now: Time) {
+        self.shunned.retain(|(other, since)| *other != peer && now.since(*since) < SHUNNED_FOR);
+        if self.shunned.len() >= MAX_SHUNNED {
+            self.shunned.remove(0);
+        }
+        self.shunned.push((peer, now));
+    }
+
+    /// Forgets who could not be reached long ago, or has been reached since.
+    pub fn forgive(&mut self, now: Time, reached: Option<P>) {
+        self.shunned.retain(|(peer, since)| Some(*peer) != reached && now.since(*since) < SHUNNED_FOR);
+    }
+
+    /// Whether routes pass a peer by.
+    pub fn is_shunned(&self, peer: P) -> bool {
+        self.shunned.iter().any(|(shunned, _)| *shunned == peer)
+    }
+
+    /// Forgets a peer; another one in its place is due.
     pub fn remove(&mut self, peer: P) {
+        let had = self.fingers.len();
         self.fingers.retain(|finger| finger.contact.peer != peer);
+        if self.fingers.len() < had {
+            self.due = self.due.max(1);
+        }
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
         self.fingers.clear();
-        self.next_level = 127;
+        (self.next_level, self.due, self.levels) = (127, TURNS, 0);
+    }
+
+    /// Whether fingers are to be asked for now; else from time to time is enough.
+    pub fn are_due(&self) -> bool {
+        self.due > 0
     }
 
     /// Half the width of level i: 2^i delta/2.
@@ -54,8 +95,13 @@ impl<P: Peer> Fingers<P> {
         (2f64.powi(i32::from(level)) * self.delta / 2.0) as u128
     }
 
-    /// The level to ask for next, and whether all levels have had their turn since the last time it was 127. Levels that
-    /// the successor list covers are left out.
+    /// The upper bound of level i: 2^i (1 + delta).
+    fn upper(&self, level: u8) -> u128 {
+        (2f64.powi(i32::from(level)) * (1.0 + self.delta)) as u128
+    }
+
+    /// The level to ask for next; none when all levels have had their turn, and the next one begins again. Levels that the
+    /// successor list covers are left out.
     pub fn next_level(&mut self, ring: &Ring<P>) -> Option<u8> {
         let me = ring.me()?;
         let last = ring.successors().last()?;
@@ -66,6 +112,10 @@ impl<P: Peer> Fingers<P> {
         let level = self.next_level;
         if u32::from(level) <= covered {
             self.next_level = 127;
+            let levels = 127 - level;
+            // In a ring that has grown there are levels that never had a turn.
+            self.due = if levels > self.levels { self.due.max(TURNS) } else { self.due }.saturating_sub(1);
+            self.levels = self.levels.max(levels);
             return None;
         }
         self.next_level = level.saturating_sub(1);
@@ -75,8 +125,7 @@ impl<P: Peer> Fingers<P> {
     /// A target for level i: uniform in [2^i, 2^i (1 + delta/2)) from `me`.
     pub fn target(&self, me: OverlayAddr, level: u8, rng: &mut dyn Rng) -> OverlayAddr {
         let slack = self.slack(level).max(1);
-        let draw = (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64());
-        me.offset((1u128 << level.min(127)).wrapping_add(draw % slack))
+        me.offset((1u128 << level.min(127)).wrapping_add(draw_u128(rng) % slack))
     }
 
     /// Learns a finger; of more than two a level the one that carried least goes.
@@ -106,8 +155,7 @@ impl<P: Peer> Fingers<P> {
 
     /// The farthest finger whose upper bound does not pass `distance`, with its lower bound.
     pub fn farthest_within(&self, distance: u128) -> Option<(u128, &Contact<P>)> {
-        let upper = |finger: &Finger<P>| (2f64.powi(i32::from(finger.level)) * (1.0 + self.delta)) as u128;
-        let within = self.fingers.iter().filter(|finger| upper(finger) <= distance);
+        let within = self.fingers.iter().filter(|finger| self.upper(finger.level) <= distance);
         within
             .max_by_key(|finger| (finger.level, finger.delivered))
             .map(|finger| (1u128 << finger.level.min(127), &finger.contact))
@@ -115,13 +163,47 @@ impl<P: Peer> Fingers<P> {
 }
 
 impl<P: Peer> Ring<P> {
-    /// Who answers a finger request for `target` with this slack: ourselves or a successor at most that much past it.
-    pub fn finger_answerer(&self, target: OverlayAddr, slack: u128, rng: &mut dyn Rng) -> Option<Contact<P>> {
+    /// Who answers a finger request for `target` with this slack: ourselves, or a peer of our own at most that much past it.
+    ///
+    /// Each part of the slack has its chance by its size, so that a finger lies anywhere in its width: the successors alone
+    /// would always answer from next to the target, which would make fingers shorter (12 % more hops among 6,400 peers) and
+    /// tell the asker their addresses all but exactly.
+    pub fn finger_answerer(
+        &self,
+        target: OverlayAddr,
+        slack: u128,
+        fingers: &Fingers<P>,
+        rng: &mut dyn Rng,
+    ) -> Option<Contact<P>> {
         let me = self.me()?;
-        let near = |address: OverlayAddr| target.distance_to(address) <= slack;
-        let mut candidates: Vec<_> = std::iter::once(me).filter(|me| near(me.address)).collect();
-        candidates.extend(self.successors.iter().filter(|successor| near(successor.address)));
-        let chosen = below(rng, candidates.len());
-        candidates.get(chosen).map(|candidate| candidate.contact.clone())
+        let near = |principal: &&Principal<P>| target.distance_to(principal.address) <= slack;
+        let list: Vec<_> = std::iter::once(me).chain(&self.successors).take_while(near).collect();
+        let covered = target.distance_to(list.last()?.address);
+        let here = target.distance_to(me.address);
+        // A level stands for the part of the slack from its lower bound on, which is as wide as that bound.
+        let mut candidates: Vec<(u128, &Contact<P>)> = Vec::new();
+        let share = (covered / list.len() as u128).max(1);
+        candidates.extend(list.iter().map(|principal| (share, &principal.contact)));
+        for finger in &fingers.fingers {
+            let lower = 1u128 << finger.level.min(127);
+            let upper = here.saturating_add(fingers.upper(finger.level));
+            if upper <= slack && here.saturating_add(lower) > covered {
+                let twins = fingers.fingers.iter().filter(|other| other.level == finger.level).count();
+                candidates.push((lower / twins.max(1) as u128, &finger.contact));
+            }
+        }
+        let all: u128 = candidates.iter().map(|(share, _)| share).sum();
+        let mut draw = draw_u128(rng) % all.max(1);
+        for (share, contact) in candidates {
+            match draw.checked_sub(share) {
+                Some(left) => draw = left,
+                None => return Some(contact.clone()),
+            }
+        }
+        None
     }
+}
+
+fn draw_u128(rng: &mut dyn Rng) -> u128 {
+    (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64())
 }

@@ -42,6 +42,8 @@ pub(super) struct Handed<P> {
     pub(super) stage: Stage,
     /// Where the range before it begins, as far as is known.
     before: Option<Start<P>>,
+    /// The member at whose address the range begins, as far as is known.
+    predecessor: Option<Principal<P>>,
     /// Whether the new owner becomes a member by it.
     pub(super) joins: bool,
     /// Whether what belonged to it has been sent.
@@ -102,12 +104,12 @@ impl<P: Peer> Ring<P> {
     /// What lies before `to` is no longer ours: it is offered to `to`, which becomes the predecessor.
     pub(super) fn hand_over(&mut self, ctx: &mut RingCtx<'_, P>, to: Principal<P>, joins: bool) {
         let range = AddrRange { after: self.after, to: to.address };
-        let owner = self.predecessor.clone().filter(|old| old.address == self.after);
-        let before = self.before.replace(Start { after: self.after, owner });
+        let predecessor = self.start().owner;
+        let before = self.before.replace(Start { after: self.after, owner: predecessor.clone() });
         self.after = to.address;
         let epoch = self.next_epoch();
         let stage = Stage::Offered;
-        self.offer(ctx, Handed { range, to, epoch, stage, before, joins, sent: false, offers: 0 });
+        self.offer(ctx, Handed { range, to, epoch, stage, before, predecessor, joins, sent: false, offers: 0 });
         self.tell_range(ctx);
     }
 
@@ -115,8 +117,8 @@ impl<P: Peer> Ring<P> {
     pub(super) fn hand_over_all(&mut self, ctx: &mut RingCtx<'_, P>, to: Principal<P>) {
         let Some((range, _)) = self.range() else { return };
         let epoch = self.next_epoch();
-        let (stage, before) = (Stage::Offered, self.before.clone());
-        self.offer(ctx, Handed { range, to, epoch, stage, before, joins: false, sent: false, offers: 0 });
+        let (stage, before, predecessor) = (Stage::Offered, self.before.clone(), None);
+        self.offer(ctx, Handed { range, to, epoch, stage, before, predecessor, joins: false, sent: false, offers: 0 });
     }
 
     fn offer(&mut self, ctx: &mut RingCtx<'_, P>, handed: Handed<P>) {
@@ -137,7 +139,8 @@ impl<P: Peer> Ring<P> {
         let offer = if handed.joins {
             let successors = List::chop(self.successors.clone());
             let (after, roster, before) = (handed.range.after, self.roster.clone(), handed.before.clone());
-            RingMessage::Joined(Joined { by, successors, after, epoch, roster, incarnation, before })
+            let predecessor = handed.predecessor.clone();
+            RingMessage::Joined(Joined { by, successors, after, epoch, roster, incarnation, before, predecessor })
         } else {
             RingMessage::Give(Give { by, incarnation, range: handed.range, epoch, before: handed.before.clone() })
         };
@@ -319,7 +322,9 @@ impl<P: Peer> Ring<P> {
             return false;
         }
         self.see(give.epoch);
-        self.epoch = self.epoch.max(give.epoch.min(self.seen));
+        let given = give.epoch.min(self.seen);
+        // Both may have counted to the same number; our own epoch grows all the same.
+        self.epoch = if given > self.epoch { given } else { self.next_epoch() };
         self.receive(ctx, range, by.clone(), give.epoch);
         self.tell_range(ctx);
         if let Some(predecessor) = self.predecessor.clone() {

@@ -97,7 +97,7 @@ impl<P: Peer> Ring<P> {
 
     /// Let in. Whoever knows our incarnation was asked by us, or told by the founder that was.
     pub(super) fn joined(&mut self, ctx: &mut RingCtx<'_, P>, from: P, joined: Joined<P>) {
-        let Joined { by, successors, after, epoch, roster, incarnation, before } = joined;
+        let Joined { by, successors, after, epoch, roster, incarnation, before, predecessor } = joined;
         let Some(me) = self.me.clone().filter(|me| me.incarnation == incarnation && by.contact.peer == from) else {
             let refused = Handover { incarnation, epoch };
             return ctx.out.send(&Contact::bare(from), RingMessage::Refused(refused));
@@ -114,6 +114,9 @@ impl<P: Peer> Ring<P> {
         self.phase = Phase::Member;
         self.after = after;
         self.before = before;
+        // Not contacted yet, but nothing is sent on to it either: it is asked before one further back takes its place, or
+        // that one would inherit a living member's range.
+        self.predecessor = predecessor.filter(|other| other.address == after && other.contact.peer != me.contact.peer);
         self.see(epoch);
         self.epoch = self.epoch.max(epoch.min(self.seen));
         ctx.out.send(&by.contact, RingMessage::Accepted(Handover { incarnation, epoch }));

@@ -65,6 +65,8 @@ record! {
         7 => incarnation: u64,
         /// Where the range of the joiner's predecessor begins, as far as is known.
         8 => before: Option<Start<P>>,
+        /// The joiner's predecessor: whoever lies further back takes its place only when it is dead.
+        9 => predecessor: Option<Principal<P>>,
     }
 }
 

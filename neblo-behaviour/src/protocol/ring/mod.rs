@@ -5,6 +5,8 @@
 
 mod fingers;
 mod handover;
+#[cfg(any(test, feature = "sim"))]
+mod ideal;
 mod joining;
 mod leaving;
 mod message;
@@ -31,8 +33,9 @@ use handover::{Handed, Received, Stage};
 const MAX_HANDED: usize = 8;
 /// How long a member waits before it asks again after "busy". choice
 const BUSY_AGAIN: Duration = Duration::from_millis(150);
-/// How long an answer to a question of the ring is waited for before the question is dropped; not a death. choice
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// How long an answer to a question of the ring is waited for before the question is dropped; not a death. choice: longer
+/// than three probes without an answer take, so that a dead one is known to be dead by then
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The furthest that one message may carry the highest epoch seen: a forged one cannot exhaust the numbers. choice
 const EPOCH_LEAP: u64 = 1 << 32;
 /// How long a joiner waits before it tries again. choice

@@ -26,12 +26,17 @@ impl<P: Peer> Ring<P> {
             return if handed.stage == Stage::Offered { Hop::Here } else { Hop::Next(handed.to.contact.clone()) };
         }
         let distance = me.address.distance_to(target);
-        let owner = self.successors.iter().find(|successor| me.address.distance_to(successor.address) >= distance);
+        let reached = |successor: &&Principal<P>| !fingers.is_shunned(successor.contact.peer);
+        let owner = self.successors.iter().position(|successor| me.address.distance_to(successor.address) >= distance);
         if let Some(owner) = owner {
-            return Hop::Next(owner.contact.clone());
+            // One that could not be reached may be dead without our knowing: those before it know its place better.
+            let (before, from) = self.successors.split_at(owner);
+            let next = from.first().filter(reached).or_else(|| before.iter().rev().find(reached));
+            return next.map_or(Hop::Nowhere, |next| Hop::Next(next.contact.clone()));
         }
         // Beyond the list, or the list ends before it comes round to us: then we are the next after its last.
-        let last = self.successors.last().map(|last| (me.address.distance_to(last.address), &last.contact));
+        let last = self.successors.iter().rev().find(reached);
+        let last = last.map(|last| (me.address.distance_to(last.address), &last.contact));
         match (fingers.farthest_within(distance), last) {
             (Some((reach, finger)), Some((past, _))) if reach > past => Hop::Next(finger.clone()),
             (_, Some((_, last))) => Hop::Next(last.clone()),

@@ -47,7 +47,12 @@ impl<P: Peer> Ring<P> {
         self.see(answer.epoch.unwrap_or(0));
         if let Question::Predecessor { asked, notify } = question {
             // A ping: "busy" is a sign of life, too.
-            let alive = answer.me.is_some_and(|told| told.is(&asked));
+            // Who has not heard yet that it was let in does not call itself a member.
+            let joins = |handed: &Handed<P>| handed.stage == Stage::Offered && handed.to.is(&asked);
+            let alive = match answer.me {
+                Some(told) => told.is(&asked),
+                None => self.handed.iter().any(joins),
+            };
             return self.predecessor_answered(ctx, alive, asked, notify);
         }
         if answer.busy {

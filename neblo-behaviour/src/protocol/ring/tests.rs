@@ -46,6 +46,7 @@ fn member() -> Ring<u32> {
         roster: None,
         incarnation: 8,
         before: None,
+        predecessor: None,
     };
     act(&mut ring, RingInput::Received(2, RingMessage::Joined(joined)));
     act(&mut ring, RingInput::Received(2, RingMessage::Migrated(Handover { incarnation: 8, epoch: 5 })));
@@ -65,6 +66,7 @@ fn a_joiner_is_let_in_only_by_who_knows_its_incarnation_and_can_own_its_address(
         roster: None,
         incarnation: 8,
         before: None,
+        predecessor: None,
     };
     let forged = [
         (2, Joined { incarnation: 9, ..good.clone() }),
@@ -220,6 +222,7 @@ proptest::proptest! {
                     roster: None,
                     incarnation: 8,
                     before: start,
+                    predecessor: None,
                 }),
             };
             act(&mut ring, RingInput::Received(from, message));

@@ -1,5 +1,7 @@
 //! What only a leader does: letting members in, telling them of one another, registering, finding other leaders.
 
+use std::cmp::Reverse;
+
 use super::*;
 use crate::protocol::codec::Blob;
 use crate::protocol::io::shuffle;
@@ -11,6 +13,8 @@ const RENEW_YOUNG: Duration = Duration::from_millis(1_500);
 const YOUNG_ROUNDS: u32 = 8;
 /// Leaders that a leader keeps as neighbours in the multicast (design D13).
 const LINKS: usize = 8;
+/// Lost members remembered, who may have taken over. choice
+const MAX_FORMER: usize = 256;
 /// Guests let in. choice
 const MAX_GUESTS: usize = 64;
 /// How long newcomers are sent to the subgroup that another was told to create. choice
@@ -28,11 +32,18 @@ pub(super) struct Leading<P> {
     rounds: u32,
     linked: Vec<Contact<P>>,
     asked: Vec<P>,
+    /// Members that were lost in this term.
+    former: Vec<P>,
 }
 
 impl<P: Peer> Leading<P> {
     pub(super) fn linked(&self) -> impl Iterator<Item = &Contact<P>> {
         self.linked.iter()
+    }
+
+    /// A leader could not be reached: another is asked in its place.
+    pub(super) fn unreachable(&mut self, peer: P) {
+        self.asked.retain(|asked| *asked != peer);
     }
 }
 
@@ -57,6 +68,7 @@ impl<P: Peer> Subgroups<P> {
             rounds: 0,
             linked: Vec::new(),
             asked: Vec::new(),
+            former: Vec::new(),
         });
         self.seated(ctx, false, list);
         ctx.out.emit(SubgroupEvent::Leads(true));
@@ -125,6 +137,11 @@ impl<P: Peer> Subgroups<P> {
         leading.added.retain(|added| added.contact.peer != peer);
         if self.home.membership.as_ref().is_some_and(|home| home.list.member(peer).is_some()) {
             leading.removed.push(peer);
+            leading.former.retain(|former| *former != peer);
+            if leading.former.len() >= MAX_FORMER {
+                leading.former.remove(0);
+            }
+            leading.former.push(peer);
             self.tell_soon(ctx);
         }
     }
@@ -242,12 +259,45 @@ impl<P: Peer> Subgroups<P> {
         }
     }
 
+    /// Another peer speaks as the leader of our subgroup. Leaders that were silent for a while, and members whose turn it was
+    /// while they were, do not know that somebody else leads it: the one with the older list is told.
+    pub(super) fn contest(
+        &self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        from: P,
+        subgroup: OverlayAddr,
+        (term, version): (u64, u64),
+    ) {
+        let (Some(row), Some(home)) = (self.own_row(), self.home()) else { return };
+        let (ours, theirs) = ((home.list.term, home.list.version), (term, version));
+        if home.subgroup() == subgroup && (ours, Reverse(self.me.peer)) > (theirs, Reverse(from)) {
+            let hello = LeaderHello { row, answer: true };
+            ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
+        }
+    }
+
+    /// Only a member of ours can have taken over from us: otherwise anybody could depose a leader.
+    fn is_deposed_by(&self, row: &LeaderRow<P>) -> bool {
+        let (Some(leading), Some(home)) = (&self.leading, self.home()) else { return false };
+        let peer = row.statement.contact.peer;
+        let member = home.list.member(peer).is_some() || leading.former.contains(&peer);
+        member && row.statement.subgroup == home.subgroup() && row.term >= home.list.term
+    }
+
     pub(super) fn greeted(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, hello: LeaderHello<P>) {
         let statement = &hello.row.statement;
         if statement.contact.peer != from || !statement.holds(keys, ctx.unix) {
             return;
         }
         self.heard_of(ctx.now, hello.row.clone());
+        if self.is_deposed_by(&hello.row) {
+            let (subgroup, leader) = (statement.subgroup, statement.contact.clone());
+            self.step_down(ctx);
+            self.home.membership = None;
+            self.home.steps = 0;
+            ctx.out.emit(SubgroupEvent::Changed { guest: false, leader: true });
+            return self.ask_leader(ctx, keys, false, subgroup, leader);
+        }
         let Some(row) = self.own_row() else { return };
         let Some(leading) = &mut self.leading else { return };
         leading.asked.retain(|asked| *asked != from);
@@ -261,13 +311,6 @@ impl<P: Peer> Subgroups<P> {
         if !hello.answer {
             let hello = LeaderHello { row, answer: true };
             ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
-        }
-    }
-
-    /// A leader could not be reached: another is asked in its place.
-    pub fn unreachable(&mut self, peer: P) {
-        if let Some(leading) = &mut self.leading {
-            leading.asked.retain(|asked| *asked != peer);
         }
     }
 }

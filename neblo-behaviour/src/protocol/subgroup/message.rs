@@ -1,7 +1,7 @@
 //! What members and leaders of subgroups say to one another.
 
 use crate::address::OverlayAddr;
-use crate::protocol::codec::{Blob, List, choice, record, to_bytes};
+use crate::protocol::codec::{Blob, List, choice, record, standalone, to_bytes};
 use crate::protocol::io::{Contact, Peer};
 use crate::protocol::seal::Keys;
 
@@ -229,3 +229,5 @@ record! {
         1 => rows: List<LeaderRow<P>, MAX_ROWS>,
     }
 }
+
+standalone!(RegistryRequest<P>, Rows<P>);

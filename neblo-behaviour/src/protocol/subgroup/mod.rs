@@ -153,6 +153,8 @@ pub struct Subgroups<P> {
     leaders: BTreeMap<OverlayAddr, (LeaderRow<P>, Time)>,
     registry: Registry<P>,
     succession: Option<succession::Succession>,
+    /// When this peer went on after it had been stopped.
+    awoke: Option<Time>,
     next: u64,
 }
 
@@ -186,6 +188,7 @@ impl<P: Peer> Subgroups<P> {
             leaders: BTreeMap::new(),
             registry: Registry::default(),
             succession: None,
+            awoke: None,
             next: 0,
         }
     }
@@ -367,15 +370,13 @@ impl<P: Peer> Subgroups<P> {
         }
         for guest in [false, true] {
             let seat = self.seat(guest);
-            let expected = match (&seat.stage, &seat.membership) {
-                (Stage::Joining { subgroup, leader }, _) => *subgroup == list.subgroup && leader.peer == from,
-                (_, Some(old)) => {
-                    let newer = (list.term, list.version) > (old.list.term, old.list.version);
-                    old.subgroup() == list.subgroup && newer && old.list.member(from).is_some()
-                }
-                _ => false,
-            };
-            if !expected {
+            let asked = matches!(&seat.stage, Stage::Joining { subgroup, leader }
+                if *subgroup == list.subgroup && leader.peer == from);
+            let newer = seat.membership.as_ref().is_some_and(|old| {
+                let newer = (list.term, list.version) > (old.list.term, old.list.version);
+                old.subgroup() == list.subgroup && newer && old.list.member(from).is_some()
+            });
+            if !asked && !newer {
                 continue;
             }
             if !guest && self.leading.is_some() {
@@ -383,6 +384,7 @@ impl<P: Peer> Subgroups<P> {
             }
             return self.seated(ctx, guest, list);
         }
+        self.contest(ctx, from, list.subgroup, (list.term, list.version));
     }
 
     fn seated(&mut self, ctx: &mut SubgroupCtx<'_, P>, guest: bool, list: MemberList<P>) {
@@ -402,7 +404,11 @@ impl<P: Peer> Subgroups<P> {
     fn change_received(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, change: MemberChange<P>) {
         for guest in [false, true] {
             let Some(old) = self.seat(guest).membership.clone() else { continue };
-            if old.subgroup() != change.subgroup || old.leader().is_none_or(|leader| leader.contact.peer != from) {
+            if old.subgroup() != change.subgroup {
+                continue;
+            }
+            if old.leader().is_none_or(|leader| leader.contact.peer != from) {
+                self.contest(ctx, from, change.subgroup, (change.term, change.version));
                 continue;
             }
             if (change.term, change.version) <= (old.list.term, old.list.version) {

@@ -6,37 +6,73 @@
 use super::*;
 use crate::protocol::codec::Blob;
 
+/// How long the leader itself has to let us in again. It is not dead if it closed the link because it took us for dead: who
+/// then takes over leads a subgroup beside the one that is there. choice
+const RETURNS_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long a peer that was stopped does not take over: what it knows of the members is old, and if the leader is dead somebody
+/// else leads by now. choice
+const NOT_AFTER_SLEEP: Duration = Duration::from_secs(15);
 /// How long a candidate has to show itself as the leader. choice
 const TAKES_OVER_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Succession {
     generation: u64,
-    /// Candidates tried.
-    tried: usize,
+    /// The candidate that is tried next.
+    next: usize,
 }
 
 impl<P: Peer> Subgroups<P> {
+    /// This peer goes on after it was stopped.
+    pub fn awoke(&mut self, now: Time) {
+        self.awoke = Some(now);
+    }
+
+    fn was_asleep(&self, now: Time) -> bool {
+        self.awoke.is_some_and(|awoke| now.since(awoke) < NOT_AFTER_SLEEP)
+    }
+
     fn candidates(&self) -> Vec<Contact<P>> {
         let members = self.home().map(|home| home.list.members.as_slice()).unwrap_or_default();
         members.iter().skip(1).filter(|member| !member.guest).map(|member| member.contact.clone()).collect()
     }
 
     pub(super) fn leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
-        if self.succession.is_none() {
+        let leader = self.home().and_then(|home| Some((home.subgroup(), home.leader()?.contact.clone())));
+        let Some((subgroup, leader)) = leader.filter(|_| self.succession.is_none()) else { return };
+        self.home.steps = 0;
+        self.ask_leader(ctx, keys, false, subgroup, leader);
+        let generation = self.next_number();
+        self.succession = Some(Succession { generation, next: 0 });
+        ctx.out.arm(RETURNS_WITHIN, SubgroupTimer::Succession(generation));
+    }
+
+    /// A peer could not be reached: it is not the leader that comes back, or it is no neighbour in the multicast.
+    pub fn unreachable(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
+        if let Some(leading) = &mut self.leading {
+            leading.unreachable(peer);
+        }
+        let waits = self.succession.is_some_and(|succession| succession.next == 0);
+        if waits && self.home().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == peer) {
             self.try_candidate(ctx, keys, 0);
         }
     }
 
     fn try_candidate(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, tried: usize) {
         let Some(home) = self.home().cloned() else { return };
+        let statement = self.statement(ctx.unix, keys, home.subgroup(), false);
         match self.candidates().get(tried) {
+            Some(candidate) if candidate.peer == self.me.peer && self.was_asleep(ctx.now) => {
+                self.try_candidate(ctx, keys, tried + 1);
+            }
             Some(candidate) if candidate.peer == self.me.peer => self.take_over(ctx, keys),
             Some(candidate) => {
                 let generation = self.next_number();
-                self.succession = Some(Succession { generation, tried });
+                self.succession = Some(Succession { generation, next: tried + 1 });
                 let suspect = Suspect { subgroup: home.subgroup(), term: home.list.term };
                 ctx.out.send(candidate, SubgroupMessage::Suspect(suspect));
+                // It may lead already, with us left out because we were silent.
+                ctx.out.send(candidate, SubgroupMessage::Join(JoinSubgroup { statement }));
                 ctx.out.arm(TAKES_OVER_WITHIN, SubgroupTimer::Succession(generation));
             }
             None => {
@@ -50,7 +86,7 @@ impl<P: Peer> Subgroups<P> {
 
     pub(super) fn succession_expired(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, generation: u64) {
         if let Some(succession) = self.succession.filter(|succession| succession.generation == generation) {
-            self.try_candidate(ctx, keys, succession.tried + 1);
+            self.try_candidate(ctx, keys, succession.next);
         }
     }
 
@@ -60,7 +96,8 @@ impl<P: Peer> Subgroups<P> {
         if home.subgroup() == suspect.subgroup && home.list.term == suspect.term && self.succession.is_some() {
             let mine = self.candidates().iter().position(|candidate| candidate.peer == self.me.peer);
             if let (Some(mine), Some(succession)) = (mine, self.succession)
-                && mine <= succession.tried + 1
+                && mine <= succession.next
+                && !self.was_asleep(ctx.now)
             {
                 self.take_over(ctx, keys);
             }

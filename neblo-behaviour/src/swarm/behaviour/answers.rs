@@ -4,22 +4,15 @@ use futures::channel::mpsc;
 use libp2p_identity::PeerId;
 
 use super::Behaviour;
-use crate::protocol::interface::{Answer, Command, Event as NodeEvent, Failure, HandlerKind, Input, Token};
+use crate::protocol::interface::{Answer, Command, Event as NodeEvent, Failure, Input, Token};
 use crate::swarm::event::Event;
-use crate::swarm::handle::{Ask, Delivery, DirectoryEvent, LookupEvent, Pending, Request, Responder};
+use crate::swarm::handle::{DirectoryEvent, LookupEvent, Pending, Request};
 use crate::swarm::shared::{Notes, count};
 
 use libp2p_swarm::ToSwarm;
 
 /// Commands without an answer yet: further ones fail with `Overloaded`.
 const MAX_PENDING: usize = 4096;
-
-/// The receivers of a port, each with its registration.
-#[derive(Default)]
-pub(super) struct Port {
-    messages: Option<(u64, mpsc::Sender<Delivery>)>,
-    requests: Option<(u64, mpsc::Sender<(Ask, Responder)>)>,
-}
 
 fn fail(pending: Pending, failure: Failure) {
     match pending {
@@ -57,13 +50,26 @@ impl Behaviour {
                 self.command(command);
             }
             Request::Tell(command) => self.command(command),
-            Request::Messages { port, id, queue } => {
-                self.ports.entry(port).or_default().messages = Some((id, queue));
-                self.command(Command::SetHandler { port, kind: HandlerKind::MessageReceiver, on: true });
+            Request::Register { port, registration, reply } => {
+                let told = self.dispatch.register(port, registration).map(|command| self.command(command));
+                let _ = reply.send(told);
             }
-            Request::Requests { port, id, queue } => {
-                self.ports.entry(port).or_default().requests = Some((id, queue));
-                self.command(Command::SetHandler { port, kind: HandlerKind::RequestReceiver, on: true });
+            Request::Clear { port } => {
+                for command in self.dispatch.clear(port) {
+                    self.command(command);
+                }
+            }
+            Request::RegisterRanges { handler, reply } => {
+                let told = self.dispatch.set_range_handler(handler).map(|command| self.command(command));
+                let _ = reply.send(told);
+            }
+            Request::ClearRanges => {
+                let command = self.dispatch.clear_ranges();
+                self.command(command);
+            }
+            Request::Tried(request, permit) => {
+                drop(permit);
+                self.on_request(*request);
             }
         }
     }
@@ -80,6 +86,12 @@ impl Behaviour {
         for (ask, payload) in notes.answers {
             self.command(Command::Respond { ask, payload });
         }
+        for (pass, passage) in notes.passages {
+            self.command(Command::Pass { pass, passage });
+        }
+        for work in notes.work_done {
+            self.command(Command::RangeWorkDone { work });
+        }
         for (ask, rows) in notes.rows {
             self.command(Command::DirectoryAnswer { ask, rows });
         }
@@ -87,24 +99,9 @@ impl Behaviour {
             self.command(Command::ReplayRows);
         }
         for id in notes.unregistered {
-            self.unregister(id);
-        }
-    }
-
-    fn unregister(&mut self, id: u64) {
-        let mut gone = None;
-        for (port, receivers) in &mut self.ports {
-            if receivers.messages.as_ref().is_some_and(|(known, _)| *known == id) {
-                receivers.messages = None;
-                gone = Some(Command::SetHandler { port: *port, kind: HandlerKind::MessageReceiver, on: false });
-            } else if receivers.requests.as_ref().is_some_and(|(known, _)| *known == id) {
-                receivers.requests = None;
-                gone = Some(Command::SetHandler { port: *port, kind: HandlerKind::RequestReceiver, on: false });
+            if let Some(command) = self.dispatch.unregister(id) {
+                self.command(command);
             }
-        }
-        self.ports.retain(|_, receivers| receivers.messages.is_some() || receivers.requests.is_some());
-        if let Some(command) = gone {
-            self.command(command);
         }
     }
 
@@ -129,26 +126,8 @@ impl Behaviour {
 
     /// Passes on what the node reports: to a receiver's queue, to the directory, or as an event of the swarm.
     pub(super) fn report(&mut self, event: NodeEvent<PeerId>) {
+        let Some(event) = self.dispatch.dispatch(event) else { return };
         let event = match event {
-            NodeEvent::Delivered { port, to, copy, payload } => {
-                let queue = self.ports.get_mut(&port).and_then(|receivers| receivers.messages.as_mut());
-                let sent = queue.map(|(_, queue)| queue.try_send(Delivery { port, to, copy, payload }));
-                if !matches!(sent, Some(Ok(()))) {
-                    count(&self.shared.counters.application_dropped);
-                }
-                return;
-            }
-            NodeEvent::Asked { ask, port, to, copy, payload } => {
-                let responder = Responder::new(ask, self.shared.clone());
-                // If there is nobody to take it, dropping the responder refuses the request.
-                if let Some((_, queue)) = self.ports.get_mut(&port).and_then(|receivers| receivers.requests.as_mut())
-                    && let Err(full) = queue.try_send((Ask { port, to, copy, payload }, responder))
-                {
-                    full.into_inner().1.overloaded();
-                    count(&self.shared.counters.application_dropped);
-                }
-                return;
-            }
             NodeEvent::RowAdded { row, payload } => {
                 self.directory.push(DirectoryEvent::RowAdded { row, payload });
                 return;
@@ -170,13 +149,16 @@ impl Behaviour {
             NodeEvent::Subscribed { address, range } => Event::Subscribed { address, range },
             NodeEvent::Isolated => Event::Isolated,
             NodeEvent::RangeChanged { range, epoch } => Event::RangeChanged { range, epoch },
-            // Not asked for: no handler of these kinds is set yet.
-            NodeEvent::Passing { .. } | NodeEvent::RangeWork { .. } => return,
+            NodeEvent::Delivered { .. }
+            | NodeEvent::Asked { .. }
+            | NodeEvent::Passing { .. }
+            | NodeEvent::RangeWork { .. } => return,
             NodeEvent::SubgroupChanged { subgroup, leader, is_leader, members } => {
                 Event::SubgroupChanged { subgroup, leader, is_leader, members }
             }
             NodeEvent::PathReady(purpose) => Event::PathReady(purpose),
             NodeEvent::PathLost(purpose) => Event::PathLost(purpose),
+            NodeEvent::Held(publication) => Event::Held(publication),
             NodeEvent::FirstRelays(relays) => Event::FirstRelays(relays),
             NodeEvent::Known(contact) => {
                 let addresses = contact.addresses().filter_map(|bytes| bytes.to_vec().try_into().ok()).collect();

@@ -26,9 +26,10 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
+    /// A clock whose time is 0 at `start`.
+    pub(super) fn new(start: Instant) -> Self {
         Self {
-            start: Instant::now(),
+            start,
             timers: BinaryHeap::new(),
             armed: 0,
             housekeeping: None,
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn timers_expire_in_order_and_not_before_their_time() {
-        let mut clock = Clock::new();
+        let mut clock = Clock::new(Instant::now());
         clock.arm(Duration::from_millis(30), Timer::Upkeep(3));
         clock.arm(Duration::from_millis(10), Timer::Upkeep(1));
         clock.arm(Duration::from_millis(10), Timer::Upkeep(2));

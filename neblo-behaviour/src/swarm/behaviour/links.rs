@@ -1,6 +1,6 @@
 //! Peers and the connections to them: who speaks our protocol, whom to dial, which connection carries the lanes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use libp2p_core::Multiaddr;
 use libp2p_core::multiaddr::Protocol;
 use libp2p_identity::PeerId;
 use libp2p_swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p_swarm::{CloseConnection, ConnectionId, DialError, ToSwarm};
+use libp2p_swarm::{ConnectionId, DialError, ToSwarm};
 
 use super::Behaviour;
 use crate::protocol::interface::{Input, Lane, MAX_FRAME, Refusal};
@@ -53,7 +53,8 @@ struct Dial {
 pub(in crate::swarm) struct PeerState {
     /// Connections whose handlers have reported, by age.
     links: BTreeMap<ConnectionId, Arc<Mailbox>>,
-    connected: bool,
+    /// All connections but those that we are closing.
+    connections: BTreeSet<ConnectionId>,
     standing: Standing,
     lanes: Arc<Lanes>,
     /// The connection that carries the lanes.
@@ -72,7 +73,7 @@ impl PeerState {
     fn new(held: bool) -> Self {
         Self {
             links: BTreeMap::new(),
-            connected: false,
+            connections: BTreeSet::new(),
             standing: Standing::Unknown,
             lanes: Lanes::new(),
             control: None,
@@ -82,6 +83,10 @@ impl PeerState {
             addresses: Vec::new(),
             waiting: Vec::new(),
         }
+    }
+
+    fn is_connected(&self) -> bool {
+        !self.connections.is_empty()
     }
 
     /// Queues bytes as if they were a frame.
@@ -134,7 +139,10 @@ impl Behaviour {
     fn peer(&mut self, contact: &Contact<PeerId>) -> &mut PeerState {
         let held = self.held.contains(&contact.peer);
         let state = self.peers.entry(contact.peer).or_insert_with(|| PeerState::new(held));
-        state.learn(contact);
+        // Addresses are for dialling; a peer that disconnects is forgotten with them.
+        if state.connections.is_empty() {
+            state.learn(contact);
+        }
         state
     }
 
@@ -152,7 +160,7 @@ impl Behaviour {
         self.shared.counters.sent(frame.kind(), bytes.len());
         let Some(state) = self.peers.get_mut(&to.peer) else { return };
         let cap = match lane {
-            _ if !state.connected => DIALLING,
+            _ if !state.is_connected() => DIALLING,
             Lane::Urgent => URGENT,
             Lane::App => APP,
         };
@@ -170,7 +178,7 @@ impl Behaviour {
         let state = self.peer(to);
         state.wanted = true;
         let foreign = state.standing == Standing::Foreign;
-        let fine = !foreign && (state.connected || state.dial.is_some() || self.dial(to.peer));
+        let fine = !foreign && (state.is_connected() || state.dial.is_some() || self.dial(to.peer));
         if !fine {
             self.unreachable.insert(to.peer);
             if !foreign {
@@ -185,9 +193,14 @@ impl Behaviour {
             return false;
         }
         let since = self.clock.now();
+        // A connection that is being closed is no reason not to dial: to a peer that does not read that takes for ever.
+        let condition = match self.closing.values().any(|closing| *closing == peer) {
+            true => PeerCondition::NotDialing,
+            false => PeerCondition::DisconnectedAndNotDialing,
+        };
         let Some(state) = self.peers.get_mut(&peer) else { return false };
         let opts = DialOpts::peer_id(peer)
-            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .condition(condition)
             .addresses(state.addresses.clone())
             .extend_addresses_through_behaviour()
             .build();
@@ -200,8 +213,9 @@ impl Behaviour {
 
     pub(super) fn dial_failed(&mut self, peer: PeerId, connection: ConnectionId, error: &DialError) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
+        let connected = state.is_connected();
         let Some(dial) = &mut state.dial else { return };
-        if state.connected {
+        if connected {
             state.dial = None;
         } else if dial.connection == connection {
             if matches!(error, DialError::DialPeerConditionFalse(_)) {
@@ -231,10 +245,10 @@ impl Behaviour {
     }
 
     /// The swarm reports a connection; its handler will report with the way to it.
-    pub(super) fn connected(&mut self, peer: PeerId) {
+    pub(super) fn connected(&mut self, peer: PeerId, connection: ConnectionId) {
         let held = self.held.contains(&peer);
         let state = self.peers.entry(peer).or_insert_with(|| PeerState::new(held));
-        state.connected = true;
+        state.connections.insert(connection);
         state.dial = None;
     }
 
@@ -280,13 +294,17 @@ impl Behaviour {
         }
     }
 
-    pub(super) fn disconnected(&mut self, peer: PeerId, connection: ConnectionId, remaining: usize) {
+    pub(super) fn disconnected(&mut self, peer: PeerId, connection: ConnectionId) {
+        if self.closing.remove(&connection).is_some() {
+            return;
+        }
         let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.connections.remove(&connection);
         state.links.remove(&connection);
         if state.control == Some(connection) {
             state.control = None;
         }
-        if remaining > 0 {
+        if state.is_connected() {
             state.attach();
             return;
         }
@@ -322,18 +340,16 @@ impl Behaviour {
         }
     }
 
+    /// Closes the connections to a peer, which from now on are none: closing may take as long as the peer does not read.
     pub(super) fn disconnect(&mut self, peer: PeerId) {
         self.held.remove(&peer);
-        let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.held = false;
-        state.wanted = false;
-        state.lanes.clear();
-        state.lease();
-        if state.connected {
-            self.events.push_back(ToSwarm::CloseConnection { peer_id: peer, connection: CloseConnection::All });
-        } else {
-            self.give_up(peer);
+        let Some(state) = self.peers.get(&peer) else { return };
+        tracing::debug!(%peer, connections = state.connections.len(), "a peer is taken for dead");
+        for connection in state.connections.clone() {
+            self.closing.insert(connection, peer);
+            self.close(peer, connection);
         }
+        self.give_up(peer);
     }
 
     /// Opens a stream of the data plane to a peer, dialling first if need be.
@@ -366,6 +382,11 @@ impl Behaviour {
     /// A way to a connection, if it is still there.
     pub(super) fn mailbox(&self, peer: PeerId, connection: ConnectionId) -> Option<&Arc<Mailbox>> {
         self.peers.get(&peer)?.links.get(&connection)
+    }
+
+    /// When bytes of a stream arrived last from a peer.
+    pub(super) fn heard_on_streams(&self, peer: PeerId) -> Option<Time> {
+        self.peers.get(&peer)?.links.values().filter_map(|mailbox| mailbox.heard()).max()
     }
 
     /// Any connection to a peer.

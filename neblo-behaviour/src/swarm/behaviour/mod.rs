@@ -7,7 +7,7 @@ mod links;
 mod outputs;
 mod streams;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,10 +27,10 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use self::addresses::OwnAddresses;
-use self::answers::Port;
 use self::clock::Clock;
 use self::links::{HOUSEKEEPING, PeerState};
 use self::streams::Streams;
+use super::dispatch::Dispatch;
 use super::event::Event;
 use super::handle::{DirectoryQueue, Handle, IncomingSlot, MAX_COMMANDS, Pending, Request};
 use super::handler::upgrade::Names;
@@ -40,7 +40,7 @@ use super::multicast::{Gate, GateIn, Multicast, MulticastOut};
 use super::shared::{Shared, count};
 use crate::protocol::interface::{Input, MAX_FRAME, Output, Token};
 use crate::protocol::wire::{Frame, Hello};
-use crate::protocol::{Config, Node};
+use crate::protocol::{Config, Node, Timer};
 
 /// Inputs that the node handles before others get their turn.
 const TURN: usize = 1024;
@@ -93,6 +93,8 @@ pub struct Behaviour {
     unreachable: BTreeSet<PeerId>,
 
     pub(super) peers: HashMap<PeerId, PeerState>,
+    /// Connections that we are closing: nothing that comes of them counts any more.
+    pub(super) closing: BTreeMap<ConnectionId, PeerId>,
     /// Peers whose connections the node wants kept, whether there are any or not.
     held: BTreeSet<PeerId>,
     /// Peers that are being dialled or for which streams wait, and some that were.
@@ -101,7 +103,7 @@ pub struct Behaviour {
     addresses: OwnAddresses,
     multicast: Option<Multicast>,
     multicast_out: Vec<MulticastOut>,
-    ports: HashMap<u16, Port>,
+    dispatch: Dispatch,
     pub(super) pending: HashMap<Token, Pending>,
     commands: mpsc::Receiver<Request>,
     handle: Handle,
@@ -134,17 +136,20 @@ impl Behaviour {
         let directory = Arc::<DirectoryQueue>::default();
         let incoming = Arc::<IncomingSlot>::default();
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-        let multicast = Multicast::new(&network)
-            .inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up"))
-            .ok();
+        let handle = Handle::new(sender, shared.clone(), directory.clone(), incoming.clone());
+        let dispatch = Dispatch::new(handle.clone(), shared.clone());
+        // Without subgroups there are no leaders.
+        let multicast = config.subgroups.then(|| Multicast::new(&network)).and_then(|multicast| {
+            multicast.inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up")).ok()
+        });
         let (max_streams, max_streams_per_neighbour) = (config.max_streams, config.max_streams_per_neighbour);
         let node = Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng);
         Self {
             me,
-            clock: Clock::new(),
+            clock: Clock::new(shared.start),
             names: Names::new(&network),
             hello: Frame::<PeerId>::Hello(hello).to_bytes().into(),
-            handle: Handle::new(sender, shared.clone(), directory.clone(), incoming.clone()),
+            handle,
             shared,
             directory,
             incoming,
@@ -158,13 +163,14 @@ impl Behaviour {
             taken: Vec::new(),
             unreachable: BTreeSet::new(),
             peers: HashMap::new(),
+            closing: BTreeMap::new(),
             held: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             streams: Streams::default(),
             addresses: OwnAddresses::default(),
             multicast,
             multicast_out: Vec::new(),
-            ports: HashMap::new(),
+            dispatch,
             pending: HashMap::new(),
             commands,
             #[cfg(test)]
@@ -175,6 +181,11 @@ impl Behaviour {
     /// A handle to this node.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// The node, to be looked at by tests and measurements.
+    pub fn node(&self) -> &Node<PeerId> {
+        &self.node
     }
 
     /// Lets the node handle its inputs and does what it wants done; false if some are left for the next turn.
@@ -230,6 +241,9 @@ impl Behaviour {
     }
 
     fn on_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: ToBehaviour) {
+        if self.closing.contains_key(&connection) {
+            return;
+        }
         match event {
             ToBehaviour::Up(mailbox) => self.link_up(peer, connection, mailbox),
             ToBehaviour::Greeted(_) => self.greeted(peer),
@@ -252,6 +266,7 @@ impl Behaviour {
         }
     }
 
+    /// Closes one connection.
     fn close(&mut self, peer_id: PeerId, connection: ConnectionId) {
         self.events.push_back(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(connection) });
     }
@@ -299,16 +314,16 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
-                self.connected(peer_id);
+                self.connected(peer_id, connection_id);
                 if let Some(multicast) = &mut self.multicast {
                     multicast.connected(peer_id, connection_id, endpoint, &mut self.multicast_out);
                 }
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, remaining_established, .. }) => {
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 if let Some(multicast) = &mut self.multicast {
                     multicast.disconnected(peer_id, connection_id);
                 }
-                self.disconnected(peer_id, connection_id, remaining_established);
+                self.disconnected(peer_id, connection_id);
             }
             FromSwarm::DialFailure(DialFailure { peer_id: Some(peer), error, connection_id }) => {
                 self.dial_failed(peer, connection_id, error);
@@ -345,6 +360,11 @@ impl NetworkBehaviour for Behaviour {
                 self.on_multicast(out);
             }
             while let Some(timer) = self.clock.expired() {
+                if let Timer::Link(link) = &timer
+                    && let Some(at) = self.heard_on_streams(link.peer())
+                {
+                    self.inputs.push_back(Input::Heard { from: link.peer(), at });
+                }
                 self.inputs.push_back(Input::Expired(timer));
             }
             if self.clock.housekeeping_is_due() {

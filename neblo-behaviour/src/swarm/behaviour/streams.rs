@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use libp2p_identity::PeerId;
-use libp2p_swarm::{ConnectionId, Stream};
+use libp2p_swarm::ConnectionId;
 
 use super::Behaviour;
 use crate::protocol::interface::{Failure, Input, PublicationId, Refusal, StreamHeader, Token};
@@ -11,11 +11,12 @@ use crate::protocol::io::{Contact, Time};
 use crate::swarm::handle::{IncomingStream, Pending};
 use crate::swarm::handler::Job;
 use crate::swarm::handler::data::{ANSWER_TIMEOUT, DataJob, EndGuard, OwnStream, Purpose};
+use crate::swarm::handler::tied::Tied;
 use crate::swarm::shared::count;
 
 /// A stream that a neighbour asked for and the node has not decided on.
 struct Asked {
-    stream: Stream,
+    stream: Tied,
     from: PeerId,
     connection: ConnectionId,
     deadline: Time,
@@ -37,13 +38,7 @@ impl Streams {
 }
 
 impl Behaviour {
-    pub(super) fn stream_asked(
-        &mut self,
-        from: PeerId,
-        connection: ConnectionId,
-        header: StreamHeader,
-        stream: Stream,
-    ) {
+    pub(super) fn stream_asked(&mut self, from: PeerId, connection: ConnectionId, header: StreamHeader, stream: Tied) {
         count(&self.shared.counters.streams_asked);
         let live = &self.streams.live;
         let of_neighbour = live.values().filter(|peer| **peer == from).count();
@@ -59,7 +54,7 @@ impl Behaviour {
         self.inputs.push_back(Input::StreamAsked { stream: id, from, header });
     }
 
-    fn refuse(&mut self, peer: PeerId, connection: ConnectionId, stream: Stream, reason: Refusal) {
+    fn refuse(&mut self, peer: PeerId, connection: ConnectionId, stream: Tied, reason: Refusal) {
         // If the connection is gone, so is the stream.
         if let Some(mailbox) = self.mailbox(peer, connection) {
             let _ = mailbox.push(Job::Refuse(stream, reason));

@@ -1,6 +1,7 @@
 //! `Handle`: how a program talks to its node, from any task.
 
 mod directory;
+mod handlers;
 mod lookup;
 mod ports;
 mod stream;
@@ -25,9 +26,10 @@ pub use self::stream::{AnonymousStream, Incoming, IncomingStream};
 pub(crate) use self::directory::DirectoryQueue;
 pub(crate) use self::stream::IncomingSlot;
 
+use super::dispatch::{RangeHandler, Registration};
 use super::handler::data::{OwnStream, within};
 use super::session;
-use super::shared::Shared;
+use super::shared::{Permit, Shared};
 use crate::address::OverlayAddr;
 use crate::protocol::interface::{
     Announcement, Answer, Command, Failure, Hit, PublicationId, Recipients, Refusal, Status, Token,
@@ -36,7 +38,7 @@ use crate::protocol::io::Contact;
 
 /// Commands that wait for the behaviour; a caller waits when there are more.
 pub(crate) const MAX_COMMANDS: usize = 256;
-/// Messages, requests and hits that wait for the application in one queue.
+/// Hits that wait for the application in one queue.
 pub(crate) const MAX_QUEUED: usize = 64;
 /// How long opening a stream may take, from the command to the end of the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,10 +49,16 @@ pub(crate) enum Request {
     Ask(Token, Command<PeerId>, Pending),
     /// A command without.
     Tell(Command<PeerId>),
-    /// Messages to a port go here from now on.
-    Messages { port: u16, id: u64, queue: mpsc::Sender<Delivery> },
-    /// Requests to a port go here from now on.
-    Requests { port: u16, id: u64, queue: mpsc::Sender<(Ask, Responder)> },
+    /// What arrives at a port goes here from now on.
+    Register { port: u16, registration: Registration, reply: oneshot::Sender<Result<(), Failure>> },
+    /// A port has no handlers any more.
+    Clear { port: u16 },
+    /// Work on ranges goes here from now on.
+    RegisterRanges { handler: RangeHandler, reply: oneshot::Sender<Result<(), Failure>> },
+    /// Ranges have no handlers any more.
+    ClearRanges,
+    /// A command that was given without waiting.
+    Tried(Box<Request>, Permit),
 }
 
 /// Who waits for an answer.
@@ -145,11 +153,12 @@ impl Handle {
         }
     }
 
-    /// Leaves ring and subgroup in order.
+    /// Leaves ring and subgroup in order; resolves once the range is its next owner's and the migration handler has returned for
+    /// all of it, after a minute at the latest. The node may be dropped then: nothing that the handler sent on is lost.
     ///
     /// # Errors
     ///
-    /// Only [`Closed`](Failure::Closed) and what the node says of a leave that failed.
+    /// [`Closed`](Failure::Closed), or [`Overloaded`](Failure::Overloaded) when many such commands wait already.
     pub async fn leave(&self) -> Result<(), Failure> {
         self.ask(|token| Command::Leave { token }).await.map(drop)
     }
@@ -195,34 +204,6 @@ impl Handle {
         let command = Command::Request { token, recipients: recipients.into(), port, to, payload, timeout };
         self.tell(Request::Ask(token, command, Pending::Once(reply))).await?;
         Ok(ResponseHandle::new(answer, guard))
-    }
-
-    /// Receives the messages (UD) to `port` from now on, in place of an earlier receiver; dropping the stream ends that.
-    ///
-    /// At most 64 messages wait; when the program is slower, further ones are dropped and counted.
-    ///
-    /// # Errors
-    ///
-    /// Only [`Closed`](Failure::Closed).
-    pub async fn message_receiver(&self, port: u16) -> Result<Messages, Failure> {
-        let (queue, messages) = mpsc::channel(MAX_QUEUED);
-        let id = self.shared.next();
-        self.tell(Request::Messages { port, id, queue }).await?;
-        Ok(Messages::new(messages, id, self.shared.clone()))
-    }
-
-    /// Receives the requests (REQ) to `port` from now on, in place of an earlier receiver; dropping the stream ends that.
-    ///
-    /// At most 64 requests wait; when the program is slower, further ones are refused.
-    ///
-    /// # Errors
-    ///
-    /// Only [`Closed`](Failure::Closed).
-    pub async fn request_receiver(&self, port: u16) -> Result<Requests, Failure> {
-        let (queue, requests) = mpsc::channel(MAX_QUEUED);
-        let id = self.shared.next();
-        self.tell(Request::Requests { port, id, queue }).await?;
-        Ok(Requests::new(requests, id, self.shared.clone()))
     }
 
     /// Offers a publication, anonymously, until it is withdrawn; resolves when a leader has it. It is renewed by itself.

@@ -1,15 +1,17 @@
 //! Messages and requests: their receivers, and the response to a request of our own.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::channel::{mpsc, oneshot};
-use futures::{Stream, StreamExt};
+use futures::Stream;
+use futures::channel::oneshot;
 
 use super::CancelGuard;
 use crate::address::OverlayAddr;
 use crate::protocol::interface::{Answer, Failure};
+use crate::swarm::dispatch::FairQueue;
 use crate::swarm::shared::Shared;
 
 /// A message (UD) that arrived.
@@ -76,24 +78,29 @@ impl Drop for Responder {
 macro_rules! receiver {
     ($(#[$meta:meta])* $name:ident of $item:ty) => {
         $(#[$meta])*
-        #[derive(Debug)]
         pub struct $name {
-            queue: mpsc::Receiver<$item>,
+            queue: Arc<FairQueue<$item>>,
             id: u64,
             shared: Arc<Shared>,
         }
 
         impl $name {
-            pub(super) fn new(queue: mpsc::Receiver<$item>, id: u64, shared: Arc<Shared>) -> Self {
+            pub(super) fn new(queue: Arc<FairQueue<$item>>, id: u64, shared: Arc<Shared>) -> Self {
                 Self { queue, id, shared }
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
             }
         }
 
         impl Stream for $name {
             type Item = $item;
 
-            fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<$item>> {
-                self.queue.poll_next_unpin(cx)
+            fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<$item>> {
+                self.queue.poll(cx)
             }
         }
 

@@ -4,15 +4,13 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use asynchronous_codec::Framed;
-use bytes::{Bytes, BytesMut};
-use futures::{SinkExt, StreamExt};
+use bytes::Bytes;
 use libp2p_core::upgrade::NegotiationError;
 use libp2p_swarm::Stream;
-use unsigned_varint::codec::UviBytes;
 
+use super::frames::{End, Reader, Writer};
 use super::lane::Lanes;
-use crate::protocol::interface::{Lane, MAX_FRAME};
+use crate::protocol::interface::Lane;
 use crate::swarm::shared::{Counters, add, count};
 
 /// How often a lane is opened anew on one connection before the connection is given up.
@@ -21,15 +19,6 @@ const MAX_ATTEMPTS: u8 = 4;
 const STABLE: Duration = Duration::from_secs(10);
 /// How often the remote may open a lane anew on one connection.
 const MAX_REOPENED: u8 = 32;
-
-type Frames = Framed<Stream, UviBytes<Bytes>>;
-
-fn framed(mut stream: Stream) -> Frames {
-    stream.ignore_for_keep_alive();
-    let mut codec = UviBytes::default();
-    codec.set_max_len(MAX_FRAME);
-    Framed::new(stream, codec)
-}
 
 /// Our substream of a lane.
 pub(super) struct Outbound {
@@ -41,7 +30,7 @@ pub(super) struct Outbound {
 enum State {
     Closed,
     Opening,
-    Open { frames: Box<Frames>, since: Instant, unflushed: bool },
+    Open { frames: Box<Writer>, since: Instant },
 }
 
 /// Whether a lazily negotiated substream failed because the remote does not know the protocol.
@@ -71,11 +60,11 @@ impl Outbound {
         wanted
     }
 
-    pub(super) fn opened(&mut self, stream: Stream, hello: Bytes) -> Result<(), Broken> {
-        let mut frames = framed(stream);
-        frames.start_send_unpin(hello).map_err(|_| Broken)?;
-        self.state = State::Open { frames: Box::new(frames), since: Instant::now(), unflushed: true };
-        Ok(())
+    pub(super) fn opened(&mut self, mut stream: Stream, hello: Bytes) {
+        stream.ignore_for_keep_alive();
+        let mut frames = Box::new(Writer::new(stream));
+        frames.push(hello);
+        self.state = State::Open { frames, since: Instant::now() };
     }
 
     /// The substream failed. An error when it should not be tried again.
@@ -100,30 +89,33 @@ impl Outbound {
         max: usize,
         counters: &Counters,
     ) -> io::Result<usize> {
-        let State::Open { frames, unflushed, .. } = &mut self.state else { return Ok(0) };
+        let State::Open { frames, .. } = &mut self.state else { return Ok(0) };
         // Nothing is ever said on the way back; reading notices the end, and a lazy negotiation that failed.
-        if let Poll::Ready(said) = frames.poll_next_unpin(cx) {
-            return Err(said.map_or(io::ErrorKind::UnexpectedEof.into(), |said| {
-                said.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into())
-            }));
+        if let Poll::Ready(error) = frames.poll_end(cx) {
+            return Err(error);
         }
         let mut moved = 0;
-        while let Poll::Ready(ready) = frames.poll_ready_unpin(cx) {
-            ready?;
-            let Some(frame) = lanes.pop(self.lane) else { break };
-            if frame.len() > max {
-                count(&counters.frames_dropped);
-                continue;
+        while let Poll::Ready(written) = frames.poll_write(cx) {
+            written?;
+            let before = moved;
+            while frames.has_room()
+                && let Some(frame) = lanes.pop(self.lane)
+            {
+                if frame.len() > max {
+                    count(&counters.frames_dropped);
+                    continue;
+                }
+                count(&counters.frames_out);
+                add(&counters.frame_bytes_out, frame.len() as u64);
+                frames.push(frame);
+                moved += 1;
             }
-            count(&counters.frames_out);
-            add(&counters.frame_bytes_out, frame.len() as u64);
-            frames.start_send_unpin(frame)?;
-            *unflushed = true;
-            moved += 1;
+            if moved == before {
+                break;
+            }
         }
-        if *unflushed && let Poll::Ready(flushed) = frames.poll_flush_unpin(cx) {
+        if let Poll::Ready(flushed) = frames.poll_flush(cx) {
             flushed?;
-            *unflushed = false;
         }
         Ok(moved)
     }
@@ -132,40 +124,38 @@ impl Outbound {
 /// The remote's substream of a lane.
 #[derive(Default)]
 pub(super) struct Inbound {
-    frames: Option<Box<Frames>>,
+    frames: Option<Box<Reader>>,
     reopened: u8,
     /// The Hello has arrived on this substream.
     pub(super) greeted: bool,
 }
 
+/// The remote does not keep to the framing.
+#[derive(Debug)]
+pub(super) struct Misframed;
+
 impl Inbound {
     /// Takes a substream in place of the one before; false if the remote has done so too often.
-    pub(super) fn accept(&mut self, stream: Stream) -> bool {
+    pub(super) fn accept(&mut self, mut stream: Stream) -> bool {
+        stream.ignore_for_keep_alive();
         self.reopened = self.reopened.saturating_add(1);
-        self.frames = Some(Box::new(framed(stream)));
+        self.frames = Some(Box::new(Reader::new(stream)));
         self.greeted = false;
         self.reopened <= MAX_REOPENED
     }
 
     /// The next frame. The end of the substream is no error: the remote may open it anew.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Misframed>> {
         let Some(frames) = &mut self.frames else { return Poll::Pending };
-        match frames.poll_next_unpin(cx) {
+        match frames.poll_next(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(frame)),
-            // What the framing refuses (too long, or no length at all) is the remote's fault; the rest is the link's.
-            Poll::Ready(Some(Err(error)))
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData | io::ErrorKind::Other
-                ) =>
-            {
+            Poll::Ready(Ok(frame)) => Poll::Ready(Ok(frame)),
+            Poll::Ready(Err(end)) => {
                 self.frames = None;
-                Poll::Ready(Err(error))
-            }
-            Poll::Ready(_) => {
-                self.frames = None;
-                Poll::Pending
+                match end {
+                    End::Framing => Poll::Ready(Err(Misframed)),
+                    End::Gone => Poll::Pending,
+                }
             }
         }
     }

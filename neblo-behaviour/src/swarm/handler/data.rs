@@ -8,15 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::tied::Tied;
+use crate::protocol::interface::{Failure, Refusal, StreamHeader};
+use crate::swarm::shared::{Shared, add, count};
+use crate::swarm::splice::Splice;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use futures_timer::Delay;
-use libp2p_swarm::Stream;
-
-use crate::protocol::interface::{Failure, Refusal, StreamHeader};
-use crate::swarm::shared::{Shared, add, count};
-use crate::swarm::splice::Splice;
 
 /// How long a peer may take to send its header, or to answer ours.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,17 +53,17 @@ impl Drop for EndGuard {
 /// A stream that begins or ends at this node.
 #[derive(Debug)]
 pub(crate) struct OwnStream {
-    io: Stream,
+    io: Tied,
     guard: EndGuard,
 }
 
 impl OwnStream {
-    pub(crate) fn new(io: Stream, guard: EndGuard) -> Self {
+    pub(crate) fn new(io: Tied, guard: EndGuard) -> Self {
         Self { io, guard }
     }
 
     /// The substream alone; the end of the stream is reported.
-    pub(crate) fn into_inner(self) -> Stream {
+    pub(crate) fn into_inner(self) -> Tied {
         self.io
     }
 
@@ -118,7 +117,7 @@ pub struct DataJob {
 #[derive(Debug)]
 pub(crate) enum Purpose {
     /// Somebody asked us for it: splice it to theirs.
-    Relay(Stream),
+    Relay(Tied),
     /// We want it ourselves.
     Own(oneshot::Sender<Result<OwnStream, Failure>>),
 }
@@ -135,7 +134,7 @@ impl DataJob {
     }
 
     /// Asks for the stream over the opened substream, and carries it until it ends.
-    pub(crate) async fn run(self, mut down: Stream, shared: Arc<Shared>) {
+    pub(crate) async fn run(self, mut down: Tied, shared: Arc<Shared>) {
         let Self { header, mut purpose, guard } = self;
         let asked = async {
             match within(ANSWER_TIMEOUT, ask(&mut down, &header)).await {
@@ -177,7 +176,7 @@ pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = T>) -> 
 }
 
 /// Writes the header, reads the status.
-async fn ask(stream: &mut Stream, header: &StreamHeader) -> io::Result<u8> {
+async fn ask(stream: &mut Tied, header: &StreamHeader) -> io::Result<u8> {
     let header = header.to_bytes();
     let mut prefix = unsigned_varint::encode::usize_buffer();
     let mut message = unsigned_varint::encode::usize(header.len(), &mut prefix).to_vec();
@@ -189,26 +188,38 @@ async fn ask(stream: &mut Stream, header: &StreamHeader) -> io::Result<u8> {
     Ok(status[0])
 }
 
-/// Reads the header of a stream that a peer asks for; `None` if it breaks the protocol or takes too long.
-pub(crate) async fn read_header(mut stream: Stream) -> Option<(StreamHeader, Stream)> {
-    let header = within(ANSWER_TIMEOUT, async {
-        let mut prefix = [0; 2];
-        stream.read_exact(&mut prefix[..1]).await.ok()?;
-        if prefix[0] & 0x80 != 0 {
-            stream.read_exact(&mut prefix[1..]).await.ok()?;
-        }
-        let (len, _) = unsigned_varint::decode::usize(&prefix).ok()?;
-        let mut header = [0; StreamHeader::MAX_LEN];
-        let header = header.get_mut(..len)?;
-        stream.read_exact(header).await.ok()?;
-        StreamHeader::from_bytes(header).ok()
-    });
-    let header = header.await.flatten()?;
-    Some((header, stream))
+/// Why a stream that a peer asked for came to nothing before anybody could decide on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoHeader {
+    /// The substream ended before its header was there, or that took too long.
+    Cut,
+    /// What came is no header: the peer breaks the protocol.
+    Malformed,
+}
+
+/// Reads the header of a stream that a peer asks for.
+pub(crate) async fn read_header(mut stream: Tied) -> Result<(StreamHeader, Tied), NoHeader> {
+    let header = within(ANSWER_TIMEOUT, header(&mut stream)).await.unwrap_or(Err(NoHeader::Cut))?;
+    Ok((header, stream))
+}
+
+async fn header(stream: &mut (impl AsyncRead + Unpin)) -> Result<StreamHeader, NoHeader> {
+    let cut = |_| NoHeader::Cut;
+    let malformed = NoHeader::Malformed;
+    let mut prefix = [0; 2];
+    stream.read_exact(&mut prefix[..1]).await.map_err(cut)?;
+    if prefix[0] & 0x80 != 0 {
+        stream.read_exact(&mut prefix[1..]).await.map_err(cut)?;
+    }
+    let (len, _) = unsigned_varint::decode::usize(&prefix).map_err(|_| malformed)?;
+    let mut header = [0; StreamHeader::MAX_LEN];
+    let header = header.get_mut(..len).ok_or(malformed)?;
+    stream.read_exact(header).await.map_err(cut)?;
+    StreamHeader::from_bytes(header).map_err(|_| malformed)
 }
 
 /// Tells the peer that asked for a stream that it will not get it.
-pub(crate) async fn refuse(mut stream: Stream, reason: Refusal) {
+pub(crate) async fn refuse(mut stream: Tied, reason: Refusal) {
     let told = async {
         stream.write_all(&[reason.code()]).await?;
         stream.close().await

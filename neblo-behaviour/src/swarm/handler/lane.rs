@@ -1,6 +1,7 @@
 //! The outbound queues of a peer, shared by the behaviour (which fills) and one connection handler (which drains).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -33,7 +34,12 @@ pub(crate) struct Lanes {
 }
 
 #[derive(Debug, Default)]
-struct Queue(Mutex<(VecDeque<Bytes>, usize)>);
+struct Queue {
+    /// Frames, and their bytes.
+    frames: Mutex<(VecDeque<Bytes>, usize)>,
+    /// How many: looked at much more often than there are any.
+    len: AtomicUsize,
+}
 
 impl Lanes {
     pub(crate) fn new() -> Arc<Self> {
@@ -49,25 +55,32 @@ impl Lanes {
 
     /// Appends a frame, unless the lane is full up to `cap`.
     pub(crate) fn push(&self, lane: Lane, frame: Bytes, cap: Cap) -> bool {
-        let (queue, bytes) = &mut *lock(&self.queue(lane).0);
+        let Queue { frames, len } = self.queue(lane);
+        let (queue, bytes) = &mut *lock(frames);
         if queue.len() >= cap.frames || *bytes + frame.len() > cap.bytes {
             return false;
         }
         *bytes += frame.len();
         queue.push_back(frame);
+        len.store(queue.len(), Ordering::Release);
         self.waker.wake();
         true
     }
 
     pub(crate) fn pop(&self, lane: Lane) -> Option<Bytes> {
-        let (queue, bytes) = &mut *lock(&self.queue(lane).0);
+        if self.is_empty(lane) {
+            return None;
+        }
+        let Queue { frames, len } = self.queue(lane);
+        let (queue, bytes) = &mut *lock(frames);
         let frame = queue.pop_front()?;
         *bytes -= frame.len();
+        len.store(queue.len(), Ordering::Release);
         Some(frame)
     }
 
     pub(crate) fn is_empty(&self, lane: Lane) -> bool {
-        lock(&self.queue(lane).0).0.is_empty()
+        self.queue(lane).len.load(Ordering::Acquire) == 0
     }
 
     /// Whether nothing waits on either lane.
@@ -77,7 +90,9 @@ impl Lanes {
 
     pub(crate) fn clear(&self) {
         for queue in [&self.urgent, &self.app] {
-            *lock(&queue.0) = Default::default();
+            let mut frames = lock(&queue.frames);
+            *frames = Default::default();
+            queue.len.store(0, Ordering::Release);
         }
     }
 }

@@ -5,14 +5,17 @@
 
 mod control;
 pub(crate) mod data;
+mod frames;
 pub(crate) mod lane;
+mod mailbox;
+pub(crate) mod tied;
 pub(crate) mod upgrade;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -20,7 +23,6 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::task::AtomicWaker;
 use futures_timer::Delay;
 use libp2p_identity::PeerId;
 use libp2p_swarm::handler::{
@@ -30,8 +32,11 @@ use libp2p_swarm::handler::{
 use libp2p_swarm::{Stream, SubstreamProtocol};
 
 use self::control::{Broken, Inbound, Outbound, is_not_supported};
-use self::data::DataJob;
+use self::data::{DataJob, NoHeader};
 use self::lane::Lanes;
+pub(crate) use self::mailbox::Taken;
+pub(crate) use self::mailbox::{Job, Mailbox};
+use self::tied::{Tied, Ties};
 use self::upgrade::{Names, Negotiated, Plane, Upgrade};
 use super::shared::{Shared, add, count, lock};
 use crate::protocol::WireError;
@@ -43,64 +48,10 @@ const BATCH_FRAMES: usize = 64;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Streams whose header is being read, or whose refusal is being told, on one connection.
 const MAX_ASKING: usize = 32;
-/// Work that may wait in a mailbox: more is refused.
-const MAX_JOBS: usize = 64;
 /// How long the remote may take to answer our Hello with its own.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection is kept after its last frame although nothing holds it.
 const LINGER: Duration = Duration::from_secs(10);
-
-/// What the behaviour wants of one connection.
-#[derive(Debug)]
-pub(crate) enum Job {
-    /// Carry these lanes from now on.
-    Attach(Arc<Lanes>),
-    /// Open a stream of the data plane.
-    Open(Box<DataJob>),
-    /// Refuse a stream that was asked for.
-    Refuse(Stream, Refusal),
-}
-
-/// The way from the behaviour to one connection handler.
-#[derive(Debug, Default)]
-pub struct Mailbox {
-    jobs: Mutex<VecDeque<Job>>,
-    waker: AtomicWaker,
-    /// The lease: the connection is kept although it is idle.
-    keep: AtomicBool,
-    /// A batch of frames is with the behaviour.
-    busy: AtomicBool,
-}
-
-impl Mailbox {
-    /// Appends a job; gives it back if too many wait.
-    pub(crate) fn push(&self, job: Job) -> Result<(), Box<Job>> {
-        let mut jobs = lock(&self.jobs);
-        if jobs.len() >= MAX_JOBS && !matches!(job, Job::Attach(_)) {
-            return Err(Box::new(job));
-        }
-        jobs.push_back(job);
-        self.waker.wake();
-        Ok(())
-    }
-
-    /// Sets or ends the lease on the connection.
-    pub(crate) fn keep(&self, keep: bool) {
-        self.keep.store(keep, Ordering::Relaxed);
-        self.waker.wake();
-    }
-}
-
-/// Lets the handler read on once the behaviour has taken the batch that it came with.
-#[derive(Debug)]
-pub struct Taken(Arc<Mailbox>);
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Release);
-        self.0.waker.wake();
-    }
-}
 
 /// How a peer broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +64,8 @@ pub enum Violation {
     Hello,
     /// A lane was opened anew too often.
     Reopened,
+    /// The header of a stream that cannot be read.
+    Header,
 }
 
 /// What the handler tells the behaviour.
@@ -131,7 +84,7 @@ pub enum ToBehaviour {
     /// The remote broke the protocol.
     Violated(Violation),
     /// The remote asks for a stream.
-    Asked(StreamHeader, Stream),
+    Asked(StreamHeader, Tied),
 }
 
 /// What an outbound substream was requested for.
@@ -145,7 +98,7 @@ pub enum Opening {
 
 enum Work {
     /// The header of a stream was read, or could not be.
-    Asked(Option<(StreamHeader, Stream)>),
+    Asked(Result<(StreamHeader, Tied), NoHeader>),
     /// A refusal was told.
     Refused,
     /// A stream that was opened ended.
@@ -164,6 +117,9 @@ pub struct Handler {
     lanes: Option<Arc<Lanes>>,
     outbound: [Outbound; 2],
     inbound: [Inbound; 2],
+    /// Frames, and their bytes, that go to the behaviour once it has taken those before: one batch at most.
+    frames: Vec<Frame<PeerId>>,
+    frame_bytes: usize,
     /// The remote's limit on frames.
     max_frame: usize,
     greeted: bool,
@@ -174,6 +130,7 @@ pub struct Handler {
 
     work: FuturesUnordered<BoxFuture<'static, Work>>,
     asking: usize,
+    ties: Ties,
 }
 
 impl std::fmt::Debug for Handler {
@@ -196,6 +153,7 @@ impl Handler {
     pub(crate) fn new(names: Names, shared: Arc<Shared>, hello: Bytes) -> Self {
         let mailbox = Arc::<Mailbox>::default();
         Self {
+            ties: Ties::new(mailbox.clone(), shared.clone()),
             names,
             shared,
             hello,
@@ -205,6 +163,8 @@ impl Handler {
             lanes: None,
             outbound: [Outbound::new(Lane::Urgent), Outbound::new(Lane::App)],
             inbound: Default::default(),
+            frames: Vec::new(),
+            frame_bytes: 0,
             max_frame: MAX_FRAME,
             greeted: false,
             violated: false,
@@ -247,7 +207,7 @@ impl Handler {
         }
     }
 
-    fn refuse(&mut self, stream: Stream, reason: Refusal) {
+    fn refuse(&mut self, stream: Tied, reason: Refusal) {
         count(&self.shared.counters.streams_refused);
         // Past the cap the stream is dropped without a word.
         if self.asking < 2 * MAX_ASKING {
@@ -275,9 +235,13 @@ impl Handler {
             }
             Plane::Data if self.asking < MAX_ASKING => {
                 self.asking += 1;
+                let stream = self.ties.tie(stream);
                 self.work.push(Box::pin(async { Work::Asked(data::read_header(stream).await) }));
             }
-            Plane::Data => self.refuse(stream, Refusal::Full),
+            Plane::Data => {
+                let stream = self.ties.tie(stream);
+                self.refuse(stream, Refusal::Full);
+            }
         }
     }
 
@@ -287,14 +251,14 @@ impl Handler {
                 if self.lanes.is_none() {
                     return;
                 }
-                if self.outbound[index(lane)].opened(stream, self.hello.clone()).is_err() {
-                    self.lane_failed(lane);
-                } else if !self.greeted && self.hello_by.is_none() {
+                self.outbound[index(lane)].opened(stream, self.hello.clone());
+                if !self.greeted && self.hello_by.is_none() {
                     self.hello_by = Some(Delay::new(HELLO_TIMEOUT));
                 }
             }
             Opening::Data(job) => {
                 let shared = self.shared.clone();
+                let stream = self.ties.tie(stream);
                 self.work.push(Box::pin(async {
                     job.run(stream, shared).await;
                     Work::Ended
@@ -314,7 +278,7 @@ impl Handler {
         }
     }
 
-    fn hear(&mut self, lane: Lane, bytes: &[u8], frames: &mut Vec<Frame<PeerId>>) -> Result<(), Violation> {
+    fn hear(&mut self, lane: Lane, bytes: &[u8]) -> Result<(), Violation> {
         let inbound = &mut self.inbound[index(lane)];
         match (inbound.greeted, Frame::from_bytes(bytes)) {
             (false, Ok(Frame::Hello(hello))) => {
@@ -331,7 +295,7 @@ impl Handler {
             }
             (false, _) | (true, Ok(Frame::Hello(_))) => Err(Violation::Hello),
             (true, Ok(frame)) => {
-                frames.push(frame);
+                self.frames.push(frame);
                 Ok(())
             }
             (true, Err(WireError::UnknownKind)) => {
@@ -342,35 +306,37 @@ impl Handler {
         }
     }
 
-    /// Reads frames, a batch at a time, the urgent lane first.
+    /// Reads frames, a batch at a time, the urgent lane first. While the behaviour has one, the next one is read.
     fn poll_inbound(&mut self, cx: &mut Context<'_>) {
-        if self.violated || self.mailbox.busy.load(Ordering::Acquire) {
+        if self.violated {
             return;
         }
-        let mut frames = Vec::new();
-        let mut bytes = 0;
         for lane in [Lane::Urgent, Lane::App] {
-            while frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES {
+            while self.frames.len() < BATCH_FRAMES && self.frame_bytes < BATCH_BYTES {
                 match self.inbound[index(lane)].poll_next(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok(frame)) => {
-                        bytes += frame.len();
+                        self.used = Instant::now();
                         count(&self.shared.counters.frames_in);
                         add(&self.shared.counters.frame_bytes_in, frame.len() as u64);
-                        if let Err(violation) = self.hear(lane, &frame, &mut frames) {
+                        let kept = self.frames.len();
+                        if let Err(violation) = self.hear(lane, &frame) {
                             return self.violate(violation);
+                        }
+                        // Hellos and frames of unknown kinds do not count: reading ends when there is nothing to read.
+                        if self.frames.len() > kept {
+                            self.frame_bytes += frame.len();
                         }
                     }
                     Poll::Ready(Err(_)) => return self.violate(Violation::Framing),
                 }
             }
         }
-        if bytes > 0 {
-            self.used = Instant::now();
-        }
-        if !frames.is_empty() {
-            self.mailbox.busy.store(true, Ordering::Release);
-            self.events.push_back(ToBehaviour::Frames(frames, Taken(self.mailbox.clone())));
+        if !self.frames.is_empty() && self.mailbox.may_send() {
+            self.mailbox.busy.store(true, Ordering::SeqCst);
+            self.frame_bytes = 0;
+            let frames = std::mem::take(&mut self.frames);
+            self.events.push_back(ToBehaviour::Frames(frames, Taken::new(self.mailbox.clone())));
         }
     }
 
@@ -469,8 +435,12 @@ impl ConnectionHandler for Handler {
             while let Poll::Ready(Some(work)) = self.work.poll_next_unpin(cx) {
                 match work {
                     Work::Ended => {}
-                    Work::Refused | Work::Asked(None) => self.asking -= 1,
-                    Work::Asked(Some((header, stream))) => {
+                    Work::Refused | Work::Asked(Err(NoHeader::Cut)) => self.asking -= 1,
+                    Work::Asked(Err(NoHeader::Malformed)) => {
+                        self.asking -= 1;
+                        self.violate(Violation::Header);
+                    }
+                    Work::Asked(Ok((header, stream))) => {
                         self.asking -= 1;
                         self.events.push_back(ToBehaviour::Asked(header, stream));
                     }

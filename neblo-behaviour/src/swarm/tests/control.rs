@@ -155,8 +155,26 @@ async fn disconnect_closes_every_connection() {
     send(&mut nodes[0], &peers[1], Lane::Urgent, probe(1));
     run(&mut nodes, |nodes| connected(&mut nodes[0], peers[1].peer)).await;
     nodes[0].behaviour_mut().execute(Output::Disconnect(peers[1].peer));
-    run(&mut nodes, |nodes| disconnected(&mut nodes[0], peers[1].peer) && disconnected(&mut nodes[1], peers[0].peer))
-        .await;
+    run(&mut nodes, |nodes| disconnected(&mut nodes[1], peers[0].peer) && !nodes[0].is_connected(&peers[1].peer)).await;
+    // Whoever wanted it knows.
+    assert!(!disconnected(&mut nodes[0], peers[1].peer));
+}
+
+#[tokio::test]
+async fn a_peer_is_dialled_anew_while_its_old_connection_is_being_closed() {
+    let mut nodes = vec![tcp().await, tcp().await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(1));
+    run(&mut nodes, |nodes| nonces(&mut nodes[1], peers[0].peer) == [1]).await;
+    nodes[0].behaviour_mut().execute(Output::Disconnect(peers[1].peer));
+    // Not lost with the connection that is on its way out, and the end of that one is not the end of this one.
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(2));
+    run(&mut nodes, |nodes| nonces(&mut nodes[1], peers[0].peer) == [1, 2]).await;
+    while_running(&mut nodes, tokio::time::sleep(Duration::from_millis(500))).await;
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(3));
+    run(&mut nodes, |nodes| nonces(&mut nodes[1], peers[0].peer) == [1, 2, 3]).await;
+    assert!(!disconnected(&mut nodes[0], peers[1].peer) && !unreachable(&mut nodes[0], peers[1].peer));
+    assert!(nodes[0].behaviour().closing.is_empty());
 }
 
 async fn hostile(hello: Option<Bytes>, then: Option<Bytes>) -> Vec<Swarm<Behaviour>> {

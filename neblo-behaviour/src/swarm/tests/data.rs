@@ -155,6 +155,36 @@ async fn a_relay_that_dies_cuts_the_stream_on_both_ends() {
     }
 }
 
+/// A relay that has stopped closes nothing: its neighbours give the link up, and both ends of the stream learn of it although
+/// nobody reads at the other side of that link.
+#[tokio::test]
+async fn a_link_that_is_given_up_cuts_its_streams_at_once() {
+    let mut nodes = vec![tcp().await, tcp().await, tcp().await, tcp().await];
+    let mut incoming = nodes[3].behaviour().handle().incoming();
+    let (mut a, mut b) = chain(&mut nodes, &mut incoming).await;
+    while_running(&mut nodes, async {
+        b.write_all(b"half").await.unwrap();
+        b.flush().await.unwrap();
+        a.read_exact(&mut [0; 4]).await.unwrap();
+    })
+    .await;
+    let stopped = nodes.remove(1);
+    let peer = *stopped.local_peer_id();
+    for neighbour in &mut nodes[..2] {
+        neighbour.behaviour_mut().execute(Output::Disconnect(peer));
+    }
+    let begun = Instant::now();
+    let (one, other) = while_running(&mut nodes, async {
+        let (mut x, mut y) = ([0; 1], [0; 1]);
+        futures::future::join(a.read(&mut x), b.read(&mut y)).await
+    })
+    .await;
+    assert!(one.is_err() && other.is_err(), "{one:?} {other:?}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    drop((a, b));
+    run(&mut nodes, |nodes| nodes.iter_mut().all(|node| ended(node).len() == 1)).await;
+}
+
 #[tokio::test]
 async fn one_end_that_goes_away_ends_the_stream_everywhere() {
     let mut nodes = vec![memory().await, memory().await, memory().await];
@@ -234,6 +264,45 @@ async fn more_streams_than_a_neighbour_may_have_are_refused() {
     let stream = next_asked(&mut nodes, 1).await;
     nodes[1].behaviour_mut().execute(Output::StreamRefused { stream, reason: Refusal::Unknown });
     assert_eq!(refused(&mut nodes, opened).await, Refusal::Unknown);
+}
+
+/// A node after a peer that does not say Hello has begun a stream with these bytes.
+async fn first_bytes(bytes: &'static [u8]) -> ([Swarm<Behaviour>; 1], PeerId) {
+    let mut node = memory().await;
+    let mut stranger = Swarm::new_ephemeral_tokio(|_| libp2p_stream::Behaviour::new());
+    let (me, peer) = (*node.local_peer_id(), *stranger.local_peer_id());
+    stranger.dial(node.external_addresses().next().unwrap().clone()).unwrap();
+    let name = format!("/neblo/1/{}/data", Config::default().network_hash());
+    let mut control = stranger.behaviour().new_control();
+    let said = async {
+        while !stranger.is_connected(&me) {
+            stranger.select_next_some().await;
+        }
+        let task = tokio::spawn(async move {
+            let name = libp2p_swarm::StreamProtocol::try_from_owned(name).unwrap();
+            let mut stream = control.open_stream(me, name).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            // The end of it comes either from us or, with the link, from the other side.
+            let _closed = stream.close().await;
+            let _ended = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let swarm = async { while let Some(_polled) = stranger.next().await {} };
+        select(std::pin::pin!(task), std::pin::pin!(swarm)).await;
+    };
+    while_running(std::slice::from_mut(&mut node), said).await;
+    ([node], peer)
+}
+
+#[tokio::test]
+async fn a_header_that_is_none_closes_the_link_and_is_counted() {
+    for bytes in [&b"\x05hello"[..], b"\xff\xff", b"\x00", b"\x80\x10"] {
+        let (mut nodes, peer) = first_bytes(bytes).await;
+        run(&mut nodes, |nodes| counter(&nodes[0], "violations") == 1 && !nodes[0].is_connected(&peer)).await;
+    }
+    // One that is cut says nothing about who cut it.
+    let (mut nodes, _) = first_bytes(b"\x05he").await;
+    while_running(&mut nodes, tokio::time::sleep(Duration::from_millis(300))).await;
+    assert_eq!(counter(&nodes[0], "violations"), 0);
 }
 
 #[tokio::test]

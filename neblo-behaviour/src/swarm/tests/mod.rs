@@ -2,6 +2,7 @@
 
 mod control;
 mod data;
+mod handlers;
 mod multicast;
 
 use std::task::Poll;

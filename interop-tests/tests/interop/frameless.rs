@@ -1,0 +1,83 @@
+//! One fixed value for everything that travels in no frame of its own: in the leaders' multicast, in the registry's payloads,
+//! and sealed between the owner of a path and its leader.
+
+use libp2p::PeerId;
+use neblo_behaviour::protocol::directory::LookupCast;
+use neblo_behaviour::protocol::errand::{
+    Announce, Announced, Declined, Envelope, Errand, Hits, Incoming, Lookup, Notice, Resolve, Resolved, Withdraw,
+};
+use neblo_behaviour::protocol::seal::Keys;
+use neblo_behaviour::protocol::subgroup::{FindRows, RegistryRequest, Rows};
+
+use super::samples::{self, NOW, blob, contact, keys, list, place};
+
+/// Names what follows it: `envelope-announce`.
+fn named<T>(family: &str, values: Vec<(&str, T)>) -> Vec<(String, T)> {
+    values.into_iter().map(|(name, value)| (format!("{family}-{name}"), value)).collect()
+}
+
+pub(crate) fn cast() -> LookupCast<PeerId> {
+    let keys = keys(1);
+    let cast = LookupCast {
+        asker: contact(1),
+        identity: blob(&Keys::<PeerId>::identity(&keys)),
+        subgroup: place(0xaa),
+        term: 3,
+        nonce: [3; 16],
+        sent: NOW,
+        query: blob(b"what is looked for"),
+        limit: 50,
+        signature: blob(b""),
+    };
+    cast.sign(&keys)
+}
+
+pub(crate) fn registry() -> Vec<(String, RegistryRequest<PeerId>)> {
+    let register = RegistryRequest::Register(samples::row());
+    named("registry", vec![("register", register), ("find", RegistryRequest::Find(FindRows { most: 64 }))])
+}
+
+pub(crate) fn rows() -> Rows<PeerId> {
+    Rows { rows: list(vec![samples::row()]) }
+}
+
+pub(crate) fn envelopes() -> Vec<(String, Envelope)> {
+    let errands = vec![
+        Errand::Announce(Announce {
+            request: 1,
+            registration: [4; 16],
+            key: [7; 32],
+            expiry_day: 20_900,
+            payload: blob(b"what is announced"),
+        }),
+        Errand::Withdraw(Withdraw { registration: [4; 16] }),
+        Errand::Lookup(Lookup { request: 2, query: blob(b"what is looked for"), limit: 50, window: 3_000 }),
+        Errand::Resolve(Resolve { request: 3, subgroup: place(0xaa), registration: 5, ticket: [9; 16] }),
+    ];
+    let name = |errand: &Errand| match errand {
+        Errand::Announce(_) => "announce",
+        Errand::Withdraw(_) => "withdraw",
+        Errand::Lookup(_) => "lookup",
+        Errand::Resolve(_) => "resolve",
+    };
+    let envelopes = errands.into_iter().map(|errand| (name(&errand), Envelope { reply: [8; 32], errand }));
+    named("envelope", envelopes.collect())
+}
+
+pub(crate) fn notices() -> Vec<(String, Notice)> {
+    let notices = vec![
+        Notice::Announced(Announced { request: 1, registration: 5 }),
+        Notice::Hits(Hits { request: 2, hits: list(vec![samples::hit()]), answered: 3, asked: 4, ended: true }),
+        Notice::Resolved(Resolved { request: 3, found: true }),
+        Notice::Incoming(Incoming { registration: [4; 16], ticket: [10; 16] }),
+        Notice::Declined(Declined { request: 1 }),
+    ];
+    let name = |notice: &Notice| match notice {
+        Notice::Announced(_) => "announced",
+        Notice::Hits(_) => "hits",
+        Notice::Resolved(_) => "resolved",
+        Notice::Incoming(_) => "incoming",
+        Notice::Declined(_) => "declined",
+    };
+    named("notice", notices.into_iter().map(|notice| (name(&notice), notice)).collect())
+}

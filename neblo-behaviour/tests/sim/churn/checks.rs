@@ -1,0 +1,277 @@
+//! What must hold after every event, and what is measured on the way (research §3).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use neblo_behaviour::address::{AddrRange, OverlayAddr};
+use neblo_behaviour::protocol::interface::{Event, Ownership, RangeWork};
+use neblo_behaviour::protocol::io::Time;
+use neblo_behaviour::sim::Simulation;
+
+use super::ring_check::{Place, Places, overlap, owns};
+
+/// By when the neighbours of an owner have heard of its epoch: two rounds. Should it die before, nobody alive knows what it
+/// had counted to, and its heir may count to the same; ranges under equal epochs are told apart by the address then.
+const HEARD: Duration = Duration::from_secs(18);
+/// Addresses whose owner's epoch is followed.
+const SAMPLES: u128 = 16;
+
+/// How strict the checks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// Time-outs fire for the dead alone (Zave's assumption): all invariants hold at every event.
+    Strict,
+    /// Frames are lost or the network is parted, or has been until just now: living peers are taken for dead, ranges may
+    /// have two owners. What each peer decides for itself holds all the same.
+    Rough,
+}
+
+/// Sums over a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Measures {
+    /// Part of the circle times seconds for which nobody owned it.
+    pub unowned: f64,
+    /// The same for a second owner.
+    pub double: f64,
+    /// Seconds.
+    pub time: f64,
+    pub ring_changes: u64,
+}
+
+/// All checks of a run.
+pub struct Checks {
+    pub places: Places,
+    pub rules: Rules,
+    /// Whether the ring has outgrown its roster: Zave's rules hold from r + 1 members on (design D2).
+    pub grown: bool,
+    /// While the rules are strict, and while they are not.
+    pub strict: Measures,
+    pub rough: Measures,
+    coverage: (f64, f64),
+    since: Time,
+    /// Something changed since this was last cleared.
+    pub changed: bool,
+    /// For each sample the highest epoch under which it was owned, by whom, and since when.
+    samples: Vec<(OverlayAddr, u64, u32, Time)>,
+    /// Epochs that were not higher than one of which nobody alive had heard.
+    pub unheard: u64,
+    /// Epochs of all subscriptions (host, number) as they last were, members or not.
+    epochs: BTreeMap<(u32, u64), u64>,
+    work: BTreeSet<(u32, bool, AddrRange, u64, u8, u8)>,
+    pub migrations: u64,
+    pub regenerations: u64,
+    pub isolated: u64,
+    /// Kinds that are counted and not held against the run (`NEBLO_TOLERATE=double,epoch`): to see what else is wrong.
+    tolerated: Vec<String>,
+    pub found: BTreeMap<&'static str, u64>,
+}
+
+impl Checks {
+    /// Something is wrong.
+    pub fn wrong(&mut self, kind: &'static str, text: String) -> Result<(), String> {
+        *self.found.entry(kind).or_insert(0) += 1;
+        if self.tolerated.iter().any(|tolerated| tolerated == kind) { Ok(()) } else { Err(format!("{kind}: {text}")) }
+    }
+
+    pub fn new() -> Self {
+        let samples = (0..SAMPLES).map(|nth| (OverlayAddr((nth << 124) + 1), 0, u32::MAX, Time(0))).collect();
+        Self {
+            places: Places::default(),
+            rules: Rules::Strict,
+            grown: false,
+            strict: Measures::default(),
+            rough: Measures::default(),
+            coverage: (0.0, 0.0),
+            since: Time(0),
+            changed: false,
+            samples,
+            unheard: 0,
+            epochs: BTreeMap::new(),
+            work: BTreeSet::new(),
+            migrations: 0,
+            regenerations: 0,
+            isolated: 0,
+            tolerated: std::env::var("NEBLO_TOLERATE").unwrap_or_default().split(',').map(str::to_owned).collect(),
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Adds up what was unowned until now.
+    pub fn account(&mut self, now: Time) {
+        let dt = now.since(self.since).as_secs_f64();
+        self.since = now;
+        let measures = match self.rules {
+            Rules::Strict => &mut self.strict,
+            Rules::Rough => &mut self.rough,
+        };
+        measures.time += dt;
+        measures.unowned += self.coverage.0 * dt;
+        measures.double += self.coverage.1 * dt;
+    }
+
+    fn measures(&mut self) -> &mut Measures {
+        match self.rules {
+            Rules::Strict => &mut self.strict,
+            Rules::Rough => &mut self.rough,
+        }
+    }
+
+    /// A host died, or lives on after all.
+    pub fn gone(&mut self, sim: &Simulation, host: u32) -> Result<(), String> {
+        self.account(sim.now());
+        for (_, _, owner, since) in &mut self.samples {
+            if *owner == host && sim.now().since(*since) < HEARD {
+                // Whoever comes next, and whenever: it cannot know.
+                *since = Time(u64::MAX);
+            }
+        }
+        if self.places.set(host, None).is_some() {
+            self.changed = true;
+            self.coverage = self.places.coverage(sim);
+        }
+        self.one_ring()
+    }
+
+    /// A host's node handled something; whether its place in the ring changed. Cheap unless it did.
+    pub fn look(&mut self, sim: &Simulation, host: u32) -> Result<bool, String> {
+        let ring = sim.node(host).ring();
+        match self.places.get(host) {
+            Some(place) if place.is_still(ring) => return Ok(false),
+            None if !ring.is_member() => return Ok(false),
+            _ => {}
+        }
+        self.account(sim.now());
+        self.changed = true;
+        self.measures().ring_changes += 1;
+        let new = Place::of(ring);
+        let best = |places: &Places, place: Option<&Place>| place.map(|place| places.best(place));
+        let old = self.places.set(host, new.clone());
+        let range_changed = old.as_ref().map(|place| place.range) != new.as_ref().map(|place| place.range);
+        if let Some(new) = &new {
+            if !new.successors_are_ordered() {
+                self.wrong("order", format!("the successors of {host} are not in order: {new:?}"))?;
+            }
+            let owned = |place: &Place| (place.me, place.range, place.epoch);
+            if old.as_ref().map(owned) != Some(owned(new)) {
+                self.epoch(sim, host, old.as_ref(), new)?;
+            }
+        }
+        if range_changed {
+            self.coverage = self.places.coverage(sim);
+            if let (Some(new), Rules::Strict) = (&new, self.rules) {
+                self.no_double_owner(sim, host, new)?;
+            }
+        }
+        let membership_changed = old.as_ref().map(|place| place.me) != new.as_ref().map(|place| place.me);
+        if membership_changed || best(&self.places, old.as_ref()) != best(&self.places, new.as_ref()) {
+            self.one_ring()?;
+        }
+        Ok(true)
+    }
+
+    /// Epochs only grow: each peer's own, whatever happens; and for each address from owner to owner, while the rules are
+    /// strict.
+    fn epoch(&mut self, sim: &Simulation, host: u32, old: Option<&Place>, new: &Place) -> Result<(), String> {
+        let before = self.epochs.insert((host, new.me.1), new.epoch).unwrap_or(0);
+        let moved = old.is_some_and(|old| old.me == new.me && old.range != new.range);
+        if new.epoch < before || moved && new.epoch == before {
+            let text = format!("the epoch of {host} does not grow: {before}, then {} for {}", new.epoch, new.range);
+            self.wrong("own epoch", text)?;
+        }
+        for sample in 0..self.samples.len() {
+            let (address, highest, owner, since) = self.samples[sample];
+            if !new.range.contains(address) {
+                continue;
+            }
+            // While it is handed over, the old owner and the new one have it under the same epoch.
+            let changing = self.places.get(owner).is_some_and(|place| owns(sim, place, address) == Ownership::Changing);
+            let falls = new.epoch < highest || owner != host && new.epoch == highest && !changing;
+            if falls && self.rules == Rules::Strict && !self.lives(owner) && sim.now().since(since) < HEARD {
+                self.unheard += 1;
+            } else if falls && self.rules == Rules::Strict {
+                let text =
+                    format!("{address:?} was {owner}'s under epoch {highest} and is {host}'s under {}", new.epoch);
+                self.wrong("epoch", text)?;
+            }
+            if new.epoch > highest || owner != host {
+                self.samples[sample] = (address, new.epoch, host, sim.now());
+            }
+        }
+        Ok(())
+    }
+
+    fn lives(&self, host: u32) -> bool {
+        self.places.get(host).is_some()
+    }
+
+    fn no_double_owner(&mut self, sim: &Simulation, host: u32, new: &Place) -> Result<(), String> {
+        let sure = |place: &Place, address| owns(sim, place, address) == Ownership::Yes;
+        let both = |other: &&Place| {
+            [new.range.to, other.range.to].into_iter().any(|address| sure(new, address) && sure(other, address))
+        };
+        let overlapping = |place: &&Place| place.me.2 != host && overlap(place.range, new.range);
+        let found = self.places.iter().filter(overlapping).find(both).map(|other| {
+            format!(
+                "{host} owns {} (epoch {}) and {} owns {} (epoch {})",
+                new.range, new.epoch, other.me.2, other.range, other.epoch
+            )
+        });
+        found.map_or(Ok(()), |text| self.wrong("double", text))
+    }
+
+    fn one_ring(&mut self) -> Result<(), String> {
+        match self.places.one_ring() {
+            Err(text) if self.rules == Rules::Strict && self.grown => self.wrong("ring", text),
+            _ => Ok(()),
+        }
+    }
+
+    /// From here on all must hold again, for what is now as well.
+    pub fn strict_again(&mut self, sim: &Simulation) -> Result<(), String> {
+        self.account(sim.now());
+        self.rules = Rules::Strict;
+        self.one_ring()?;
+        let places: Vec<_> = self.places.iter().cloned().collect();
+        for place in places {
+            self.no_double_owner(sim, place.me.2, &place)?;
+            for (address, highest, owner, since) in &mut self.samples {
+                // The higher epoch wins after healing (design D3); a lone owner who lost its neighbours may have counted
+                // higher than all others do.
+                if place.range.contains(*address) {
+                    (*highest, *owner, *since) = (place.epoch, place.me.2, sim.now());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at an event of a node; work on ranges is to be done, so its name is handed back.
+    pub fn event(&mut self, host: u32, event: &Event<u32>) -> Result<Option<u64>, String> {
+        match event {
+            Event::RangeWork { work, what } => {
+                let key = match what {
+                    RangeWork::Migration(it) => {
+                        self.migrations += 1;
+                        (host, false, it.range, it.epoch, it.role.copy(), 0)
+                    }
+                    RangeWork::Regeneration(it) => {
+                        self.regenerations += 1;
+                        (host, true, it.range, it.epoch, it.role.copy(), it.lost)
+                    }
+                };
+                if !self.work.insert(key) {
+                    self.wrong("twice", format!("{host} is told twice of {what:?}"))?;
+                }
+                Ok(Some(*work))
+            }
+            Event::Isolated => {
+                self.isolated += 1;
+                if self.rules == Rules::Strict {
+                    self.wrong("isolated", format!("{host} lost all its neighbours"))?;
+                }
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+}
