@@ -1,5 +1,8 @@
 //! A simulated network to which operations are done, judged after every event.
 
+mod network;
+mod talk;
+
 use std::time::Duration;
 
 use neblo_behaviour::OverlayAddr;
@@ -312,87 +315,6 @@ impl World {
             self.checks.gone(&self.sim, host)?;
         }
         Ok(())
-    }
-
-    // ---- conditions ----------------------------------------------------------------------------------------------
-
-    fn conditions(&mut self) {
-        let mut conditions = self.sim.conditions().clone();
-        (conditions.jitter, conditions.loss) = match self.weather {
-            Weather::Fair => (Duration::ZERO, 0.0),
-            Weather::Gusty => (Duration::from_millis(80), 0.0),
-            Weather::Storm(thousandths) => (Duration::from_millis(80), f64::from(thousandths) / 1_000.0),
-        };
-        self.sim.set_conditions(conditions);
-        if !self.is_calm() {
-            self.checks.account(self.sim.now());
-            self.checks.rules = Rules::Rough;
-        }
-    }
-
-    fn part(&mut self, number: u16) {
-        if self.parted {
-            return;
-        }
-        let hosts = self.hosts.len() as u32;
-        // Some split by chance leaves nobody without a successor on its side; a few are tried.
-        for salt in 0..16u8 {
-            let group = |host: u32| {
-                let bytes = [&host.to_le_bytes()[..], &number.to_le_bytes(), &[salt]].concat();
-                (OverlayAddr::hash(&[&bytes]).0 & 1) as u8
-            };
-            if self.keeps_successors(&[], &group) {
-                let mut conditions = self.sim.conditions().clone();
-                conditions.partition = (0..hosts).map(group).collect();
-                self.sim.set_conditions(conditions);
-                self.parted = true;
-                self.figures.events += 1;
-                return self.conditions();
-            }
-        }
-    }
-
-    fn heal(&mut self) {
-        if self.parted {
-            let mut conditions = self.sim.conditions().clone();
-            conditions.partition.clear();
-            self.sim.set_conditions(conditions);
-            self.parted = false;
-            self.figures.events += 1;
-        }
-    }
-
-    // ---- traffic -------------------------------------------------------------------------------------------------
-
-    fn request(&mut self, nth: u16, key: u16, copies: u8) {
-        let Some(asker) = Self::pick(&self.members(), nth) else { return };
-        let to = OverlayAddr::hash(&[&key.to_le_bytes()]);
-        let payload = [key.to_le_bytes(), nth.to_le_bytes()].concat();
-        let sent = payload.clone();
-        let recipients = Recipients::First(1 + copies % 8);
-        let token = self.sim.command(asker, |token| Command::Request {
-            token,
-            recipients,
-            port: PORT,
-            to,
-            payload: sent,
-            timeout: TIME_OUT,
-        });
-        self.traffic.asked(self.sim.now(), asker, token, payload, self.checks.rules == Rules::Rough);
-    }
-
-    fn send(&mut self, nth: u16, key: u16, copies: u8) {
-        let Some(sender) = Self::pick(&self.members(), nth) else { return };
-        let to = OverlayAddr::hash(&[&key.to_le_bytes()]);
-        let copies = 1 + copies % 8;
-        self.figures.messages_sent += u64::from(copies);
-        self.sim.command(sender, |token| Command::Send {
-            token,
-            recipients: Recipients::First(copies),
-            port: PORT,
-            to,
-            payload: vec![0; 32],
-        });
     }
 
     // ---- time ----------------------------------------------------------------------------------------------------
