@@ -10,7 +10,7 @@ use neblo_behaviour::protocol::link::LinkMessage;
 use neblo_behaviour::protocol::messaging::{Message, MessagingMessage, NoResponse, Request, Response};
 use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Open, Opened, PathMessage, Up};
 use neblo_behaviour::protocol::ring::{
-    Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster,
+    Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster, Start,
 };
 use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{
