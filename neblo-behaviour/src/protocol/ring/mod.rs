@@ -382,8 +382,12 @@ impl<P: Peer> Ring<P> {
             RingTimer::Answer(request) => {
                 // Not a death: under load an answer may be late.
                 let open = self.question.take_if(|(open, _)| *open == request);
-                if let Some((_, Question::Closer(_))) = open {
-                    self.notify_head(ctx);
+                match open {
+                    Some((_, Question::Closer(_))) if self.successors.is_empty() => {
+                        ctx.out.emit(RingEvent::Isolated);
+                    }
+                    Some((_, Question::Closer(_))) => self.notify_head(ctx),
+                    _ => {}
                 }
             }
             RingTimer::Again(request) => {

@@ -55,6 +55,9 @@ impl<P: Peer> Ring<P> {
             };
             return self.predecessor_answered(ctx, alive, asked, notify);
         }
+        if answer.busy && self.successors.is_empty() {
+            return ctx.out.emit(RingEvent::Isolated);
+        }
         if answer.busy {
             ctx.out.arm(BUSY_AGAIN, RingTimer::Again(self.next_request));
             return;
@@ -100,8 +103,10 @@ impl<P: Peer> Ring<P> {
     }
 
     fn closer_answered(&mut self, ctx: &mut RingCtx<'_, P>, from: P, answer: Neighbours<P>) {
-        let (Some(me), Some(head)) = (self.me.clone(), self.successors.first().cloned()) else { return };
-        let between = AddrRange { after: me.address, to: head.address };
+        let Some(me) = self.me.clone() else { return };
+        // All others may have died meanwhile.
+        let head = self.successors.first().map_or(me.address, |head| head.address);
+        let between = AddrRange { after: me.address, to: head };
         match answer.me.filter(|told| told.contact.peer == from && between.contains_strictly(told.address)) {
             Some(closer) => {
                 self.adopt(closer, &answer.successors);
@@ -109,6 +114,7 @@ impl<P: Peer> Ring<P> {
                 // There may be another one still closer.
                 self.stabilise(ctx);
             }
+            None if self.successors.is_empty() => ctx.out.emit(RingEvent::Isolated),
             None => self.notify_head(ctx),
         }
     }
@@ -265,6 +271,7 @@ impl<P: Peer> Ring<P> {
         if !self.is_member() {
             return;
         }
+        let asked_closer = matches!(open, Some((_, Question::Closer(_))));
         match open {
             Some((_, Question::Predecessor { asked, notify })) => {
                 self.predecessor_answered(ctx, false, asked, notify);
@@ -272,7 +279,9 @@ impl<P: Peer> Ring<P> {
             Some((_, Question::Closer(_))) => self.notify_head(ctx),
             _ => {}
         }
-        if head_lost && self.successors.is_empty() {
+        // The one that is being asked may be a successor yet.
+        let closer = matches!(self.question, Some((_, Question::Closer(_))));
+        if (head_lost || asked_closer) && self.successors.is_empty() && !closer {
             // When the list went round the whole ring, the predecessor is all that is left of it. Otherwise there are
             // others beyond the dead ones whom nobody here knows, and to go on with those before us would make a second
             // ring (research §3, rule 7: every member keeps a live successor).

@@ -23,6 +23,8 @@ struct Exploration {
     crashes: u8,
     rounds: u8,
     retries: u8,
+    /// Whether a second death may come before the first was repaired, as Zave's proof allows it.
+    zave: bool,
     /// Below r + 1 members: no proof holds, only that there is one owner and that it heals.
     small: bool,
 }
@@ -35,7 +37,7 @@ impl Model for Exploration {
         let mut world = World::new(&self.addresses, self.members, self.rules);
         (world.joins, world.leaves, world.crashes, world.rounds) = (self.joins, self.leaves, self.crashes, self.rounds);
         world.retries = self.retries;
-        world.zave = std::env::var("NEBLO_ZAVE").is_ok();
+        world.zave = self.zave;
         vec![world]
     }
 
@@ -105,7 +107,7 @@ fn ring(members: usize, joins: u8, leaves: u8, crashes: u8, rounds: u8) -> Explo
     let small = members <= world::R;
     let places = if small { [100, 200, 150, 250, 0, 0] } else { PLACES };
     let addresses = places[..members + usize::from(joins)].to_vec();
-    Exploration { addresses, members, rules: Rules::default(), joins, leaves, crashes, rounds, retries: 1, small }
+    Exploration { addresses, members, rules: Rules::default(), joins, leaves, crashes, rounds, retries: 1, zave: false, small }
 }
 
 fn holds(name: &str, model: Exploration) {
@@ -166,7 +168,8 @@ fn larger_bounds() {
     let [members, joins, leaves, crashes, rounds] = bounds[..] else { panic!("NEBLO_MODEL wants five numbers") };
     let busy = std::env::var("NEBLO_MODEL_WITHOUT_BUSY").is_err();
     let rules = Rules { busy, ..Rules::default() };
-    holds("larger bounds", Exploration { rules, ..ring(usize::from(members), joins, leaves, crashes, rounds) });
+    let zave = std::env::var("NEBLO_MODEL_ZAVE").is_ok();
+    holds("larger bounds", Exploration { rules, zave, ..ring(usize::from(members), joins, leaves, crashes, rounds) });
 }
 
 #[test]
