@@ -10,7 +10,7 @@ use neblo_behaviour::protocol::link::LinkMessage;
 use neblo_behaviour::protocol::messaging::{Message, MessagingMessage, NoResponse, Request, Response};
 use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Open, Opened, PathMessage, Up};
 use neblo_behaviour::protocol::ring::{
-    Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster,
+    Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster, Start,
 };
 use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{
@@ -106,6 +106,7 @@ pub(crate) fn crossing_header() -> StreamHeader {
 
 fn ring() -> Vec<RingMessage<PeerId>> {
     let range = AddrRange { after: place(0x55), to: place(1) };
+    let start = || Start { after: place(0x44), owner: Some(principal(4)) };
     let step = || Handover { incarnation: 1 << 56, epoch: 6 };
     vec![
         RingMessage::Join(Join { request: 1, me: principal(1), proof: Some(blob(b"proof")), epoch: Some(5) }),
@@ -116,6 +117,8 @@ fn ring() -> Vec<RingMessage<PeerId>> {
             epoch: 6,
             roster: Some(roster()),
             incarnation: 1 << 56,
+            before: Some(start()),
+            predecessor: Some(principal(4)),
         }),
         RingMessage::NotJoined(NotJoined { request: 1, ask: Some(contact(3)), not_owner: true }),
         RingMessage::Roster(roster()),
@@ -129,10 +132,11 @@ fn ring() -> Vec<RingMessage<PeerId>> {
             open: true,
             epoch: Some(5),
             before: Some(place(0x44)),
+            founder: Some(place(0x33)),
         }),
-        RingMessage::Notify(Notify { me: principal(1), epoch: Some(5), before: Some(principal(4)) }),
+        RingMessage::Notify(Notify { me: principal(1), epoch: Some(5), start: Some(start()) }),
         RingMessage::Nudge(Nudge { leaving: true }),
-        RingMessage::Give(Give { by: principal(2), incarnation: 1 << 56, range, epoch: 6 }),
+        RingMessage::Give(Give { by: principal(2), incarnation: 1 << 56, range, epoch: 6, before: Some(start()) }),
         RingMessage::Accepted(step()),
         RingMessage::Refused(step()),
         RingMessage::Migrated(step()),
@@ -260,6 +264,11 @@ fn name(frame: &Frame<PeerId>) -> String {
             RingMessage::Neighbours(_) => "neighbours",
             RingMessage::Notify(_) => "notify",
             RingMessage::Nudge(_) => "nudge",
+            RingMessage::Give(_) => "give",
+            RingMessage::Accepted(_) => "accepted",
+            RingMessage::Refused(_) => "refused",
+            RingMessage::Migrated(_) => "migrated",
+            RingMessage::Settled(_) => "settled",
         },
         Frame::Messaging(message) => match message {
             MessagingMessage::Message(_) => "message",

@@ -44,6 +44,9 @@ pub struct FetchOptions {
     pub windows: usize,
     /// A stream on which nothing comes for so long is given up.
     pub idle: Duration,
+    /// The same after streams that were replaced for it: it doubles each time up to this, so that a slow path is not replaced
+    /// over and over, and begins anew after a stream that lasted for a minute.
+    pub longest_idle: Duration,
     /// So is one on which a window takes longer than this.
     pub window: Duration,
     /// The transfer is given up when for so long nothing was gained, over all streams.
@@ -59,6 +62,7 @@ impl Default for FetchOptions {
         Self {
             windows: 4,
             idle: Duration::from_secs(30),
+            longest_idle: Duration::from_secs(30),
             window: Duration::from_secs(120),
             no_progress: Duration::from_secs(180),
             pause: Duration::from_millis(200),
@@ -126,6 +130,9 @@ impl fmt::Display for Last<'_> {
     }
 }
 
+/// A stream that lasted so long was on a sound path. choice
+const LASTED: Duration = Duration::from_secs(60);
+
 /// Fetches content, one after the other, over as few streams as possible.
 #[derive(Debug)]
 pub struct Fetcher<S: Sources> {
@@ -168,6 +175,8 @@ impl<S: Sources> Fetcher<S> {
         let mut gained_at = Instant::now();
         let mut last = None;
         let mut pauses = 0u32;
+        let mut options = self.options.clone();
+        let mut opened = Instant::now();
         loop {
             let missing = sink.missing();
             if missing.is_empty() {
@@ -182,6 +191,7 @@ impl<S: Sources> Fetcher<S> {
                 None => match timeout(left, self.sources.open()).await {
                     Ok(Ok(stream)) => {
                         self.streams = self.streams.saturating_add(1);
+                        opened = Instant::now();
                         Session::new(stream)
                     }
                     Ok(Err(NoMoreSources { why })) => {
@@ -196,11 +206,16 @@ impl<S: Sources> Fetcher<S> {
                 pauses = 0;
                 progress(Progress { present: sink.present(), len: sink.len(), streams });
             };
-            match session.run(sink, missing, &self.options, &mut arrived).await {
+            match session.run(sink, missing, &options, &mut arrived).await {
                 Ok(()) => self.session = Some(session),
                 Err(StreamEnd::Local(error)) => return Err(error.into()),
                 Err(end) => {
                     tracing::debug!(%end, "a stream ended before all was there");
+                    if opened.elapsed() > LASTED {
+                        options.idle = self.options.idle;
+                    } else if matches!(end, StreamEnd::Idle(_)) {
+                        options.idle = options.idle.saturating_mul(2).min(self.options.longest_idle);
+                    }
                     self.sources.ended(&end);
                     last = Some(end);
                     self.pause(&mut pauses).await;

@@ -334,7 +334,14 @@ impl Simulation {
     fn happen(&mut self, due: Due) {
         self.trace.add(self.now.0);
         match due {
-            Due::Input(peer, input) => self.input(peer, *input),
+            Due::Input(peer, input) => {
+                let host = &self.hosts[peer as usize];
+                // There is a connection again by the time that the end of the last one is heard of.
+                let again = matches!(*input, Input::Disconnected(other) if host.connected.contains(&other));
+                if !again || host.frozen {
+                    self.input(peer, *input);
+                }
+            }
             Due::Expired(peer, timer) => self.input(peer, Input::Expired(timer)),
             Due::Frame { from, to, frame } => self.frame_arrives(from, to, frame),
             Due::Dialled { from, to, frame } => self.dialled(from, to, frame),
@@ -348,10 +355,6 @@ impl Simulation {
         if host.frozen {
             // A stopped process finds its timers and the kernel's buffers when it goes on.
             host.missed.push(input);
-            return;
-        }
-        if matches!(input, Input::Disconnected(other) if host.connected.contains(&other)) {
-            // There is a connection again by the time that the end of the last one is heard of.
             return;
         }
         self.trace.add(u64::from(peer));

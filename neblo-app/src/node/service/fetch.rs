@@ -22,9 +22,9 @@ use crate::{
     units::human,
 };
 
-/// A stream on which nothing comes for so long is replaced: with the time to open another one it is still below the
-/// 10 s after which a download is to go on when a relay falls silent. choice
-const IDLE: Duration = Duration::from_secs(8);
+/// A stream on which nothing comes for so long is replaced, at first and at most. Links notice a dead relay sooner; this is for
+/// what they cannot see. choice: with the time to open another one it stays below the 5 s after which a download is to go on
+const IDLE: (Duration, Duration) = (Duration::from_millis(3_000), Duration::from_secs(16));
 /// Ending of the folder in which a collection is collected.
 const STAGING: &str = ".neblo-part";
 
@@ -43,7 +43,12 @@ impl Service {
             (wanted.known.clone(), wanted.again),
             shown.clone(),
         );
-        let options = FetchOptions { idle: IDLE, download: self.0.download.clone(), ..FetchOptions::default() };
+        let options = FetchOptions {
+            idle: IDLE.0,
+            longest_idle: IDLE.1,
+            download: self.0.download.clone(),
+            ..FetchOptions::default()
+        };
         let mut fetcher = Fetcher::new(sources, options);
         let fetched = match wanted.link.kind {
             Kind::File => file(&mut fetcher, &wanted, &shown, &cancel).await,

@@ -14,6 +14,7 @@ use neblo_behaviour::protocol::wire::Frame;
 use neblo_behaviour::sim::{Conditions, Simulation};
 
 use super::checks::Rules;
+use super::ring_check::Place;
 use super::traffic::{PORT, TIME_OUT};
 use super::{Checks, Traffic};
 
@@ -281,9 +282,11 @@ impl World {
     fn keeps_successors(&self, gone: &[u32], group: &dyn Fn(u32) -> u8) -> bool {
         let leaving = |host: u32| gone.contains(&host) || !matches!(self.hosts[host as usize], State::Member);
         let places = &self.checks.places;
-        let remaining = || places.iter().filter(|place| !leaving(place.me.2));
+        // Those that are leaving are members until they have left.
+        let remaining = || places.iter().filter(|place| !gone.contains(&place.me.2));
         [0, 1].into_iter().all(|side| {
-            let size = remaining().filter(|place| group(place.me.2) == side).count();
+            let stays = |place: &&Place| group(place.me.2) == side && !leaving(place.me.2);
+            let size = remaining().filter(stays).count();
             size >= FEWEST || size == 0 && side == 1
         }) && remaining().all(|place| {
             let keeps = |who: &&(OverlayAddr, u64, u32)| {
@@ -386,6 +389,8 @@ impl World {
     }
 
     fn answered(&mut self, now: Time, host: u32, token: u64, answers: &[Answer]) -> Outcome {
+        // Who has joined or left is part of what is ideal.
+        self.checks.changed = true;
         if self.traffic.is_pending(host, token) {
             return match self.traffic.ended(now, host, token, answers) {
                 Ok(()) => Ok(()),
