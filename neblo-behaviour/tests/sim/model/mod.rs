@@ -100,17 +100,7 @@ fn ring(members: usize, joins: u8, leaves: u8, crashes: u8, rounds: u8) -> Explo
     let small = members <= world::R;
     let places = if small { [100, 200, 150, 250, 0, 0] } else { PLACES };
     let addresses = places[..members + usize::from(joins)].to_vec();
-    Exploration {
-        addresses,
-        members,
-        rules: Rules::default(),
-        joins,
-        leaves,
-        crashes,
-        rounds,
-        retries: 1,
-        small,
-    }
+    Exploration { addresses, members, rules: Rules::default(), joins, leaves, crashes, rounds, retries: 1, small }
 }
 
 fn holds(name: &str, model: Exploration) {
