@@ -114,6 +114,12 @@ fn a_death_at_any_moment_of_stabilising_keeps_the_invariants() {
 }
 
 #[test]
+fn a_join_and_two_deaths_keep_the_invariants() {
+    holds("join and two deaths", ring(4, 1, 0, 2, 0));
+}
+
+#[test]
+#[ignore = "a minute by itself: cargo test -p neblo-behaviour --test sim model::two_joins -- --ignored --nocapture"]
 fn two_joins_keep_the_invariants() {
     holds("two joins", Exploration { retries: 0, ..ring(3, 2, 0, 0, 0) });
 }
