@@ -10,6 +10,9 @@ use super::*;
 
 /// Joins, leaves, crashes, partitions and changes of the weather in each run.
 const EVENTS: u64 = 100;
+/// Part of the circle times seconds without an owner that a run may come to while time-outs fire for the dead alone: nearly
+/// all of it are members that died without a word, each missed for up to half a minute.
+const UNOWNED: f64 = 60.0;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What a seed came to.
@@ -130,7 +133,10 @@ impl Run {
         }
         self.pass(10_000)?;
         self.world.checks.account(self.world.sim.now());
-        Ok(())
+        match self.world.checks.strict.unowned {
+            unowned if unowned > UNOWNED => self.world.checks.wrong("unowned", format!("{unowned:.1} s of the circle")),
+            _ => Ok(()),
+        }
     }
 }
 
