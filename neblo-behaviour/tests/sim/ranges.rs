@@ -27,16 +27,18 @@ impl Store {
     fn send(&mut self, to: OverlayAddr, copy: u8) -> Command<u32> {
         self.token += 1;
         let token = (1 << 32) + self.token;
-        Command::Send { token, recipients: Recipients::Only(copy), port: PORT, to, payload: to.to_bytes().to_vec() }
+        let (recipients, timeout) = (Recipients::Only(copy), Duration::from_secs(20));
+        // A request rather than a message: it looks for another way when the next hop has just died.
+        Command::Request { token, recipients, port: PORT, to, payload: to.to_bytes().to_vec(), timeout }
     }
 }
 
 impl Application for Store {
     fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>> {
         let commands = match event {
-            Event::Delivered { to, copy, .. } => {
+            Event::Asked { ask, to, copy, .. } => {
                 self.held.borrow_mut().entry(peer).or_default().insert((*to, *copy));
-                Vec::new()
+                vec![Command::Respond { ask: *ask, payload: Ok(Vec::new()) }]
             }
             Event::RangeWork { work, what } => {
                 let (range, role, lost) = match what {
@@ -62,7 +64,7 @@ impl Application for Store {
 }
 
 fn set_up(sim: &mut Simulation, peer: u32) {
-    sim.command(peer, |_| Command::SetHandler { port: PORT, kind: HandlerKind::MessageReceiver, on: true });
+    sim.command(peer, |_| Command::SetHandler { port: PORT, kind: HandlerKind::RequestReceiver, on: true });
     sim.command(peer, |_| Command::SetRangeHandlers { migration: Some(true), regeneration: Some(true) });
 }
 
@@ -95,8 +97,11 @@ fn stored(seed: u64, n: usize, blocks: usize) -> (Simulation, Store, Vec<Overlay
     let blocks: Vec<_> = (0..blocks).map(|block| OverlayAddr::hash(&[&block.to_le_bytes()])).collect();
     for to in &blocks {
         let sender = sim.draw(n) as u32;
-        let recipients = Recipients::First(COPIES);
-        sim.command(sender, |token| Command::Send { token, recipients, port: PORT, to: *to, payload: vec![1] });
+        for copy in 0..COPIES {
+            let (recipients, timeout) = (Recipients::Only(copy), Duration::from_secs(20));
+            let payload = vec![1];
+            sim.command(sender, |token| Command::Request { token, recipients, port: PORT, to: *to, payload, timeout });
+        }
     }
     sim.run(Duration::from_secs(5));
     assert_eq!(missing(&sim, &store, &blocks), 0, "seed {seed}: not stored");

@@ -71,7 +71,7 @@ macro_rules! sinks {
                 self.frame(to, frame(message));
             }
             fn arm(&mut self, after: Duration, timer: <$part<P> as Part<P>>::Timer) {
-                let jitter = after / 64 * (self.jitter % ($jitter + 1)) as u32;
+                let jitter = after / 64 * self.jitter.checked_rem($jitter).unwrap_or(0) as u32;
                 self.out.push(Output::Arm { after: after + jitter, timer: Timer::$happened(timer) });
             }
             fn emit(&mut self, event: <$part<P> as Part<P>>::Event) {
@@ -82,7 +82,7 @@ macro_rules! sinks {
 }
 
 /// Timers expire up to an eighth later (in sixty-fourths), so that what began together does not stay together.
-const LATER: u64 = 8;
+const LATER: u64 = 9;
 /// Nothing later: a request ends within its time-out, to the microsecond.
 const IN_TIME: u64 = 0;
 

@@ -338,7 +338,7 @@ impl<P: Peer> Ring<P> {
 
     /// A range is ours under this epoch; what belongs to it is on its way.
     pub(super) fn receive(&mut self, ctx: &mut RingCtx<'_, P>, range: AddrRange, from: Principal<P>, epoch: u64) {
-        self.received.retain(|other| !other.from.is(&from) && !(other.lost && range.contains(other.range.to)));
+        self.received.retain(|other| !(other.from.is(&from) || other.lost && range.contains(other.range.to)));
         self.received.insert(0, Received { range, from, epoch, settled: false, lost: false });
         let mut over = 0;
         self.received.retain(|received| {

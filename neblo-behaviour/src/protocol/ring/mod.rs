@@ -100,6 +100,8 @@ pub enum RingEvent<P> {
 }
 
 /// What happens to the ring.
+// Handed in one at a time and never kept: a box would cost more than the room.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum RingInput<P> {
     /// Found a new ring.

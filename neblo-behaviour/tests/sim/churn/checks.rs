@@ -18,7 +18,7 @@ const SAMPLES: u128 = 16;
 
 /// How strict the checks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rules {
+pub(crate) enum Rules {
     /// Time-outs fire for the dead alone (Zave's assumption): all invariants hold at every event.
     Strict,
     /// Frames are lost or the network is parted, or has been until just now: living peers are taken for dead, ranges may
@@ -28,7 +28,7 @@ pub enum Rules {
 
 /// Sums over a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Measures {
+pub(crate) struct Measures {
     /// Part of the circle times seconds for which nobody owned it.
     pub unowned: f64,
     /// The same for a second owner.
@@ -39,7 +39,7 @@ pub struct Measures {
 }
 
 /// All checks of a run.
-pub struct Checks {
+pub(crate) struct Checks {
     pub places: Places,
     pub rules: Rules,
     /// Whether the ring has outgrown its roster: Zave's rules hold from r + 1 members on (design D2).
@@ -68,12 +68,12 @@ pub struct Checks {
 
 impl Checks {
     /// Something is wrong.
-    pub fn wrong(&mut self, kind: &'static str, text: String) -> Result<(), String> {
+    pub(crate) fn wrong(&mut self, kind: &'static str, text: String) -> Result<(), String> {
         *self.found.entry(kind).or_insert(0) += 1;
         if self.tolerated.iter().any(|tolerated| tolerated == kind) { Ok(()) } else { Err(format!("{kind}: {text}")) }
     }
 
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let samples = (0..SAMPLES).map(|nth| (OverlayAddr((nth << 124) + 1), 0, u32::MAX, Time(0))).collect();
         Self {
             places: Places::default(),
@@ -97,7 +97,7 @@ impl Checks {
     }
 
     /// Adds up what was unowned until now.
-    pub fn account(&mut self, now: Time) {
+    pub(crate) fn account(&mut self, now: Time) {
         let dt = now.since(self.since).as_secs_f64();
         self.since = now;
         let measures = match self.rules {
@@ -117,7 +117,7 @@ impl Checks {
     }
 
     /// A host died, or lives on after all.
-    pub fn gone(&mut self, sim: &Simulation, host: u32) -> Result<(), String> {
+    pub(crate) fn gone(&mut self, sim: &Simulation, host: u32) -> Result<(), String> {
         self.account(sim.now());
         for (_, _, owner, since) in &mut self.samples {
             if *owner == host && sim.now().since(*since) < HEARD {
@@ -133,7 +133,7 @@ impl Checks {
     }
 
     /// A host's node handled something; whether its place in the ring changed. Cheap unless it did.
-    pub fn look(&mut self, sim: &Simulation, host: u32) -> Result<bool, String> {
+    pub(crate) fn look(&mut self, sim: &Simulation, host: u32) -> Result<bool, String> {
         let ring = sim.node(host).ring();
         match self.places.get(host) {
             Some(place) if place.is_still(ring) => return Ok(false),
@@ -227,7 +227,7 @@ impl Checks {
     }
 
     /// From here on all must hold again, for what is now as well.
-    pub fn strict_again(&mut self, sim: &Simulation) -> Result<(), String> {
+    pub(crate) fn strict_again(&mut self, sim: &Simulation) -> Result<(), String> {
         self.account(sim.now());
         self.rules = Rules::Strict;
         self.one_ring()?;
@@ -246,7 +246,7 @@ impl Checks {
     }
 
     /// Looks at an event of a node; work on ranges is to be done, so its name is handed back.
-    pub fn event(&mut self, host: u32, event: &Event<u32>) -> Result<Option<u64>, String> {
+    pub(crate) fn event(&mut self, host: u32, event: &Event<u32>) -> Result<Option<u64>, String> {
         match event {
             Event::RangeWork { work, what } => {
                 let key = match what {

@@ -13,7 +13,7 @@ type Who = (OverlayAddr, u64, u32);
 
 /// A member's place in the ring, as it last was.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub(crate) struct Place {
     pub me: Who,
     pub range: AddrRange,
     pub epoch: u64,
@@ -22,7 +22,7 @@ pub struct Place {
 
 impl Place {
     /// The place of a member.
-    pub fn of(ring: &Ring<u32>) -> Option<Self> {
+    pub(crate) fn of(ring: &Ring<u32>) -> Option<Self> {
         let me = ring.me()?;
         let (range, epoch) = ring.range()?;
         let who = |principal: &neblo_behaviour::protocol::ring::Principal<u32>| {
@@ -32,7 +32,7 @@ impl Place {
     }
 
     /// Whether the ring is still at this place; what is asked after every event.
-    pub fn is_still(&self, ring: &Ring<u32>) -> bool {
+    pub(crate) fn is_still(&self, ring: &Ring<u32>) -> bool {
         let same = |who: &Who, principal: &neblo_behaviour::protocol::ring::Principal<u32>| {
             who.0 == principal.address && who.1 == principal.incarnation
         };
@@ -43,7 +43,7 @@ impl Place {
     }
 
     /// Ordered successor lists: clockwise, never past oneself.
-    pub fn successors_are_ordered(&self) -> bool {
+    pub(crate) fn successors_are_ordered(&self) -> bool {
         let mut last = 0;
         self.successors.iter().all(|(address, ..)| {
             let distance = self.me.0.distance_to(*address);
@@ -54,13 +54,13 @@ impl Place {
     }
 
     /// The owned part of the circle.
-    pub fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         share(self.range)
     }
 }
 
 /// The part of the circle that a range takes up.
-pub fn share(range: AddrRange) -> f64 {
+pub(crate) fn share(range: AddrRange) -> f64 {
     match range.after.distance_to(range.to) {
         0 => 1.0,
         distance => distance as f64 / 2f64.powi(128),
@@ -68,46 +68,46 @@ pub fn share(range: AddrRange) -> f64 {
 }
 
 /// Whether two ranges have an address in common.
-pub fn overlap(a: AddrRange, b: AddrRange) -> bool {
+pub(crate) fn overlap(a: AddrRange, b: AddrRange) -> bool {
     a.contains(b.to) || b.contains(a.to)
 }
 
 /// The places of all living members, by host.
 #[derive(Clone, Debug, Default)]
-pub struct Places(Vec<Option<Place>>);
+pub(crate) struct Places(Vec<Option<Place>>);
 
 impl Places {
-    pub fn get(&self, host: u32) -> Option<&Place> {
+    pub(crate) fn get(&self, host: u32) -> Option<&Place> {
         self.0.get(host as usize)?.as_ref()
     }
 
-    pub fn set(&mut self, host: u32, place: Option<Place>) -> Option<Place> {
+    pub(crate) fn set(&mut self, host: u32, place: Option<Place>) -> Option<Place> {
         if self.0.len() <= host as usize {
             self.0.resize(host as usize + 1, None);
         }
         std::mem::replace(&mut self.0[host as usize], place)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Place> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Place> {
         self.0.iter().flatten()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.iter().count()
     }
 
     /// Whether this subscription is a living member.
-    pub fn lives(&self, who: &Who) -> bool {
+    pub(crate) fn lives(&self, who: &Who) -> bool {
         self.get(who.2).is_some_and(|place| place.me == *who)
     }
 
     /// The first living successor of a member.
-    pub fn best(&self, place: &Place) -> Option<u32> {
+    pub(crate) fn best(&self, place: &Place) -> Option<u32> {
         place.successors.iter().find(|who| self.lives(who)).map(|who| who.2)
     }
 
     /// The members in order of their addresses.
-    pub fn in_order(&self) -> Vec<&Place> {
+    pub(crate) fn in_order(&self) -> Vec<&Place> {
         let mut members: Vec<_> = self.iter().collect();
         members.sort_by_key(|place| place.me.0);
         members
@@ -115,7 +115,7 @@ impl Places {
 
     /// One ring, ordered, and whoever is not on it leads to it (Zave's AtLeastOneRing, AtMostOneRing, OrderedRing,
     /// ConnectedAppendages), by the first living successors.
-    pub fn one_ring(&self) -> Result<(), String> {
+    pub(crate) fn one_ring(&self) -> Result<(), String> {
         let members = self.in_order();
         if members.len() < 2 {
             return Ok(());
@@ -163,7 +163,7 @@ impl Places {
     }
 
     /// Whether the ring is ideal: every member owns from its predecessor to itself and knows its next r successors.
-    pub fn ideal(&self) -> bool {
+    pub(crate) fn ideal(&self) -> bool {
         let members = self.in_order();
         let n = members.len();
         members.iter().enumerate().all(|(at, place)| {
@@ -175,7 +175,7 @@ impl Places {
 
     /// The part of the circle that nobody owns or is about to hand over, and the part that more than one is sure to own,
     /// counted as often as too much.
-    pub fn coverage(&self, sim: &Simulation) -> (f64, f64) {
+    pub(crate) fn coverage(&self, sim: &Simulation) -> (f64, f64) {
         let all: f64 = self.iter().map(Place::share).sum();
         // Cut the circle at every end of a range; each piece is owned whole or not at all.
         let mut cuts: Vec<OverlayAddr> = self.iter().flat_map(|place| [place.range.after, place.range.to]).collect();
@@ -203,6 +203,6 @@ impl Places {
 }
 
 /// What a member says of an address.
-pub fn owns(sim: &Simulation, place: &Place, address: OverlayAddr) -> Ownership {
+pub(crate) fn owns(sim: &Simulation, place: &Place, address: OverlayAddr) -> Ownership {
     sim.node(place.me.2).ring().ownership(address)
 }

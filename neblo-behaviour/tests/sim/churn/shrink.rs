@@ -11,7 +11,7 @@ use super::*;
 /// What must be known of the network to draw the next operation: nearly nothing, as operations that cannot be done are left
 /// out.
 #[derive(Clone, Debug)]
-pub struct Script {
+pub(crate) struct Script {
     seed: u64,
     hosts: u8,
     parted: bool,
@@ -19,7 +19,7 @@ pub struct Script {
 }
 
 /// The network that the script is for.
-pub struct Churn;
+pub(crate) struct Churn;
 
 impl ReferenceStateMachine for Churn {
     type State = Script;

@@ -7,9 +7,9 @@ use neblo_behaviour::protocol::interface::{Answer, Failure};
 use neblo_behaviour::protocol::io::Time;
 
 /// The port of all traffic.
-pub const PORT: u16 = 2_000;
+pub(crate) const PORT: u16 = 2_000;
 /// How long every request waits.
-pub const TIME_OUT: Duration = Duration::from_secs(8);
+pub(crate) const TIME_OUT: Duration = Duration::from_secs(8);
 
 struct Pending {
     deadline: Time,
@@ -19,7 +19,7 @@ struct Pending {
 
 /// How requests ended.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ends {
+pub(crate) struct Ends {
     pub asked: u64,
     pub answered: u64,
     pub timed_out: u64,
@@ -28,7 +28,7 @@ pub struct Ends {
 
 /// All requests of a run.
 #[derive(Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pending: BTreeMap<(u32, u64), Pending>,
     /// By deadline, so that the overdue are found at once.
     due: BTreeMap<(Time, u32, u64), ()>,
@@ -38,7 +38,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub fn asked(&mut self, now: Time, host: u32, token: u64, payload: Vec<u8>, rough: bool) {
+    pub(crate) fn asked(&mut self, now: Time, host: u32, token: u64, payload: Vec<u8>, rough: bool) {
         let deadline = now + TIME_OUT;
         self.ends(rough).asked += 1;
         self.pending.insert((host, token), Pending { deadline, payload, rough });
@@ -50,12 +50,12 @@ impl Traffic {
     }
 
     /// Whether this is the token of a request.
-    pub fn is_pending(&self, host: u32, token: u64) -> bool {
+    pub(crate) fn is_pending(&self, host: u32, token: u64) -> bool {
         self.pending.contains_key(&(host, token))
     }
 
     /// The asker is gone: nobody waits any more.
-    pub fn forget(&mut self, host: u32) {
+    pub(crate) fn forget(&mut self, host: u32) {
         let tokens: Vec<_> = self.pending.range((host, 0)..=(host, u64::MAX)).map(|(key, _)| *key).collect();
         for key in tokens {
             let pending = self.pending.remove(&key).unwrap();
@@ -64,7 +64,7 @@ impl Traffic {
         }
     }
 
-    pub fn ended(&mut self, now: Time, host: u32, token: u64, answers: &[Answer]) -> Result<(), String> {
+    pub(crate) fn ended(&mut self, now: Time, host: u32, token: u64, answers: &[Answer]) -> Result<(), String> {
         let Some(pending) = self.pending.remove(&(host, token)) else {
             return Err(format!("a second result for request {token} of {host}: {answers:?}"));
         };
@@ -83,7 +83,7 @@ impl Traffic {
     }
 
     /// Every request ends in a result within its time-out.
-    pub fn overdue(&mut self, now: Time) -> Result<(), String> {
+    pub(crate) fn overdue(&mut self, now: Time) -> Result<(), String> {
         match self.due.first_key_value() {
             Some((&(deadline, host, token), ())) if deadline < now => {
                 self.due.pop_first();

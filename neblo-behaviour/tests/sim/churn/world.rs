@@ -21,20 +21,20 @@ use super::{Checks, Traffic};
 /// How often members stabilise; slower than the default, so that an hour costs little.
 const STABILISE_EVERY: Duration = Duration::from_secs(8);
 /// The longest round: every other one is an eighth longer.
-pub const ROUND: Duration = Duration::from_secs(9);
+pub(crate) const ROUND: Duration = Duration::from_secs(9);
 /// Fewest members that churn leaves: Zave's r + 1, and some more.
-pub const FEWEST: usize = 12;
+pub(crate) const FEWEST: usize = 12;
 /// Rounds within which the ring is ideal again after the last of joins, leaves and crashes (K).
-pub const CALM_ROUNDS: u32 = 12;
+pub(crate) const CALM_ROUNDS: u32 = 12;
 /// The same after loss has ended or a partition has healed.
-pub const HEAL_ROUNDS: u32 = 40;
+pub(crate) const HEAL_ROUNDS: u32 = 40;
 
 /// The longest that a silent death goes unnoticed: an idle link is probed, three probes go unanswered.
 const UNNOTICED: Duration = Duration::from_secs(45);
 
 /// What frames suffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weather {
+pub(crate) enum Weather {
     /// All arrive in order.
     Fair,
     /// They overtake one another, up to 80 ms late.
@@ -46,7 +46,7 @@ pub enum Weather {
 /// One operation. Numbers pick among those to whom it can be done, modulo how many they are, so that every script is a valid
 /// one and a shorter one too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     /// A host joins through the picked members.
     Join(u16),
     /// A host that has left subscribes again.
@@ -86,7 +86,7 @@ enum State {
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Joins, leaves, crashes, partitions, heals, changes of the weather.
     pub events: u64,
     pub most_members: usize,
@@ -97,7 +97,7 @@ pub struct Figures {
     pub messages_delivered: u64,
 }
 
-pub struct World {
+pub(crate) struct World {
     pub sim: Simulation,
     config: Config,
     pub checks: Checks,
@@ -124,7 +124,7 @@ fn shown_from() -> Option<Time> {
 type Outcome = Result<(), String>;
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let config = Config::default()
             .with_subgroups(false)
             .with_stabilise_every(STABILISE_EVERY)
@@ -166,21 +166,13 @@ impl World {
         !self.parted && !matches!(self.weather, Weather::Storm(_))
     }
 
-    pub fn is_parted(&self) -> bool {
-        self.parted
-    }
-
-    pub fn weather(&self) -> Weather {
-        self.weather
-    }
-
     /// Hosts that take part, joining or members.
     fn inside(&self) -> impl Iterator<Item = u32> {
         let inside = |state: &State| matches!(state, State::Joining | State::Member);
         self.hosts.iter().enumerate().filter(move |(_, state)| inside(state)).map(|(host, _)| host as u32)
     }
 
-    pub fn members(&self) -> Vec<u32> {
+    pub(crate) fn members(&self) -> Vec<u32> {
         let hosts = self.hosts.iter().enumerate().filter(|(_, state)| **state == State::Member);
         hosts.map(|(host, _)| host as u32).filter(|host| self.checks.places.get(*host).is_some()).collect()
     }
@@ -190,7 +182,7 @@ impl World {
     }
 
     /// Does one operation; one that cannot be done now is left out.
-    pub fn apply(&mut self, op: Op) -> Outcome {
+    pub(crate) fn apply(&mut self, op: Op) -> Outcome {
         if self.is_shown() && !matches!(op, Op::Run(_) | Op::Request(..) | Op::Send(..)) {
             println!("{:.3} {op:?}", self.sim.now().0 as f64 / 1e6);
         }
@@ -322,7 +314,7 @@ impl World {
 
     // ---- time ----------------------------------------------------------------------------------------------------
 
-    pub fn run(&mut self, time: Duration) -> Outcome {
+    pub(crate) fn run(&mut self, time: Duration) -> Outcome {
         let end = self.sim.now() + time;
         while self.sim.step(end) {
             self.look()?;
@@ -425,7 +417,7 @@ impl World {
     }
 
     /// Lets time pass until the ring is ideal, which must not take longer than so many rounds; then all must hold again.
-    pub fn settle(&mut self) -> Outcome {
+    pub(crate) fn settle(&mut self) -> Outcome {
         if !self.is_calm() {
             return Ok(());
         }
