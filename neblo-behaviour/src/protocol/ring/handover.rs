@@ -117,7 +117,7 @@ impl<P: Peer> Ring<P> {
     pub(super) fn hand_over_all(&mut self, ctx: &mut RingCtx<'_, P>, to: Principal<P>) {
         let Some((range, _)) = self.range() else { return };
         let epoch = self.next_epoch();
-        let (stage, before, predecessor) = (Stage::Offered, self.before.clone(), None);
+        let (stage, before, predecessor) = (Stage::Offered, self.before.clone(), self.start().owner);
         self.offer(ctx, Handed { range, to, epoch, stage, before, predecessor, joins: false, sent: false, offers: 0 });
     }
 
@@ -142,7 +142,8 @@ impl<P: Peer> Ring<P> {
             let predecessor = handed.predecessor.clone();
             RingMessage::Joined(Joined { by, successors, after, epoch, roster, incarnation, before, predecessor })
         } else {
-            RingMessage::Give(Give { by, incarnation, range: handed.range, epoch, before: handed.before.clone() })
+            let (range, before, predecessor) = (handed.range, handed.before.clone(), handed.predecessor.clone());
+            RingMessage::Give(Give { by, incarnation, range, epoch, before, predecessor })
         };
         ctx.out.send(&handed.to.contact, offer);
     }
@@ -310,7 +311,9 @@ impl<P: Peer> Ring<P> {
             // It leaves.
             self.gone.insert(0, by.clone());
             self.gone.truncate(MAX_GONE);
-            self.predecessor = None;
+            // Not contacted yet, but asked before one further back takes its place.
+            let other = |other: &Principal<P>| other.address == range.after && other.contact.peer != me.contact.peer;
+            self.predecessor = give.predecessor.clone().filter(other);
             self.after = range.after;
             self.before = give.before.clone();
         } else if range.to == me.address && self.successors.iter().any(|successor| successor.is(by)) {

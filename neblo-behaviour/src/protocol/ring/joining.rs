@@ -105,7 +105,7 @@ impl<P: Peer> Ring<P> {
         let range = AddrRange { after, to: me.address };
         if self.is_member() {
             // Said again because the answer was lost.
-            return self.given(ctx, from, &Give { by, incarnation, range, epoch, before });
+            return self.given(ctx, from, &Give { by, incarnation, range, epoch, before, predecessor });
         }
         let owned = AddrRange { after, to: by.address };
         if !self.is_joining() || from == me.contact.peer || !owned.contains(me.address) || by.address == me.address {

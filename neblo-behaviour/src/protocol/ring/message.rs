@@ -156,6 +156,8 @@ record! {
         4 => epoch: u64,
         /// Where the range before this one begins, as far as is known.
         5 => before: Option<Start<P>>,
+        /// From a member that leaves: its predecessor, as in [`Joined`].
+        6 => predecessor: Option<Principal<P>>,
     }
 }
 

@@ -296,6 +296,11 @@ impl<P: Peer> Ring<P> {
         matches!(self.phase, Phase::Joining { .. })
     }
 
+    /// Whether this member is leaving in order.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     /// Whether this member knows no other.
     pub fn is_alone(&self) -> bool {
         self.is_member() && self.successors.is_empty()

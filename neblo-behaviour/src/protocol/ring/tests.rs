@@ -86,7 +86,7 @@ fn a_joiner_is_let_in_only_by_who_knows_its_incarnation_and_can_own_its_address(
 fn a_range_is_not_taken_from_a_stranger() {
     let give = |by: Principal<u32>, after, to, incarnation| {
         let range = AddrRange { after: OverlayAddr(after), to: OverlayAddr(to) };
-        (by.contact.peer, Give { by, incarnation, range, epoch: 9, before: None })
+        (by.contact.peer, Give { by, incarnation, range, epoch: 9, before: None, predecessor: None })
     };
     let strangers = [
         // Not the successor that found us closer, not the predecessor that leaves, another incarnation, another sender.
@@ -152,7 +152,7 @@ fn an_offer_that_is_doubled_is_accepted_once_and_answered_twice() {
     let notify = Notify { me: principal(3, 300), epoch: None, start: None };
     act(&mut ring, RingInput::Received(3, RingMessage::Notify(notify)));
     let range = AddrRange { after: OverlayAddr(250), to: OverlayAddr(300) };
-    let give = Give { by: principal(3, 300), incarnation: 8, range, epoch: 9, before: None };
+    let give = Give { by: principal(3, 300), incarnation: 8, range, epoch: 9, before: None, predecessor: None };
     let first = act(&mut ring, RingInput::Received(3, RingMessage::Give(give.clone())));
     let owned = ring.range();
     let second = act(&mut ring, RingInput::Received(3, RingMessage::Give(give)));
@@ -195,7 +195,7 @@ proptest::proptest! {
             let start = Some(Start { after: range.after, owner: Some(known(other)) });
             let message = match kind % 11 {
                 0 => RingMessage::Join(join(from, u128::from(at), epoch)),
-                1 => RingMessage::Give(Give { by: known(at), incarnation: 8, range, epoch, before: start }),
+                1 => RingMessage::Give(Give { by: known(at), incarnation: 8, range, epoch, before: start, predecessor: Some(known(other)) }),
                 2 => RingMessage::Accepted(step),
                 3 => RingMessage::Refused(step),
                 4 => RingMessage::Migrated(step),

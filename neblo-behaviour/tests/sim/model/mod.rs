@@ -23,8 +23,6 @@ struct Exploration {
     crashes: u8,
     rounds: u8,
     retries: u8,
-    /// Whether a second death may come before the first was repaired, as Zave's proof allows it.
-    zave: bool,
     /// Below r + 1 members: no proof holds, only that there is one owner and that it heals.
     small: bool,
 }
@@ -37,7 +35,6 @@ impl Model for Exploration {
         let mut world = World::new(&self.addresses, self.members, self.rules);
         (world.joins, world.leaves, world.crashes, world.rounds) = (self.joins, self.leaves, self.crashes, self.rounds);
         world.retries = self.retries;
-        world.zave = self.zave;
         vec![world]
     }
 
@@ -67,14 +64,10 @@ impl Model for Exploration {
             }),
         ];
         if !self.small {
-            properties.push(Property::always("a living successor", |_, world: &World| {
-                invariants::live_successor(&world.answered())
-            }));
+            properties.push(Property::always("a living successor", |_, world| invariants::live_successor(world)));
             properties.push(Property::always("one ring", |_, world| invariants::one_ring(world)));
             properties.push(Property::always("ordered ring", |_, world| invariants::ordered_ring(world)));
-            properties.push(Property::always("r + 1 principals", |_, world: &World| {
-                invariants::enough_principals(&world.answered())
-            }));
+            properties.push(Property::always("r + 1 principals", |_, world| invariants::enough_principals(world)));
         }
         properties
     }
@@ -107,18 +100,7 @@ fn ring(members: usize, joins: u8, leaves: u8, crashes: u8, rounds: u8) -> Explo
     let small = members <= world::R;
     let places = if small { [100, 200, 150, 250, 0, 0] } else { PLACES };
     let addresses = places[..members + usize::from(joins)].to_vec();
-    Exploration {
-        addresses,
-        members,
-        rules: Rules::default(),
-        joins,
-        leaves,
-        crashes,
-        rounds,
-        retries: 1,
-        zave: false,
-        small,
-    }
+    Exploration { addresses, members, rules: Rules::default(), joins, leaves, crashes, rounds, retries: 1, small }
 }
 
 fn holds(name: &str, model: Exploration) {
@@ -127,54 +109,50 @@ fn holds(name: &str, model: Exploration) {
 }
 
 #[test]
-fn a_join_and_a_death_keep_the_invariants() {
-    holds("join and death", ring(4, 1, 0, 1, 0));
-}
-
-#[test]
 fn a_death_at_any_moment_of_stabilising_keeps_the_invariants() {
     holds("death and rounds", ring(4, 0, 0, 1, 2));
 }
 
 #[test]
-fn two_joins_keep_the_invariants() {
-    holds("two joins", ring(3, 2, 0, 0, 0));
+fn a_join_and_two_deaths_keep_the_invariants() {
+    holds("join and two deaths", ring(4, 1, 0, 2, 0));
 }
 
 #[test]
-#[ignore = "open: the checker finds a counter-example"]
+#[ignore = "a minute by itself: cargo test -p neblo-behaviour --test sim model::two_joins -- --ignored --nocapture"]
+fn two_joins_keep_the_invariants() {
+    holds("two joins", Exploration { retries: 0, ..ring(3, 2, 0, 0, 0) });
+}
+
+#[test]
 fn a_leave_and_a_join_keep_the_invariants() {
     holds("leave and join", ring(4, 1, 1, 0, 0));
 }
 
 #[test]
-#[ignore = "open: the checker finds a counter-example"]
 fn a_leave_and_a_death_keep_the_invariants() {
     holds("leave and death", ring(5, 0, 1, 1, 0));
 }
 
 #[test]
-#[ignore = "open: no counter-example within these bounds"]
 fn without_rule_5_there_is_a_counter_example() {
     let rules = Rules { contact_first: false, ..Rules::default() };
     let found = explore("without rule 5", Exploration { rules, ..ring(4, 1, 0, 2, 0) });
     assert!(found.is_some());
 }
 
+/// No counter-example is known: with r = 2, frames in order between each two, one question at a time and lists replaced
+/// whole, the explorations without rule 6 (this one is complete) break nothing. So this shows no need of the rule.
 #[test]
-#[ignore = "open: no counter-example within these bounds"]
+#[ignore = "finds no counter-example within its bounds"]
 fn without_rule_6_there_is_a_counter_example() {
     let rules = Rules { busy: false, ..Rules::default() };
     let found = explore("without rule 6", Exploration { rules, ..ring(4, 1, 0, 2, 0) });
     assert!(found.is_some());
 }
 
-#[test]
-fn two_deaths_one_after_the_other_keep_the_invariants() {
-    holds("join and two deaths", ring(4, 1, 0, 2, 0));
-}
-
-/// Larger bounds, as the environment says: `NEBLO_MODEL=members,joins,leaves,deaths,rounds` (see CONTRIBUTING.md).
+/// Larger bounds, as the environment says: `NEBLO_MODEL=members,joins,leaves,deaths,rounds` (see CONTRIBUTING.md); without
+/// rule 6 if `NEBLO_MODEL_WITHOUT_BUSY` is set.
 #[test]
 #[ignore = "takes as long as its bounds are large"]
 fn larger_bounds() {
@@ -183,8 +161,7 @@ fn larger_bounds() {
     let [members, joins, leaves, crashes, rounds] = bounds[..] else { panic!("NEBLO_MODEL wants five numbers") };
     let busy = std::env::var("NEBLO_MODEL_WITHOUT_BUSY").is_err();
     let rules = Rules { busy, ..Rules::default() };
-    let zave = std::env::var("NEBLO_MODEL_ZAVE").is_ok();
-    holds("larger bounds", Exploration { rules, zave, ..ring(usize::from(members), joins, leaves, crashes, rounds) });
+    holds("larger bounds", Exploration { rules, ..ring(usize::from(members), joins, leaves, crashes, rounds) });
 }
 
 #[test]

@@ -41,8 +41,6 @@ pub(super) struct World {
     pub(super) rounds: u8,
     /// Joins that may be tried again.
     pub(super) retries: u8,
-    /// Deaths as Zave's proof allows them, repaired or not.
-    pub(super) zave: bool,
     /// Hosts before this one are out of reach of those who join.
     apart: u32,
     /// Whether the members look for other rings.
@@ -114,7 +112,6 @@ impl World {
             crashes: 0,
             rounds: 0,
             retries: u8::MAX,
-            zave: false,
             apart: 0,
             merging: false,
             fresh: None,
@@ -296,34 +293,22 @@ impl World {
     /// One death or leave at a time: the last one has been repaired, and r + 1 principals stay (research §3).
     fn may_go(&self, peer: u32) -> bool {
         let dead = |contact: &Contact<u32>| !self.hosts[contact.peer as usize].alive;
-        if !self.zave && self.members().any(|(_, ring)| ring.neighbours().any(dead)) {
+        if self.members().any(|(_, ring)| ring.is_leaving() || ring.neighbours().any(dead)) {
             return false;
         }
         let others = self.members().count() - 1;
         let short = |ring: &Ring<u32>| ring.successors().len() < R.min(others);
         let hurt = self.hosts.iter().any(|host| !host.alive);
-        if !self.zave && hurt && self.members().any(|(_, ring)| short(ring)) {
+        if hurt && self.members().any(|(_, ring)| short(ring)) {
             return false;
         }
         if others < R || self.hosts.len() <= R + 1 {
             // A small ring, of which no more is asked than that it heals.
             return others > 0;
         }
-        let mut after = self.answered();
+        let mut after = self.clone();
         after.hosts[peer as usize].alive = false;
-        super::invariants::live_successor(&after) && super::invariants::principals(&after) > R
-    }
-
-    /// The world with all answers that are under way taken in: who asks is "busy" until then, so that to all others asking
-    /// and changing are one step, as in Zave's proof.
-    pub(super) fn answered(&self) -> Self {
-        let mut world = self.clone();
-        for ((from, to), frames) in &self.net {
-            for frame in frames.iter().filter(|frame| matches!(frame, RingMessage::Neighbours(_))) {
-                world.input(*to, RingInput::Received(*from, frame.clone()));
-            }
-        }
-        world
+        super::invariants::principals(&after) > R
     }
 
     /// Carries a step out.
