@@ -11,6 +11,12 @@ pub const SEALED_SIZES: [usize; 2] = [1_024, 16_384];
 /// The most that fits into the larger one: four bytes tell the length.
 pub const MAX_SEALED_PLAIN: usize = SEALED_SIZES[1] - SEAL_OVERHEAD - 4;
 
+/// Relays of a path that can repair it, and times that each can (design D11): 24 rather than 32 relays, so that the checks
+/// fit the smaller record; at p = 0.7 a path has more with probability 0.0003 (research §5), and its owner then rebuilds it.
+pub const RESUMABLE: (usize, u8) = (24, 4);
+/// Checks of a path.
+pub const MAX_CHECKS: usize = RESUMABLE.0 * RESUMABLE.1 as usize;
+
 /// The last link of a path as its leader knows it: the last relay, and the path's name on that link.
 pub type End<P> = (P, u64);
 
@@ -62,13 +68,37 @@ record! {
     }
 }
 
+record! {
+    /// What the relays of a path may repair it with, from its owner (design D11): hashes of their values, shuffled, so that the
+    /// leader learns neither the values nor how long the path is.
+    pub struct Vouch { 1 => checks: List<[u8; 8], MAX_CHECKS> }
+}
+
+record! {
+    /// A relay has walked anew to the leader behind a break: what belonged to the old end belongs to this one.
+    pub struct Resume { 1 => value: [u8; 16] }
+}
+
+impl Resume {
+    /// What the leader keeps of a value until it is spent.
+    pub fn check(&self) -> [u8; 8] {
+        let mut hasher = blake3::Hasher::new_derive_key("neblo 1 resume check");
+        hasher.update(&self.value);
+        let mut first = [0; 8];
+        hasher.finalize_xof().fill(&mut first);
+        first
+    }
+}
+
 choice! {
-    /// What the owner of a path wants of the leader.
+    /// What the owner of a path, or a relay that repairs it, wants of the leader.
     pub enum Errand {
         0 => Announce(Announce),
         1 => Withdraw(Withdraw),
         2 => Lookup(Lookup),
         3 => Resolve(Resolve),
+        4 => Vouch(Vouch),
+        5 => Resume(Resume),
     }
 }
 

@@ -2,7 +2,7 @@ use super::subgroups::{all_seated, leaders, leaders_know_each_other};
 use super::*;
 use neblo_behaviour::protocol::interface::{Announcement, Answer, Command, Hit, Purpose};
 
-fn ready(seed: u64, n: usize, size: usize) -> Simulation {
+pub(crate) fn ready(seed: u64, n: usize, size: usize) -> Simulation {
     let mut sim = network(seed, n, size);
     let done = sim.run_until(Duration::from_secs(60), |sim| {
         all_seated(sim) && leaders_know_each_other(sim) && members_have_paths(sim)
@@ -18,13 +18,13 @@ fn members_have_paths(sim: &Simulation) -> bool {
     })
 }
 
-fn announce(sim: &mut Simulation, peer: u32, payload: &[u8]) -> u64 {
+pub(crate) fn announce(sim: &mut Simulation, peer: u32, payload: &[u8]) -> u64 {
     let expiry_day = (1_800_000_000 / 86_400) as u32 + 30;
     let announcement = Announcement { secret: [peer as u8; 32], payload: payload.to_vec(), expiry_day };
     sim.command(peer, |token| Command::Announce { token, announcement, allow_weak: false })
 }
 
-fn look_up(sim: &mut Simulation, peer: u32, query: &[u8]) -> (Vec<Hit>, u32, u32) {
+pub(crate) fn look_up(sim: &mut Simulation, peer: u32, query: &[u8]) -> (Vec<Hit>, u32, u32) {
     let query = query.to_vec();
     let window = Duration::from_secs(3);
     let token = sim.command(peer, |token| Command::Lookup { token, query, limit: 50, window, allow_weak: false });
@@ -44,14 +44,14 @@ fn look_up(sim: &mut Simulation, peer: u32, query: &[u8]) -> (Vec<Hit>, u32, u32
 }
 
 /// A member and one of another subgroup.
-fn strangers(sim: &Simulation) -> (u32, u32) {
+pub(crate) fn strangers(sim: &Simulation) -> (u32, u32) {
     let members: Vec<_> = sim.living().into_iter().filter(|peer| !sim.node(*peer).subgroups().leads()).collect();
     let home = |peer: u32| sim.node(peer).subgroups().home().unwrap().subgroup();
     let other = members.iter().find(|peer| home(**peer) != home(members[0])).unwrap();
     (members[0], *other)
 }
 
-fn connect(sim: &mut Simulation, peer: u32, hit: &Hit) -> Result<(), Answer> {
+pub(crate) fn connect(sim: &mut Simulation, peer: u32, hit: &Hit) -> Result<(), Answer> {
     let hit = Box::new(hit.clone());
     let token = sim.command(peer, |token| Command::Connect { token, hit, allow_weak: false });
     assert!(sim.run_until(Duration::from_secs(20), |sim| !sim.answers(peer, token).is_empty()));

@@ -9,6 +9,7 @@ mod messaging;
 mod model;
 mod onions;
 mod ranges;
+mod restoration;
 mod ring;
 mod subgroups;
 

@@ -76,7 +76,7 @@ impl<P: Peer> Client<P> {
                     connecting.sent = true;
                 }
             }
-            Errand::Announce(_) | Errand::Withdraw(_) => {}
+            Errand::Announce(_) | Errand::Withdraw(_) | Errand::Vouch(_) | Errand::Resume(_) => {}
         }
     }
 

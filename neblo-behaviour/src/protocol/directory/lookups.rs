@@ -24,7 +24,7 @@ const FRAME_OF_HITS: usize = 64 * 1024;
 /// A member's lookup.
 #[derive(Debug)]
 pub(super) struct Asking<P> {
-    end: End<P>,
+    pub(super) end: End<P>,
     reply: [u8; 32],
     request: u64,
     /// Leaders that have answered, by subgroup.

@@ -7,6 +7,7 @@ mod lookups;
 mod message;
 mod resolve;
 mod rows;
+mod vouched;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use lookups::{Answering, Asking};
 pub use message::*;
 use resolve::Resolving;
 use rows::Row;
+use vouched::VouchedPaths;
 
 use super::errand::{End, Envelope, Errand, Notice};
 use super::io::{Contact, Ctx, Part, Peer, Time};
@@ -66,6 +68,10 @@ pub enum DirectoryEvent<P> {
         /// The ticket at the other last relay.
         next_ticket: [u8; 16],
     },
+    /// A path was repaired and ends elsewhere now: this end is no more.
+    Moved(End<P>),
+    /// Break this path: its repair is not granted.
+    Close(End<P>),
     /// A row for the index.
     RowAdded {
         /// The row.
@@ -101,6 +107,7 @@ pub struct Directory<P> {
     members: Vec<Contact<P>>,
     rows: BTreeMap<u64, Row<P>>,
     by_registration: BTreeMap<[u8; 16], u64>,
+    vouched: VouchedPaths<P>,
     asking: BTreeMap<[u8; 16], Asking<P>>,
     answering: BTreeMap<u64, Answering<P>>,
     resolving: BTreeMap<[u8; 16], Resolving<P>>,
@@ -130,6 +137,7 @@ impl<P: Peer> Directory<P> {
             members: Vec::new(),
             rows: BTreeMap::new(),
             by_registration: BTreeMap::new(),
+            vouched: VouchedPaths::default(),
             asking: BTreeMap::new(),
             answering: BTreeMap::new(),
             resolving: BTreeMap::new(),
@@ -165,6 +173,7 @@ impl<P: Peer> Directory<P> {
         }
         self.rows.clear();
         self.by_registration.clear();
+        self.vouched.clear();
         self.asking.clear();
         self.answering.clear();
         self.resolving.clear();
@@ -194,6 +203,8 @@ impl<P: Peer> Directory<P> {
             Errand::Withdraw(withdraw) => self.withdrawn(ctx, withdraw.registration),
             Errand::Lookup(lookup) => self.look_up(ctx, keys, others().len(), (end, reply), lookup),
             Errand::Resolve(resolve) => self.resolve(ctx, others, (end, reply), &resolve),
+            Errand::Vouch(vouch) => self.vouched(end, vouch),
+            Errand::Resume(resume) => self.resumed(ctx, end, &resume),
         }
     }
 
@@ -211,6 +222,7 @@ impl<P: Peer> Directory<P> {
         match timer {
             DirectoryTimer::Sweep(generation) if generation == self.sweep && self.leads.is_some() => {
                 self.sweep_rows(ctx);
+                self.vouched.sweep(ctx.now);
                 ctx.out.arm(SWEEP_EVERY, DirectoryTimer::Sweep(generation));
             }
             DirectoryTimer::Sweep(_) => {}

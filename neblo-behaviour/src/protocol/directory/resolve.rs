@@ -59,7 +59,7 @@ impl<P: Peer> Directory<P> {
 
     fn prepare(&mut self, ctx: &mut DirectoryCtx<'_, P>, asker: Option<P>, nonce: [u8; 16], row: u64) {
         let found = self.rows.get(&row).filter(|_| self.leads.is_some());
-        let Some((end, reply, registration)) = found.map(|row| (row.end, row.reply, row.registration)) else {
+        let Some((end, reply, registration)) = found.map(|row| (row.whole_end(), row.reply, row.registration)) else {
             return self.prepared(ctx, asker, nonce, None, [0; 16]);
         };
         let ticket = draw(ctx.rng);

@@ -1,5 +1,6 @@
 //! The rows of a leader: what its members have announced.
 
+use super::vouched::BROKEN_FOR;
 use super::*;
 use crate::protocol::codec::Blob;
 use crate::protocol::errand::{Announce, Announced, Declined};
@@ -8,8 +9,6 @@ use crate::protocol::io::draw;
 
 /// How long a row lasts without being renewed: three renewals. choice
 const LASTS: Duration = Duration::from_secs(30 * 60);
-/// How long a row whose path is broken is kept for its publisher to announce again. choice
-const ORPHANED_FOR: Duration = Duration::from_secs(120);
 /// Rows kept in all, and announced over one path. choice
 const MAX_ROWS: usize = 200_000;
 const MAX_A_PATH: usize = 10_000;
@@ -18,8 +17,10 @@ const MAX_A_PATH: usize = 10_000;
 #[derive(Clone, Debug)]
 pub(super) struct Row<P> {
     pub(super) registration: [u8; 16],
-    /// The publisher's path; `None` while it is broken.
-    pub(super) end: Option<End<P>>,
+    /// The publisher's path.
+    pub(super) end: End<P>,
+    /// Since when it is broken: the row is kept a while for the path to be repaired, or the publisher to announce again.
+    pub(super) broken: Option<Time>,
     pub(super) reply: [u8; 32],
     key: [u8; 32],
     expiry_day: u32,
@@ -28,9 +29,16 @@ pub(super) struct Row<P> {
 }
 
 impl<P: Peer> Row<P> {
+    /// The publisher's path, unless it is broken.
+    pub(super) fn whole_end(&self) -> Option<End<P>> {
+        self.broken.is_none().then_some(self.end)
+    }
+
     /// The row as a hit, while its publisher can be reached.
     pub(super) fn hit(&self, subgroup: OverlayAddr, registration: u64) -> Option<Hit> {
-        self.end?;
+        if self.broken.is_some() {
+            return None;
+        }
         let (key, expiry_day, payload) = (self.key, self.expiry_day, self.payload.clone());
         Some(Hit { key, expiry_day, payload, subgroup, registration })
     }
@@ -46,7 +54,7 @@ impl<P: Peer> Directory<P> {
     ) {
         let today = u32::try_from(ctx.unix / 86_400).unwrap_or(u32::MAX);
         let known = self.by_registration.get(&announce.registration).copied();
-        let over_this = self.rows.values().filter(|row| row.end == Some(end)).take(MAX_A_PATH).count();
+        let over_this = self.rows.values().filter(|row| row.end == end).take(MAX_A_PATH).count();
         let room = known.is_some() || (self.rows.len() < MAX_ROWS && over_this < MAX_A_PATH);
         if announce.expiry_day < today || !room {
             let notice = Notice::Declined(Declined { request: announce.request });
@@ -60,11 +68,12 @@ impl<P: Peer> Directory<P> {
             }
             ctx.out.emit(DirectoryEvent::RowAdded { row, payload: announce.payload.clone().into_inner() });
         }
-        let moved = self.rows.get(&row).is_some_and(|old| old.end != Some(end));
+        let moved = self.rows.get(&row).is_some_and(|old| old.whole_end() != Some(end));
         self.by_registration.insert(announce.registration, row);
         let entry = Row {
             registration: announce.registration,
-            end: Some(end),
+            end,
+            broken: None,
             reply,
             key: announce.key,
             expiry_day: announce.expiry_day,
@@ -96,16 +105,17 @@ impl<P: Peer> Directory<P> {
 
     /// A publisher's path is gone: its rows are not answered with until it announces again.
     pub fn end_lost(&mut self, ctx: &mut DirectoryCtx<'_, P>, end: End<P>) {
-        for row in self.rows.values_mut().filter(|row| row.end == Some(end)) {
-            row.end = None;
-            row.until = row.until.min(ctx.now + ORPHANED_FOR);
+        for row in self.rows.values_mut().filter(|row| row.end == end) {
+            row.broken = Some(ctx.now);
         }
+        self.vouched.broken(ctx.now, end);
         self.resolving_lost(ctx, end);
     }
 
     pub(super) fn sweep_rows(&mut self, ctx: &mut DirectoryCtx<'_, P>) {
         let today = u32::try_from(ctx.unix / 86_400).unwrap_or(u32::MAX);
-        let stale = |row: &Row<P>| row.until <= ctx.now || row.expiry_day < today;
+        let orphaned = |row: &Row<P>| row.broken.is_some_and(|broken| broken + BROKEN_FOR <= ctx.now);
+        let stale = |row: &Row<P>| row.until <= ctx.now || row.expiry_day < today || orphaned(row);
         let gone: Vec<_> = self.rows.values().filter(|row| stale(row)).map(|row| row.registration).collect();
         for registration in gone {
             self.withdrawn(ctx, registration);

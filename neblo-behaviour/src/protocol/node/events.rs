@@ -193,6 +193,8 @@ impl<P: Peer> Node<P> {
                 part!(self, step, |ctx| self.paths.send_down(ctx, &*self.keys, end, &reply, &notice));
             }
             DirectoryEvent::Cast(bytes) => step.out.push(Output::MulticastPublish(bytes)),
+            DirectoryEvent::Moved(old) => part!(self, step, |ctx| self.paths.end_moved(ctx, old)),
+            DirectoryEvent::Close(end) => part!(self, step, |ctx| self.paths.close_end(ctx, end)),
             DirectoryEvent::Expect { end, ticket } => part!(self, step, |ctx| self.paths.expect(ctx, end, ticket)),
             DirectoryEvent::Bind { end, ticket, next, next_ticket } => {
                 part!(self, step, |ctx| self.paths.bind(ctx, end, ticket, next, next_ticket));

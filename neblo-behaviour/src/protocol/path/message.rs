@@ -14,6 +14,8 @@ record! {
         /// The path's name on this link, fresh and random.
         1 => id: u64,
         2 => subgroup: OverlayAddr,
+        /// What the receiver may repair the path with (design D11); random bytes for the leader, who could count with it.
+        3 => resume: [u8; 16],
     }
 }
 

@@ -7,6 +7,7 @@ mod message;
 mod own;
 mod pinned;
 mod relay;
+mod resume;
 mod sealed;
 mod shunned;
 mod streams;
@@ -47,6 +48,8 @@ pub enum PathTimer {
     Build(Purpose, u64),
     /// Tickets expire.
     Tickets,
+    /// A walk behind a break took too long.
+    Repair(u64),
 }
 
 /// What paths report.
@@ -257,7 +260,7 @@ impl<P: Peer> Paths<P> {
         self.shunned.forgive(from);
         match message {
             PathMessage::Open(open) => self.asked_to_open(ctx, from, &open),
-            PathMessage::Opened(opened) => self.opened(ctx, from, opened.id),
+            PathMessage::Opened(opened) => self.opened(ctx, keys, from, opened.id),
             PathMessage::Up(up) => self.going_up(ctx, (keys, sealing), from, up),
             PathMessage::Down(down) => self.going_down(ctx, keys, from, down),
             PathMessage::Broken(broken) => self.broken(ctx, keys, from, broken),
@@ -316,6 +319,10 @@ impl<P: Peer> Paths<P> {
         if let Some(purpose) = self.own_at(from, broken.id) {
             self.lost(ctx, keys, purpose);
         } else if let Some(entry) = self.relayed.take_by_next(from, broken.id) {
+            if entry.repair.is_some() {
+                // The walk behind a break found no way on: another may.
+                return self.repair_or_break(ctx, entry);
+            }
             self.streams.forget_path(entry.key());
             let down = PathMessage::Broken(Broken { id: entry.previous_id, up: false });
             ctx.out.send(&Contact::bare(entry.previous), down);
@@ -324,12 +331,13 @@ impl<P: Peer> Paths<P> {
 
     /// A peer is dead: all paths over the link with it are broken at once (design D14).
     pub fn dead(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
+        self.shunned.dead(ctx.now, peer);
         for entry in self.relayed.remove_all(peer) {
-            self.streams.forget_path(entry.key());
             if entry.previous != peer {
-                let down = PathMessage::Broken(Broken { id: entry.previous_id, up: false });
-                ctx.out.send(&Contact::bare(entry.previous), down);
+                self.repair_or_break(ctx, entry);
+                continue;
             }
+            self.streams.forget_path(entry.key());
             if entry.next.peer != peer {
                 let up = PathMessage::Broken(Broken { id: entry.next_id, up: true });
                 ctx.out.send(&entry.next, up);
@@ -341,7 +349,6 @@ impl<P: Peer> Paths<P> {
             ctx.out.emit(PathEvent::EndLost(end));
         }
         self.pinned.failed(peer);
-        self.shunned.dead(ctx.now, peer);
         self.streams.dead(peer);
         let lost: Vec<_> =
             self.own.iter().filter(|(_, path)| path.goes_through(peer)).map(|(purpose, _)| *purpose).collect();
@@ -355,6 +362,7 @@ impl<P: Peer> Paths<P> {
         match timer {
             PathTimer::Build(purpose, generation) => self.build_expired(ctx, keys, purpose, generation),
             PathTimer::Tickets => self.streams.expire(ctx.now),
+            PathTimer::Repair(generation) => self.repair_expired(ctx, generation),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::protocol::io::draw;
 
 /// A path that is not built within this is given up; half as long again after each failure, up to the longest. choice:
 /// several dials one after another fit, and walks into a peer that has silently died cost little
@@ -26,8 +27,13 @@ pub(super) struct OwnPath<P> {
     subgroup: OverlayAddr,
     leader: P,
     leader_key: [u8; 32],
+    /// Relays that the subgroup had when the path was built. When there are twice as many it is built anew: in a young subgroup
+    /// a path goes to and fro between very few.
+    among: usize,
     first: Option<Contact<P>>,
     id: u64,
+    /// The value of the first relay (design D11).
+    resume: [u8; 16],
     secret: [u8; 32],
     public: [u8; 32],
     generation: u64,
@@ -89,9 +95,10 @@ impl<P: Peer> Paths<P> {
         let generation = self.next_number();
         let (secret, public) = keys.generate(ctx.rng);
         let id = ctx.rng.next_u64();
+        let resume = draw(ctx.rng);
         let state = if first.is_some() { State::Building } else { State::Waiting };
         if let Some(first) = &first {
-            ctx.out.send(first, PathMessage::Open(Open { id, subgroup: view.subgroup }));
+            ctx.out.send(first, PathMessage::Open(Open { id, subgroup: view.subgroup, resume }));
         }
         let (first_wait, longest_wait) = BUILD_WITHIN;
         let wait = (0..failures.min(8)).fold(first_wait, |wait, _| wait + wait / 2).min(longest_wait);
@@ -101,8 +108,10 @@ impl<P: Peer> Paths<P> {
             subgroup: view.subgroup,
             leader: view.leader.peer,
             leader_key: view.leader_key,
+            among: view.relays.len(),
             first,
             id,
+            resume,
             secret,
             public,
             generation,
@@ -111,13 +120,15 @@ impl<P: Peer> Paths<P> {
         self.own.insert(purpose, path);
     }
 
-    pub(super) fn own_opened(&mut self, ctx: &mut PathCtx<'_, P>, purpose: Purpose) {
+    pub(super) fn own_opened(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
         let Some(path) = self.own.get_mut(&purpose).filter(|path| path.state == State::Building) else { return };
         path.state = State::Ready;
         path.failures = 0;
+        let resume = path.resume;
         if let Some(first) = &path.first {
             self.pinned.worked(first.peer);
         }
+        self.vouch(ctx, keys, purpose, resume);
         ctx.out.emit(PathEvent::Ready(purpose));
     }
 
@@ -176,6 +187,7 @@ impl<P: Peer> Paths<P> {
                         && path.leader == view.leader.peer
                         && path.leader_key == view.leader_key
                         && (path.first.is_some() || view.relays.is_empty())
+                        && (view.relays.len() < 2 * path.among || path.among == 0)
                 }
                 (None, None) => true,
                 _ => false,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::resume::{Repair, next_value};
 use super::*;
-use crate::protocol::io::chance;
+use crate::protocol::io::{chance, draw};
 
 /// Paths relayed in all. choice
 const MAX_RELAYED: usize = 8_192;
@@ -22,8 +23,12 @@ pub(super) struct Entry<P> {
     pub(super) next_id: u64,
     /// Whether `next` is the leader, which makes this peer the last relay.
     pub(super) last: bool,
-    /// Whether the leader was reached over it.
+    /// What this peer may repair the path with, and how often it has (design D11).
+    pub(super) resume: [u8; 16],
+    pub(super) spent: u8,
+    /// Whether the path has been whole.
     pub(super) opened: bool,
+    pub(super) repair: Option<Repair>,
 }
 
 impl<P: Peer> Entry<P> {
@@ -61,7 +66,7 @@ impl<P: Peer> RelayTable<P> {
         self.entries.values().flat_map(|entry| [Contact::bare(entry.previous), entry.next.clone()])
     }
 
-    fn insert(&mut self, entry: Entry<P>) {
+    pub(super) fn insert(&mut self, entry: Entry<P>) {
         self.by_next.insert((entry.next.peer, entry.next_id), entry.key());
         self.entries.insert(entry.key(), entry);
     }
@@ -74,13 +79,6 @@ impl<P: Peer> RelayTable<P> {
     /// The entry of a path as its next peer names it.
     pub(super) fn by_next_hop(&self, next: P, id: u64) -> Option<&Entry<P>> {
         self.entries.get(self.by_next.get(&(next, id))?)
-    }
-
-    /// The leader was reached; where to tell it.
-    fn opened(&mut self, next: P, id: u64) -> Option<LinkEnd<P>> {
-        let entry = self.entries.get_mut(self.by_next.get(&(next, id))?)?;
-        entry.opened = true;
-        Some(LinkEnd { contact: Contact::bare(entry.previous), id: entry.previous_id })
     }
 
     pub(super) fn towards_leader(&self, previous: P, id: u64) -> Option<LinkEnd<P>> {
@@ -110,6 +108,13 @@ impl<P: Peer> RelayTable<P> {
         keys.into_iter().filter_map(|(previous, id)| self.take_by_previous(previous, id)).collect()
     }
 
+    /// Takes the entry whose repair is meant.
+    pub(super) fn take_repairing(&mut self, meant: impl Fn(&Repair) -> bool) -> Option<Entry<P>> {
+        let entry = self.entries.values().find(|entry| entry.repair.as_ref().is_some_and(&meant))?;
+        let (previous, id) = entry.key();
+        self.take_by_previous(previous, id)
+    }
+
     fn has_room(&self, previous: P) -> bool {
         self.entries.len() < MAX_RELAYED
             && self.entries.range((previous, 0)..=(previous, u64::MAX)).count() < MAX_A_PREVIOUS
@@ -131,21 +136,50 @@ impl<P: Peer> Paths<P> {
         let Some(view) = self.view(open.subgroup).filter(|_| !known && self.relayed.has_room(from)) else {
             return ctx.out.send(&Contact::bare(from), broken);
         };
-        let on = chance(ctx.rng, self.config.p);
-        let relay = self.shunned.choose(ctx.rng, ctx.now, &view.relays).filter(|_| on).cloned();
-        let last = relay.is_none();
-        let next = relay.unwrap_or_else(|| view.leader.clone());
-        let next_id = ctx.rng.next_u64();
-        ctx.out.send(&next, PathMessage::Open(Open { id: next_id, subgroup: open.subgroup }));
-        let (subgroup, previous_id) = (open.subgroup, open.id);
-        self.relayed.insert(Entry { subgroup, previous: from, previous_id, next, next_id, last, opened: false });
+        let (next, last) = self.walk_on(ctx, &view);
+        let entry = Entry {
+            subgroup: open.subgroup,
+            previous: from,
+            previous_id: open.id,
+            next,
+            next_id: ctx.rng.next_u64(),
+            last,
+            resume: open.resume,
+            spent: 0,
+            opened: false,
+            repair: None,
+        };
+        self.open_next(ctx, &entry);
+        self.relayed.insert(entry);
     }
 
-    pub(super) fn opened(&mut self, ctx: &mut PathCtx<'_, P>, from: P, id: u64) {
+    /// The coin: another relay, or the leader, which makes this peer the last relay.
+    pub(super) fn walk_on(&self, ctx: &mut PathCtx<'_, P>, view: &View<P>) -> (Contact<P>, bool) {
+        let on = chance(ctx.rng, self.config.p);
+        match self.shunned.choose(ctx.rng, ctx.now, &view.relays).filter(|_| on) {
+            Some(relay) => (relay.clone(), false),
+            None => (view.leader.clone(), true),
+        }
+    }
+
+    pub(super) fn open_next(&self, ctx: &mut PathCtx<'_, P>, entry: &Entry<P>) {
+        // The leader could count with a value of the chain how many relays come before it.
+        let resume = if entry.last { draw(ctx.rng) } else { next_value(&entry.resume) };
+        let open = Open { id: entry.next_id, subgroup: entry.subgroup, resume };
+        ctx.out.send(&entry.next, PathMessage::Open(open));
+    }
+
+    pub(super) fn opened(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, from: P, id: u64) {
         if let Some(purpose) = self.own_at(from, id) {
-            self.own_opened(ctx, purpose);
-        } else if let Some(link) = self.relayed.opened(from, id) {
-            ctx.out.send(&link.contact, PathMessage::Opened(Opened { id: link.id }));
+            self.own_opened(ctx, keys, purpose);
+        } else if let Some(mut entry) = self.relayed.take_by_next(from, id) {
+            if entry.repair.is_some() {
+                return self.repaired(ctx, keys, entry);
+            }
+            entry.opened = true;
+            let (previous, id) = entry.key();
+            self.relayed.insert(entry);
+            ctx.out.send(&Contact::bare(previous), PathMessage::Opened(Opened { id }));
         }
     }
 

@@ -1,0 +1,135 @@
+//! Paths whole again without their owner (design D11; seed 003 §3.1, §4).
+
+use super::lookup::{announce, connect, look_up, ready, strangers};
+use super::*;
+use neblo_behaviour::protocol::interface::{Event, Hit, Purpose};
+
+/// A publisher with a path, one that asks, a hit, and the hops of a stream between the two.
+fn streaming(seed: u64) -> (Simulation, u32, u32, Hit, Vec<u32>) {
+    let mut sim = ready(seed, 24, 8);
+    let (publisher, requester) = strangers(&sim);
+    announce(&mut sim, publisher, b"picture");
+    sim.run(Duration::from_secs(2));
+    let (hits, ..) = look_up(&mut sim, requester, b"picture");
+    connect(&mut sim, requester, &hits[0]).unwrap();
+    let hops = sim.streams().values().last().unwrap().hops.clone();
+    (sim, publisher, requester, hits[0].clone(), hops)
+}
+
+fn lost(sim: &Simulation, peer: u32, since: usize) -> bool {
+    sim.events()[since..].iter().any(|(_, at, event)| *at == peer && matches!(event, Event::PathLost(_)))
+}
+
+/// Each relay of the stream in turn, but the two first relays, which only their owners can replace, and the owners, through
+/// whom a walk may come, too.
+#[test]
+fn behind_a_dead_relay_the_path_is_repaired_without_its_owner() {
+    let (mut repaired, mut rebuilt) = (0, 0);
+    for seed in 300..340 {
+        let (mut sim, publisher, requester, hit, hops) = streaming(seed);
+        let firsts = [hops[1], hops[hops.len() - 2]];
+        let home = |peer: u32| sim.node(peer).subgroups().home().unwrap().subgroup();
+        // The path of the publisher goes through its own subgroup.
+        let between = &hops[1..hops.len() - 1];
+        let candidates: Vec<_> = between
+            .iter()
+            .filter(|hop| home(**hop) == home(publisher))
+            .filter(|hop| !firsts.contains(hop) && **hop != publisher && **hop != requester)
+            .copied()
+            .collect();
+        let Some(victim) = candidates.first().copied() else { continue };
+        let once = hops.iter().filter(|hop| **hop == victim).count() == 1;
+        if !once {
+            continue;
+        }
+        let since = sim.events().len();
+        let began = sim.now();
+        sim.kill(victim);
+        while connect(&mut sim, requester, &hit).is_err() {
+            assert!(sim.now().since(began) < Duration::from_secs(5), "seed {seed}");
+            sim.run(Duration::from_millis(100));
+        }
+        let took = sim.now().since(began);
+        assert!(took < Duration::from_secs(3), "seed {seed}: {took:?}");
+        let again = sim.streams().values().last().unwrap().hops.clone();
+        assert!(!again.contains(&victim), "seed {seed}");
+        assert_eq!(again[again.len() - 2], hops[hops.len() - 2], "seed {seed}: the first relay stays");
+        match lost(&sim, publisher, since) {
+            true => rebuilt += 1,
+            false => repaired += 1,
+        }
+        // What was bound to the old end is bound to the new one: it is found, too.
+        let (hits, ..) = look_up(&mut sim, requester, b"picture");
+        assert_eq!(hits.len(), 1, "seed {seed}");
+    }
+    println!("{repaired} repaired behind the break, {rebuilt} rebuilt by their owner");
+    assert!(repaired >= 10 && rebuilt * 5 <= repaired, "{repaired} repaired, {rebuilt} rebuilt");
+}
+
+/// Again and again, while the publisher does nothing: the values last for as many repairs as there are relays to die.
+#[test]
+fn a_path_outlives_the_death_of_one_relay_after_another() {
+    for seed in 340..346 {
+        let (mut sim, publisher, requester, hit, _) = streaming(seed);
+        for _ in 0..4 {
+            let hops = sim.streams().values().last().unwrap().hops.clone();
+            let spared = [requester, publisher, hops[1], hops[hops.len() - 2]];
+            let victim = hops.iter().find(|hop| !spared.contains(hop)).copied();
+            let Some(victim) = victim else { break };
+            sim.kill(victim);
+            let began = sim.now();
+            while connect(&mut sim, requester, &hit).is_err() {
+                let took = sim.now().since(began);
+                assert!(took < Duration::from_secs(5), "seed {seed}: {took:?}");
+                sim.run(Duration::from_millis(100));
+            }
+            sim.run(Duration::from_secs(1));
+        }
+    }
+}
+
+#[test]
+fn both_last_relays_at_once() {
+    for seed in 350..358 {
+        let (mut sim, publisher, requester, hit, hops) = streaming(seed);
+        let home = sim.node(publisher).subgroups().home().unwrap().subgroup();
+        let at_home = |peer: u32| sim.node(peer).subgroups().home().unwrap().subgroup() == home;
+        // Where the stream goes over from one subgroup to the other.
+        let Some(over) = hops.windows(2).find(|link| !at_home(link[0]) && at_home(link[1])) else { continue };
+        let over = over.to_vec();
+        if over.iter().any(|last| [requester, publisher].contains(last)) {
+            continue;
+        }
+        for last in over {
+            sim.kill(last);
+        }
+        let began = sim.now();
+        while connect(&mut sim, requester, &hit).is_err() {
+            let took = sim.now().since(began);
+            assert!(took < Duration::from_secs(6), "seed {seed}: {took:?}");
+            sim.run(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn a_leader_and_its_first_candidate_at_once() {
+    for seed in 360..364 {
+        let (mut sim, publisher, requester, _, _) = streaming(seed);
+        let list = sim.node(publisher).subgroups().home().unwrap().list.clone();
+        let gone: Vec<_> = list.members.iter().take(2).map(|member| member.contact.peer).collect();
+        if gone.contains(&publisher) {
+            continue;
+        }
+        for peer in gone {
+            sim.kill(peer);
+        }
+        let began = sim.now();
+        while look_up(&mut sim, requester, b"picture").0.is_empty() {
+            let took = sim.now().since(began);
+            assert!(took < Duration::from_secs(20), "seed {seed}: {took:?}");
+            sim.run(Duration::from_millis(500));
+        }
+        assert!(sim.node(publisher).is_ready(Purpose::Publishing));
+    }
+}
