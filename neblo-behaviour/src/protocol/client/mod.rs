@@ -21,6 +21,8 @@ pub enum ClientTimer {
     Announce,
     /// A lookup or connect ends.
     Deadline(u64),
+    /// A lookup or connect should have been answered by now.
+    Unanswered(u64),
     /// Streams whose ticket is still unknown are refused.
     Waiting,
 }
@@ -36,6 +38,8 @@ pub enum ClientEvent {
     Done(Token, Answer),
     /// A leader has this publication.
     Held(PublicationId),
+    /// What was sent up the path of this purpose was not answered in time.
+    Unanswered(Purpose),
     /// Open a stream over the path for downloading.
     OpenStream {
         /// The command.
@@ -144,6 +148,20 @@ impl<P: Peer> Client<P> {
         }
     }
 
+    /// A path was repaired on its way: what was not answered is asked again.
+    pub fn path_mended(&mut self, ctx: &mut ClientCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        match purpose {
+            Purpose::Publishing => {
+                self.publications.values_mut().filter(|publication| !publication.held()).for_each(Publication::hurry);
+                self.announce_due(ctx, keys);
+            }
+            Purpose::Searching | Purpose::Downloading => {
+                self.path_lost(purpose);
+                self.path_ready(ctx, keys, purpose);
+            }
+        }
+    }
+
     /// The leader says something.
     pub fn notice(&mut self, ctx: &mut ClientCtx<'_, P>, notice: Notice) {
         match notice {
@@ -174,6 +192,7 @@ impl<P: Peer> Client<P> {
             ClientTimer::Announce => self.announce_due(ctx, keys),
             ClientTimer::Deadline(request) => self.deadline(ctx, request),
             ClientTimer::Waiting => self.waiting_expired(ctx),
+            ClientTimer::Unanswered(request) => self.unanswered(ctx, request),
         }
     }
 }

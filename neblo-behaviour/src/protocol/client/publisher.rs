@@ -34,12 +34,24 @@ pub(super) struct Publication {
     request: u64,
     /// When it is to be announced (again).
     due: Time,
+    /// Whether it was announced over the present path and not answered yet.
+    open: bool,
     held: bool,
 }
 
 impl Publication {
+    pub(super) fn held(&self) -> bool {
+        self.held
+    }
+
+    pub(super) fn hurry(&mut self) {
+        self.open = false;
+        self.due = Time(0);
+    }
+
     pub(super) fn forget_leader(&mut self) {
         self.held = false;
+        self.open = false;
         self.due = Time(0);
     }
 }
@@ -85,7 +97,7 @@ impl<P: Peer> Client<P> {
         let registration = draw(ctx.rng);
         let request = self.next_number();
         let (due, tokens) = (Time(0), vec![token]);
-        let publication = Publication { announcement, key, registration, tokens, request, due, held: false };
+        let publication = Publication { announcement, key, registration, tokens, request, due, open: false, held: false };
         self.publications.insert(id, publication);
         ctx.out.emit(ClientEvent::Want(Purpose::Publishing));
         self.announce_due(ctx, keys);
@@ -115,8 +127,10 @@ impl<P: Peer> Client<P> {
         let today = ctx.unix / 86_400;
         self.publications.retain(|_, publication| u64::from(publication.announcement.expiry_day) >= today);
         let due = self.publications.values_mut().filter(|publication| publication.due <= ctx.now);
+        let mut unanswered = false;
         for publication in due.take(AT_ONCE) {
             publication.due = ctx.now + REPEAT;
+            unanswered |= std::mem::take(&mut publication.open);
             let announce = Announce {
                 request: publication.request,
                 registration: publication.registration,
@@ -126,6 +140,9 @@ impl<P: Peer> Client<P> {
             };
             ctx.out.emit(ClientEvent::Up(Purpose::Publishing, Box::new(Errand::Announce(announce))));
         }
+        if unanswered {
+            ctx.out.emit(ClientEvent::Unanswered(Purpose::Publishing));
+        }
         if !self.publications.is_empty() && !self.due {
             self.due = true;
             let more = self.publications.values().any(|publication| publication.due <= ctx.now);
@@ -134,10 +151,18 @@ impl<P: Peer> Client<P> {
         }
     }
 
+    /// An announcement has really gone up the path.
+    pub(super) fn announce_went_up(&mut self, request: u64) {
+        if let Some(publication) = self.publications.values_mut().find(|publication| publication.request == request) {
+            publication.open = true;
+        }
+    }
+
     pub(super) fn announced(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
         let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
         let Some((id, publication)) = found else { return };
         publication.due = ctx.now + RENEW;
+        publication.open = false;
         if !std::mem::replace(&mut publication.held, true) {
             ctx.out.emit(ClientEvent::Held(*id));
         }
@@ -150,6 +175,7 @@ impl<P: Peer> Client<P> {
         let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
         let Some((_, publication)) = found else { return };
         publication.due = ctx.now + RENEW;
+        publication.open = false;
         for token in std::mem::take(&mut publication.tokens) {
             ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Refused)));
         }

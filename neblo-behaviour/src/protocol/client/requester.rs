@@ -10,6 +10,9 @@ use crate::protocol::io::draw;
 const MAX_OPEN: usize = 1_024;
 /// Time that a lookup may take over its window, for the paths. choice
 const OVER_WINDOW: Duration = Duration::from_secs(12);
+/// What has gone up a path and was not answered after this is sent again. choice: longer than a leader takes, also one that
+/// waits for the publisher to announce again
+const ANSWERED_WITHIN: Duration = Duration::from_millis(2_500);
 /// Time that preparing a stream may take, a path being built included. choice
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 
@@ -64,19 +67,35 @@ impl<P: Peer> Client<P> {
     }
 
     /// An errand has really gone up the path.
-    pub fn went_up(&mut self, errand: &Errand) {
+    pub fn went_up(&mut self, ctx: &mut ClientCtx<'_, P>, errand: &Errand) {
         match errand {
             Errand::Lookup(lookup) => {
                 if let Some(looking) = self.looking.get_mut(&lookup.request) {
                     looking.sent = true;
+                    ctx.out.arm(ANSWERED_WITHIN, ClientTimer::Unanswered(lookup.request));
                 }
             }
             Errand::Resolve(resolve) => {
                 if let Some(connecting) = self.connecting.get_mut(&resolve.request) {
                     connecting.sent = true;
+                    ctx.out.arm(ANSWERED_WITHIN, ClientTimer::Unanswered(resolve.request));
                 }
             }
-            Errand::Announce(_) | Errand::Withdraw(_) | Errand::Vouch(_) | Errand::Resume(_) => {}
+            Errand::Announce(announce) => self.announce_went_up(announce.request),
+            Errand::Withdraw(_) | Errand::Vouch(_) | Errand::Resume(_) => {}
+        }
+    }
+
+    /// A lookup of which nothing was heard, or a connect, is sent again.
+    pub(super) fn unanswered(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
+        if let Some(looking) = self.looking.get_mut(&request).filter(|looking| looking.sent && looking.asked == 0) {
+            looking.sent = false;
+            ctx.out.emit(ClientEvent::Unanswered(Purpose::Searching));
+            self.look_up_again(ctx);
+        } else if let Some(connecting) = self.connecting.get_mut(&request).filter(|connecting| connecting.sent) {
+            connecting.sent = false;
+            ctx.out.emit(ClientEvent::Unanswered(Purpose::Downloading));
+            self.connect_again(ctx);
         }
     }
 

@@ -169,6 +169,7 @@ impl<P: Peer> Node<P> {
                 self.client.path_lost(purpose);
                 Self::event(step, Event::PathLost(purpose));
             }
+            PathEvent::Mended(purpose) => part!(self, step, |ctx| self.client.path_mended(ctx, &*self.keys, purpose)),
             PathEvent::Arrived { end, envelope } => {
                 let others = || other_leaders(&self.subgroups);
                 part!(self, step, |ctx| self.directory.arrived(ctx, &*self.keys, &others, end, *envelope));
@@ -215,10 +216,13 @@ impl<P: Peer> Node<P> {
                 let kept = (*errand).clone();
                 let sent = part!(self, step, |ctx| self.paths.send_up(ctx, &*self.keys, purpose, *errand));
                 if sent {
-                    self.client.went_up(&kept);
+                    part!(self, step, |ctx| self.client.went_up(ctx, &kept));
                 }
             }
             ClientEvent::Done(token, answer) => Self::done(step, token, answer),
+            ClientEvent::Unanswered(purpose) => {
+                part!(self, step, |ctx| self.paths.unanswered(ctx, &*self.keys, purpose));
+            }
             ClientEvent::Held(publication) => Self::event(step, Event::Held(publication)),
             ClientEvent::OpenStream { token, ticket } => {
                 self.next_stream += 1;

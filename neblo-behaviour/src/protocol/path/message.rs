@@ -63,6 +63,11 @@ record! {
     }
 }
 
+record! {
+    /// Towards the owner: the path was repaired behind this relay. What was under way may be lost.
+    pub struct Mended { 1 => id: u64 }
+}
+
 choice! {
     /// The messages of paths.
     pub enum PathMessage<P> {
@@ -74,5 +79,6 @@ choice! {
         5 => Expect(Expect),
         6 => Expecting(Expecting),
         7 => Bind(Bind<P>),
+        8 => Mended(Mended),
     }
 }

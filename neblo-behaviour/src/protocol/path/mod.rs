@@ -59,6 +59,8 @@ pub enum PathEvent<P> {
     Ready(Purpose),
     /// A path of our own is lost, and built anew.
     Lost(Purpose),
+    /// A path of our own was repaired by one of its relays; what was under way on it may be lost.
+    Mended(Purpose),
     /// As a leader: something arrived over a path.
     Arrived {
         /// Which path.
@@ -267,6 +269,7 @@ impl<P: Peer> Paths<P> {
             PathMessage::Expect(expect) => self.told_to_expect(ctx, from, &expect),
             PathMessage::Expecting(expecting) => ctx.out.emit(PathEvent::Expecting(expecting.ticket)),
             PathMessage::Bind(bind) => self.told_to_bind(ctx, from, bind),
+            PathMessage::Mended(mended) => self.mended(ctx, from, mended.id),
         }
     }
 
@@ -290,8 +293,9 @@ impl<P: Peer> Paths<P> {
         if !SEALED_SIZES.contains(&down.sealed.len()) {
             return;
         }
-        if let Some(own) = self.own.values().find(|path| path.is_at(from, down.id)) {
+        if let Some(own) = self.own.values_mut().find(|path| path.is_at(from, down.id)) {
             if let Some(notice) = sealed::open(keys, own.secret(), &down.sealed) {
+                own.answered();
                 ctx.out.emit(PathEvent::Notice(Box::new(notice)));
             }
         } else if let Some(link) = self.relayed.towards_owner(from, down.id) {

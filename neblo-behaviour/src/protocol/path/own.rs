@@ -11,6 +11,11 @@ const BUILD_WITHIN: (Duration, Duration) = (Duration::from_millis(1_500), Durati
 /// First and longest wait before a failed build is tried again; doubled each time. choice
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// What an answer, or the lack of one, weighs in the average success of a path, and the average below which it is built anew
+/// (research §6, black hole). choice: two in a row without an answer
+const WEIGHT: f32 = 0.3;
+const LEAST_SUCCESS: f32 = 0.5;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// Waits to be tried again.
@@ -38,6 +43,10 @@ pub(super) struct OwnPath<P> {
     public: [u8; 32],
     generation: u64,
     failures: u32,
+    /// Average of what was answered: 1 when all was.
+    success: f32,
+    /// Paths for this purpose in a row that were given up because nothing was answered over them.
+    doubted: u8,
 }
 
 impl<P: Peer> OwnPath<P> {
@@ -52,6 +61,11 @@ impl<P: Peer> OwnPath<P> {
     }
     pub(super) fn goes_through(&self, first: P) -> bool {
         self.state != State::Waiting && self.first.as_ref().is_some_and(|contact| contact.peer == first)
+    }
+    /// The leader said something over it.
+    pub(super) fn answered(&mut self) {
+        self.success += WEIGHT * (1.0 - self.success);
+        self.doubted = 0;
     }
     pub(super) fn secret(&self) -> &[u8; 32] {
         &self.secret
@@ -116,6 +130,8 @@ impl<P: Peer> Paths<P> {
             public,
             generation,
             failures,
+            success: 1.0,
+            doubted: self.own.get(&purpose).map_or(0, |path| path.doubted),
         };
         self.own.insert(purpose, path);
     }
@@ -150,6 +166,25 @@ impl<P: Peer> Paths<P> {
         let (first, longest) = BACK_OFF;
         let wait = first.saturating_mul(1 << failures.min(10)).min(longest);
         ctx.out.arm(wait, PathTimer::Build(purpose, generation));
+    }
+
+    /// What was sent up a path and should have been answered by now was not.
+    pub fn unanswered(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        let Some(path) = self.own.get_mut(&purpose).filter(|path| path.is_ready()) else { return };
+        path.success -= WEIGHT * path.success;
+        if path.success >= LEAST_SUCCESS {
+            return;
+        }
+        path.doubted = path.doubted.saturating_add(1);
+        let (link, doubted) = (path.link(), path.doubted);
+        if let Some((first, id)) = link {
+            ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
+            if doubted > 1 {
+                // Behind the same first relay nothing was answered twice: it may be the one that drops everything.
+                self.pinned.failed(first.peer);
+            }
+        }
+        self.lost(ctx, keys, purpose);
     }
 
     pub(super) fn build_expired(

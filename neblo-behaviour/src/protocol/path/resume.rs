@@ -84,12 +84,22 @@ impl<P: Peer> Paths<P> {
         entry.spent += 1;
         entry.repair = None;
         let (next, id, subgroup) = (entry.next.clone(), entry.next_id, entry.subgroup);
+        let (previous, previous_id) = entry.key();
         self.relayed.insert(entry);
         let Some(view) = self.view(subgroup) else { return };
         let (_, reply) = keys.generate(ctx.rng);
         let envelope = Envelope { reply, errand: Errand::Resume(Resume { value }) };
         if let Some(sealed) = sealed::seal(keys, ctx.rng, &view.leader_key, &envelope) {
             ctx.out.send(&next, PathMessage::Up(Up { id, sealed }));
+        }
+        ctx.out.send(&Contact::bare(previous), PathMessage::Mended(Mended { id: previous_id }));
+    }
+
+    pub(super) fn mended(&mut self, ctx: &mut PathCtx<'_, P>, from: P, id: u64) {
+        if let Some(purpose) = self.own_at(from, id) {
+            ctx.out.emit(PathEvent::Mended(purpose));
+        } else if let Some(link) = self.relayed.towards_owner(from, id) {
+            ctx.out.send(&link.contact, PathMessage::Mended(Mended { id: link.id }));
         }
     }
 
