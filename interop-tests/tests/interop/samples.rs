@@ -96,7 +96,7 @@ pub(crate) fn hit() -> Hit {
 
 /// A stream that comes over a path.
 pub(crate) fn stream_header() -> StreamHeader {
-    StreamHeader { link: Some(77), ticket: [9; 16], version: 1 }
+    StreamHeader { link: Some(77), ticket: [9; 16], version: 1, download: None }
 }
 
 /// A stream that crosses from one path's last relay to the other's.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::link::PROBE_BUSY_AFTER;
+use super::policy::PathPolicy;
 
 /// Configuration of a [`Node`](super::Node).
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,8 @@ pub struct Config {
     pub stabilise_every: Duration,
     /// Idle time after which a link is probed. Default 5 s: choice (design D14). Links that carry streams are probed faster.
     pub probe_after: Duration,
-    /// Probability that a relay hands the walk to another relay. Default 0.7: seed 003 §5.
-    pub p: f64,
+    /// How anonymous paths are built and kept. Default [`PathPolicy::hardened`].
+    pub path_policy: PathPolicy,
     /// Data streams relayed at once in all. Default 256: design, data plane.
     pub max_streams: usize,
     /// Data streams relayed at once for one neighbour. Default 32: design, data plane.
@@ -58,7 +59,7 @@ impl Default for Config {
             delta: 0.5,
             stabilise_every: Duration::from_secs(2),
             probe_after: Duration::from_secs(5),
-            p: 0.7,
+            path_policy: PathPolicy::hardened(),
             max_streams: 256,
             max_streams_per_neighbour: 32,
         }
@@ -102,15 +103,17 @@ impl Config {
         self.probe_after = after.max(PROBE_BUSY_AFTER);
         self
     }
-    /// Sets the probability that a relay hands the walk to another relay (0 to 0.95; a walk that goes on for sure would never
-    /// reach the leader).
-    pub fn with_p(mut self, p: f64) -> Self {
-        self.p = if p.is_nan() { 0.0 } else { p.clamp(0.0, 0.95) };
+    /// Sets how anonymous paths are built and kept.
+    pub fn with_path_policy(mut self, policy: PathPolicy) -> Self {
+        self.path_policy = policy;
         self
     }
-    /// The first 16 hex digits of BLAKE3 over the network's name, as they stand in protocol names.
+    /// The first 16 hex digits of BLAKE3 over the network's name, and the mechanism of its paths when that is not the usual one:
+    /// as they stand in protocol names.
     pub fn network_hash(&self) -> String {
-        let hash = blake3::derive_key("neblo 1 network", self.network.as_bytes());
+        let context =
+            if self.path_policy.is_paper() { "neblo 1 network, paths by the paper" } else { "neblo 1 network" };
+        let hash = blake3::derive_key(context, self.network.as_bytes());
         hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The protocol, pure: no sockets, no clock, no randomness of its own, and of libp2p only the peer id.
 //!
-//! [`Node`] composes the parts (`ring`, `messaging`, `subgroup`, `path`, `directory`, `client`, `link`), which do not know
-//! one another.
+//! [`Node`] composes the parts (`ring`, `messaging`, `subgroup`, `path`, `directory`, `client`, `link`, and `paper` in place of
+//! `path`, `directory` and `client`), which do not know one another.
 
 pub mod client;
 pub(crate) mod codec;
@@ -13,7 +13,9 @@ pub mod io;
 pub mod link;
 pub mod messaging;
 pub mod node;
+pub mod paper;
 pub mod path;
+pub mod policy;
 pub mod ring;
 pub mod seal;
 pub(crate) mod shares;
@@ -23,3 +25,4 @@ pub mod wire;
 pub use codec::{Blob, List, WireError};
 pub use config::{Config, ReturnWay};
 pub use node::{Node, Timer};
+pub use policy::{Mechanism, PathPolicy};

@@ -6,6 +6,7 @@ use super::interface::Lane;
 use super::io::Peer;
 use super::link::LinkMessage;
 use super::messaging::MessagingMessage;
+use super::paper::PaperMessage;
 use super::path::PathMessage;
 use super::ring::RingMessage;
 use super::subgroup::SubgroupMessage;
@@ -41,6 +42,8 @@ choice! {
         5 => Path(PathMessage<P>),
         /// Leader to leader.
         6 => Directory(DirectoryMessage<P>),
+        /// Paths under the paper's policy.
+        7 => Paper(PaperMessage<P>),
     }
 }
 
@@ -73,6 +76,7 @@ impl<P: Peer> Frame<P> {
             Self::Subgroup(_) => "subgroup",
             Self::Path(_) => "path",
             Self::Directory(_) => "directory",
+            Self::Paper(_) => "paper",
         }
     }
 }

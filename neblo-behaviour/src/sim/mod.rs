@@ -398,6 +398,8 @@ impl Simulation {
             Output::StreamGranted { .. }
             | Output::StreamAccepted { .. }
             | Output::StreamRefused { .. }
+            | Output::StreamDeliver { .. }
+            | Output::StreamReceived { .. }
             | Output::StreamOpen { .. } => self.stream_output(peer, output),
             Output::Event(event) => self.happened(peer, event),
             Output::Done { token, answer } => self.answers.entry((peer, token)).or_default().push(answer),

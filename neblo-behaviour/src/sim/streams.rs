@@ -8,7 +8,7 @@ use crate::protocol::interface::{Failure, PublicationId, Refusal, StreamHeader};
 pub struct SimStream {
     /// The command that asked for it.
     pub token: Token,
-    /// Hosts on its way so far, the requester first.
+    /// Hosts on its way so far, the requester first; under the paper's policy, where the publisher opens it, the publisher.
     pub hops: Vec<u32>,
     /// The publication, once the publisher has accepted.
     pub accepted: Option<PublicationId>,
@@ -42,6 +42,14 @@ impl Simulation {
                 self.streams.insert(self.next, opened);
                 self.go_on(self.next, peer, next.peer, header);
             }
+            Output::StreamDeliver { stream, next, header, publication, .. } => {
+                self.next += 1;
+                let (hops, names) = (vec![peer], vec![stream]);
+                let opened = SimStream { token: 0, hops, accepted: Some(publication), ended: false, names };
+                self.streams.insert(self.next, opened);
+                self.go_on(self.next, peer, next.peer, header);
+            }
+            Output::StreamReceived { token, .. } => self.answers.entry((peer, token)).or_default().push(Answer::Ok),
             Output::StreamGranted { stream, next, header } => {
                 if let Some(stream) = self.stream_names.get(&stream).copied() {
                     self.go_on(stream, peer, next.peer, header);
@@ -87,9 +95,10 @@ impl Simulation {
     fn refuse(&mut self, stream: u64, reason: Refusal) {
         let Some(found) = self.streams.get_mut(&stream).filter(|stream| !stream.ended) else { return };
         found.ended = true;
-        let answer = Answer::Failed(Failure::StreamRefused(reason));
-        let key = (found.hops[0], found.token);
-        self.answers.entry(key).or_default().push(answer);
+        if found.accepted.is_none() {
+            let answer = Answer::Failed(Failure::StreamRefused(reason));
+            self.answers.entry((found.hops[0], found.token)).or_default().push(answer);
+        }
         self.break_streams_named(&[stream]);
     }
 

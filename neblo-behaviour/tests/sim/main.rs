@@ -8,6 +8,7 @@ mod lookup;
 mod messaging;
 mod model;
 mod onions;
+mod paper;
 mod ranges;
 mod restoration;
 mod ring;
@@ -20,8 +21,11 @@ use neblo_behaviour::sim::{Conditions, Simulation};
 
 /// A network of `n` hosts that join one after another, all subscribed.
 fn network(seed: u64, n: usize, subgroup_size: usize) -> Simulation {
+    network_of(seed, n, Config::default().with_subgroup_size(subgroup_size))
+}
+
+fn network_of(seed: u64, n: usize, config: Config) -> Simulation {
     let mut sim = Simulation::new(seed, Conditions::default());
-    let config = Config::default().with_subgroup_size(subgroup_size);
     sim.join(config.clone(), &[]);
     for _ in 1..n {
         sim.run(Duration::from_millis(150));

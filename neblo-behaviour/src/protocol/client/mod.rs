@@ -98,6 +98,8 @@ pub struct Client<P> {
     waiting: Vec<(u64, [u8; 16], Time)>,
     next: u64,
     due: bool,
+    /// How often an announcement is renewed: three times while a leader keeps it.
+    renew: Duration,
     peer: std::marker::PhantomData<P>,
 }
 
@@ -109,9 +111,11 @@ impl<P: Peer> Part<P> for Client<P> {
 
 type ClientCtx<'a, P> = Ctx<'a, P, Client<P>>;
 
-impl<P> Default for Client<P> {
-    fn default() -> Self {
+impl<P: Peer> Client<P> {
+    /// Nothing announced or asked yet; a leader keeps a registration that is not renewed for `lasts`.
+    pub fn new(lasts: Duration) -> Self {
         Self {
+            renew: lasts / 3,
             publications: BTreeMap::new(),
             looking: BTreeMap::new(),
             connecting: BTreeMap::new(),
@@ -122,9 +126,7 @@ impl<P> Default for Client<P> {
             peer: std::marker::PhantomData,
         }
     }
-}
 
-impl<P: Peer> Client<P> {
     fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next

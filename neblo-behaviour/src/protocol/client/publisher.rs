@@ -9,8 +9,6 @@ use crate::protocol::io::draw;
 
 /// Wait before an announcement without an answer is repeated. choice
 const REPEAT: Duration = Duration::from_secs(4);
-/// How often an announcement is renewed: a third of what a leader keeps it. choice
-const RENEW: Duration = Duration::from_secs(10 * 60);
 /// Publications of one peer. choice
 const MAX_PUBLICATIONS: usize = 100_000;
 /// Commands that may wait for one publication. choice
@@ -97,7 +95,8 @@ impl<P: Peer> Client<P> {
         let registration = draw(ctx.rng);
         let request = self.next_number();
         let (due, tokens) = (Time(0), vec![token]);
-        let publication = Publication { announcement, key, registration, tokens, request, due, open: false, held: false };
+        let publication =
+            Publication { announcement, key, registration, tokens, request, due, open: false, held: false };
         self.publications.insert(id, publication);
         ctx.out.emit(ClientEvent::Want(Purpose::Publishing));
         self.announce_due(ctx, keys);
@@ -161,7 +160,7 @@ impl<P: Peer> Client<P> {
     pub(super) fn announced(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
         let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
         let Some((id, publication)) = found else { return };
-        publication.due = ctx.now + RENEW;
+        publication.due = ctx.now + self.renew;
         publication.open = false;
         if !std::mem::replace(&mut publication.held, true) {
             ctx.out.emit(ClientEvent::Held(*id));
@@ -174,7 +173,7 @@ impl<P: Peer> Client<P> {
     pub(super) fn announce_declined(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
         let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
         let Some((_, publication)) = found else { return };
-        publication.due = ctx.now + RENEW;
+        publication.due = ctx.now + self.renew;
         publication.open = false;
         for token in std::mem::take(&mut publication.tokens) {
             ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Refused)));

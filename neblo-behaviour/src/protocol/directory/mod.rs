@@ -101,6 +101,8 @@ pub type OtherLeader<P> = (OverlayAddr, Contact<P>);
 #[derive(Debug)]
 pub struct Directory<P> {
     me: Contact<P>,
+    /// How long a row lasts without being renewed.
+    lasts: Duration,
     /// The subgroup that this peer leads, and its term.
     leads: Option<(OverlayAddr, u64)>,
     /// Members of the subgroup and where they are.
@@ -129,10 +131,11 @@ type DirectoryCtx<'a, P> = Ctx<'a, P, Directory<P>>;
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 impl<P: Peer> Directory<P> {
-    /// Not a leader's yet.
-    pub fn new(me: Contact<P>) -> Self {
+    /// Not a leader's yet; a row that is not renewed lasts for `lasts`.
+    pub fn new(me: Contact<P>, lasts: Duration) -> Self {
         Self {
             me,
+            lasts,
             leads: None,
             members: Vec::new(),
             rows: BTreeMap::new(),

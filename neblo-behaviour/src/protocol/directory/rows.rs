@@ -7,8 +7,6 @@ use crate::protocol::errand::{Announce, Announced, Declined};
 use crate::protocol::interface::Hit;
 use crate::protocol::io::draw;
 
-/// How long a row lasts without being renewed: three renewals. choice
-const LASTS: Duration = Duration::from_secs(30 * 60);
 /// Rows kept in all, and announced over one path. choice
 const MAX_ROWS: usize = 200_000;
 const MAX_A_PATH: usize = 10_000;
@@ -40,7 +38,7 @@ impl<P: Peer> Row<P> {
             return None;
         }
         let (key, expiry_day, payload) = (self.key, self.expiry_day, self.payload.clone());
-        Some(Hit { key, expiry_day, payload, subgroup, registration })
+        Some(Hit { key, expiry_day, payload, subgroup, registration, reference: None })
     }
 }
 
@@ -78,7 +76,7 @@ impl<P: Peer> Directory<P> {
             key: announce.key,
             expiry_day: announce.expiry_day,
             payload: announce.payload,
-            until: ctx.now + LASTS,
+            until: ctx.now + self.lasts,
         };
         self.rows.insert(row, entry);
         let notice = Notice::Announced(Announced { request: announce.request, registration: row });

@@ -164,6 +164,27 @@ pub enum Output<P> {
         /// The secret half of its X25519 key.
         secret: [u8; 32],
     },
+    /// Under the paper's policy: open a stream of our own on which a publication is delivered, and hand it to the application as
+    /// one that was asked for.
+    StreamDeliver {
+        /// Names the stream from here on (`StreamEnded`).
+        stream: u64,
+        /// The first peer.
+        next: Contact<P>,
+        /// What to ask of it.
+        header: StreamHeader,
+        /// The publication.
+        publication: PublicationId,
+        /// The secret half of its X25519 key.
+        secret: [u8; 32],
+    },
+    /// Under the paper's policy: the stream that was asked for ends here; it is what a `Connect` command wanted.
+    StreamReceived {
+        /// The stream as named in `StreamAsked`.
+        stream: u64,
+        /// The command.
+        token: Token,
+    },
     /// The stream is refused.
     StreamRefused {
         /// The stream as named in `StreamAsked`.

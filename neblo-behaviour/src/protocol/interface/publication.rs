@@ -47,6 +47,8 @@ record! {
         4 => subgroup: OverlayAddr,
         /// The registration at that leader.
         5 => registration: u64,
+        /// Under the paper's policy, in place of the other two: its owner ([`Reference`](crate::protocol::paper::Reference)).
+        6 => reference: Option<Blob<1536>>,
     }
 }
 

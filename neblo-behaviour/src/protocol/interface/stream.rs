@@ -1,6 +1,6 @@
 //! Streams of the data plane: what is asked of a peer, and why it may refuse.
 
-use crate::protocol::codec::{WireError, from_bytes, record, to_bytes};
+use crate::protocol::codec::{Blob, WireError, from_bytes, record, to_bytes};
 
 record! {
     /// What a peer writes first on a stream of the data plane.
@@ -11,12 +11,14 @@ record! {
         2 => ticket: [u8; 16],
         /// Noise pattern and version; 1 is `Noise_NK_25519_ChaChaPoly_BLAKE2s`.
         3 => version: u8,
+        /// Under the paper's policy, in place of the other two: its download message ([`Download`](crate::protocol::paper::Download)).
+        4 => download: Option<Blob<1536>>,
     }
 }
 
 impl StreamHeader {
     /// Longest encoded form in bytes.
-    pub const MAX_LEN: usize = 256;
+    pub const MAX_LEN: usize = 2_048;
 
     /// Encodes the header.
     pub fn to_bytes(&self) -> Vec<u8> {

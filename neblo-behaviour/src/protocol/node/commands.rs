@@ -21,6 +21,9 @@ impl<P: Peer> Node<P> {
     }
 
     pub(super) fn command(&mut self, step: &mut Step<'_, P>, command: Command<P>) {
+        let Some(command) = (if self.is_paper() { self.paper_command(step, command) } else { Some(command) }) else {
+            return;
+        };
         match command {
             Command::Subscribe { token, known } => self.subscribe(step, token, known),
             Command::Leave { token } => self.leave(step, token),
@@ -133,6 +136,7 @@ impl<P: Peer> Node<P> {
             return;
         }
         part!(self, step, |ctx| self.paths.leave(ctx));
+        part!(self, step, |ctx| self.paper.leave(ctx));
         part!(self, step, |ctx| self.subgroups.leave(ctx));
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Leave));
         self.subgroups_changed(step);
@@ -159,6 +163,13 @@ impl<P: Peer> Node<P> {
 
     /// A snapshot.
     pub fn status(&self) -> Status {
+        if self.is_paper() {
+            return self.paper_status();
+        }
+        self.usual_status()
+    }
+
+    pub(super) fn usual_status(&self) -> Status {
         let home = self.subgroups.home();
         let (publications, publications_held) = self.client.publications();
         let leader = home.and_then(|home| home.leader());
@@ -186,6 +197,9 @@ impl<P: Peer> Node<P> {
 
     /// Whether a path for this purpose is ready.
     pub fn is_ready(&self, purpose: Purpose) -> bool {
+        if self.is_paper() {
+            return self.paper.members() > 0;
+        }
         self.paths.ready().contains(&purpose)
     }
 }

@@ -26,6 +26,7 @@ impl<P: Peer> Node<P> {
                 Happened::Path(event) => self.path_event(step, event),
                 Happened::Directory(event) => self.directory_event(step, event),
                 Happened::Client(event) => self.client_event(step, event),
+                Happened::Paper(event) => self.paper_event(step, event),
             }
         }
     }
@@ -127,6 +128,9 @@ impl<P: Peer> Node<P> {
     }
 
     pub(super) fn subgroups_changed(&mut self, step: &mut Step<'_, P>) {
+        if self.is_paper() {
+            return self.paper_members_changed(step);
+        }
         let view = |membership: &Membership<P>| {
             let leader = membership.leader()?;
             Some(View {

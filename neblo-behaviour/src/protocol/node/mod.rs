@@ -2,6 +2,7 @@
 
 mod commands;
 mod events;
+mod paper;
 mod passing;
 mod ranges;
 mod sink;
@@ -20,7 +21,9 @@ use super::interface::{Event, FIRST_USER_PORT, HandlerKind, Input, Output, Token
 use super::io::{Contact, Peer, Time};
 use super::link::Links;
 use super::messaging::{Messaging, MessagingMessage};
+use super::paper::{Paper, PaperConfig};
 use super::path::{PathConfig, Paths};
+use super::policy::PathPolicy;
 use super::ring::{Fingers, Nudge, Ring, RingMessage};
 use super::seal::Keys;
 use super::subgroup::{SubgroupConfig, Subgroups};
@@ -93,6 +96,8 @@ pub struct Node<P: Peer> {
     paths: Paths<P>,
     directory: Directory<P>,
     client: Client<P>,
+    /// In place of paths, directory and client, under the paper's policy.
+    paper: Paper<P>,
     queue: VecDeque<Happened<P>>,
     subscription: Subscription<P>,
     asks: BTreeMap<u64, Asker>,
@@ -125,24 +130,26 @@ impl<P: Peer> Node<P> {
         let (secret, public) = keys.generate(rng);
         let subgroup_config = SubgroupConfig { network: config.network.clone(), full: config.subgroup_size };
         let path_config = PathConfig {
-            p: config.p,
+            p: config.path_policy.p,
             max_streams: config.max_streams,
             max_streams_per_neighbour: config.max_streams_per_neighbour,
         };
+        let PathPolicy { p, ttl, timer, acknowledged_within, .. } = config.path_policy;
         let messaging = Messaging::new(config.return_way, config.carry_rate);
         Self {
             fingers: Fingers::new(config.delta),
             links: Links::new(config.probe_after),
             subgroups: Subgroups::new(subgroup_config, contact.clone(), public),
             paths: Paths::new(path_config, me),
-            directory: Directory::new(contact.clone()),
+            directory: Directory::new(contact.clone(), acknowledged_within),
+            paper: Paper::new(PaperConfig { p, ttl, timer }, contact.clone()),
             config,
             me: contact,
             keys,
             sealing: secret,
             ring: Ring::default(),
             messaging,
-            client: Client::default(),
+            client: Client::new(acknowledged_within),
             queue: VecDeque::new(),
             subscription: Subscription::default(),
             asks: BTreeMap::new(),
@@ -213,11 +220,17 @@ impl<P: Peer> Node<P> {
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),
             Input::Multicast { message, from, bytes } => {
-                let verdict = part!(self, step, |ctx| self.directory.cast_received(ctx, &*self.keys, &bytes));
+                let verdict = match self.is_paper() {
+                    true => part!(self, step, |ctx| self.paper.cast_received(ctx, &*self.keys, &bytes)),
+                    false => part!(self, step, |ctx| self.directory.cast_received(ctx, &*self.keys, &bytes)),
+                };
                 step.out.push(Output::MulticastVerdict { message, from, verdict });
             }
             Input::StreamAsked { stream, from, header } => {
-                part!(self, step, |ctx| self.paths.stream_asked(ctx, stream, from, &header));
+                match self.is_paper() {
+                    true => part!(self, step, |ctx| self.paper.stream_asked(ctx, stream, from, &header)),
+                    false => part!(self, step, |ctx| self.paths.stream_asked(ctx, stream, from, &header)),
+                }
                 self.refresh_soon(step);
             }
             Input::StreamEnded { stream, .. } => {
@@ -251,6 +264,12 @@ impl<P: Peer> Node<P> {
             Frame::Subgroup(message) => {
                 part!(self, step, |ctx| self.subgroups.received(ctx, &*self.keys, from, message));
                 self.refresh_soon(step);
+            }
+            // The binding keeps the two mechanisms apart by their protocol names.
+            Frame::Path(_) | Frame::Directory(_) if self.is_paper() => {}
+            Frame::Paper(_) if !self.is_paper() => {}
+            Frame::Paper(message) => {
+                part!(self, step, |ctx| self.paper.received(ctx, &*self.keys, from, message));
             }
             Frame::Path(message) => {
                 let keys = (&*self.keys, &self.sealing);
@@ -294,6 +313,7 @@ impl<P: Peer> Node<P> {
             }
             Timer::Directory(timer) => part!(self, step, |ctx| self.directory.expired(ctx, timer)),
             Timer::Client(timer) => part!(self, step, |ctx| self.client.expired(ctx, &*self.keys, timer)),
+            Timer::Paper(timer) => part!(self, step, |ctx| self.paper.expired(ctx, &*self.keys, timer)),
             Timer::Upkeep(generation) => self.upkeep_expired(step, generation),
             Timer::Refresh => self.refresh(step),
             Timer::Cast(cast) => self.cast_again(step, cast),

@@ -9,6 +9,7 @@ use crate::protocol::interface::Output;
 use crate::protocol::io::{Contact, Part, Peer, Sink};
 use crate::protocol::link::{LinkEvent, LinkTimer, Links};
 use crate::protocol::messaging::{Messaging, MessagingEvent, MessagingTimer};
+use crate::protocol::paper::{Paper, PaperEvent, PaperTimer};
 use crate::protocol::path::{PathEvent, PathTimer, Paths};
 use crate::protocol::ring::{Ring, RingEvent, RingTimer};
 use crate::protocol::subgroup::{SubgroupEvent, SubgroupTimer, Subgroups};
@@ -31,6 +32,8 @@ pub enum Timer<P> {
     Directory(DirectoryTimer),
     /// Of the client.
     Client(ClientTimer),
+    /// Of the paper's mechanism.
+    Paper(PaperTimer),
     /// An interval of a regeneration is cast again.
     Cast(u64),
     /// Upkeep of the node itself.
@@ -48,6 +51,7 @@ pub(super) enum Happened<P> {
     Path(PathEvent<P>),
     Directory(DirectoryEvent<P>),
     Client(ClientEvent),
+    Paper(PaperEvent<P>),
 }
 
 pub(super) struct NodeSink<'a, P> {
@@ -94,4 +98,5 @@ sinks! {
     Paths: Path, Frame::Path, LATER;
     Directory: Directory, Frame::Directory, LATER;
     Client: Client, |never| void::unreachable(never), LATER;
+    Paper: Paper, Frame::Paper, LATER;
 }

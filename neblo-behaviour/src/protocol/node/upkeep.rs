@@ -117,5 +117,6 @@ impl<P: Peer> Node<P> {
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Contact(contact)));
         self.subgroups.set_contact(self.me.clone());
         self.directory.set_contact(self.me.clone());
+        self.paper.set_contact(self.me.clone());
     }
 }

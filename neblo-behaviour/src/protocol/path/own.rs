@@ -102,7 +102,7 @@ impl<P: Peer> Paths<P> {
             self.own.remove(&purpose);
             return;
         };
-        let (first, changed) = self.pinned.choose(ctx.rng, &view);
+        let (first, changed) = self.pinned.choose(ctx.rng, ctx.now, &view);
         if changed {
             ctx.out.emit(PathEvent::FirstRelays);
         }

@@ -3,14 +3,18 @@
 //! Who always enters through the same relay is exposed to another one only when that one dies.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::View;
 use crate::address::OverlayAddr;
-use crate::protocol::io::{Contact, Peer, below};
+use crate::protocol::io::{Contact, Peer, Time, below};
 use rand::Rng;
 
 /// One active and two spare.
 const KEPT: usize = 3;
+/// Time between two draws of a new first relay while another one is left, so that nobody who makes relays fail is soon drawn
+/// (research §6: "at most one forced rebuild each 10 min").
+const REDRAW: Duration = Duration::from_secs(600);
 /// Subgroups remembered. choice
 const MAX_SUBGROUPS: usize = 16;
 
@@ -18,13 +22,15 @@ const MAX_SUBGROUPS: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Pinned<P> {
     by_subgroup: BTreeMap<OverlayAddr, Vec<P>>,
+    /// When one was drawn last to take the place of another.
+    drawn: Option<Time>,
     /// Those that failed last, to be tried again only when no other is left.
     failed: Vec<P>,
 }
 
 impl<P> Default for Pinned<P> {
     fn default() -> Self {
-        Self { by_subgroup: BTreeMap::new(), failed: Vec::new() }
+        Self { by_subgroup: BTreeMap::new(), drawn: None, failed: Vec::new() }
     }
 }
 
@@ -58,7 +64,7 @@ impl<P: Peer> Pinned<P> {
     }
 
     /// The first relay to use in a subgroup, and whether the set changed. Those no longer members make room for others.
-    pub(super) fn choose(&mut self, rng: &mut dyn Rng, view: &View<P>) -> (Option<Contact<P>>, bool) {
+    pub(super) fn choose(&mut self, rng: &mut dyn Rng, now: Time, view: &View<P>) -> (Option<Contact<P>>, bool) {
         if self.by_subgroup.len() >= MAX_SUBGROUPS && !self.by_subgroup.contains_key(&view.subgroup) {
             self.by_subgroup.pop_first();
         }
@@ -66,7 +72,12 @@ impl<P: Peer> Pinned<P> {
         let before = peers.clone();
         let member = |peer: P| view.relays.iter().find(|relay| relay.peer == peer);
         peers.retain(|peer| member(*peer).is_some());
+        let fresh = peers.is_empty();
         while peers.len() < KEPT {
+            let usable = peers.iter().any(|peer| !self.failed.contains(peer));
+            if !fresh && usable && self.drawn.is_some_and(|drawn| now.since(drawn) < REDRAW) {
+                break;
+            }
             let others: Vec<_> = view.relays.iter().filter(|relay| !peers.contains(&relay.peer)).collect();
             // One that just failed is no good first relay, as long as there is any other.
             let sound: Vec<_> = others.iter().filter(|relay| !self.failed.contains(&relay.peer)).collect();
@@ -78,6 +89,7 @@ impl<P: Peer> Pinned<P> {
                 },
             };
             peers.push(chosen);
+            self.drawn = if fresh { self.drawn } else { Some(now) };
         }
         // The active one stays the first of the list until it fails; a spare takes its turn.
         let chosen = peers.iter().find(|peer| !self.failed.contains(peer)).or(peers.first()).copied();
@@ -86,5 +98,37 @@ impl<P: Peer> Pinned<P> {
         }
         let changed = *peers != before;
         (chosen.and_then(|chosen| member(chosen).cloned()), changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn view(relays: &[u32]) -> View<u32> {
+        let relays = relays.iter().map(|peer| Contact::bare(*peer)).collect();
+        View { subgroup: OverlayAddr(1), leader: Contact::bare(0), leader_key: [0; 32], relays }
+    }
+
+    #[test]
+    fn while_one_is_left_another_is_drawn_each_ten_minutes_at_most() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (mut quiet, members) = (Pinned::default(), (1..=30).collect::<Vec<u32>>());
+        quiet.choose(&mut rng, Time(0), &view(&members));
+        let before = quiet.all();
+        let gone = before[1].1;
+        let rest: Vec<_> = members.iter().copied().filter(|member| *member != gone).collect();
+        quiet.choose(&mut rng, Time(1), &view(&rest));
+        assert_eq!(quiet.all().len(), 3, "the first one is drawn at once");
+        let gone = quiet.all()[2].1;
+        let rest: Vec<_> = rest.iter().copied().filter(|member| *member != gone).collect();
+        quiet.choose(&mut rng, Time(60_000_000), &view(&rest));
+        assert_eq!(quiet.all().len(), 2, "the next one is not");
+        quiet.choose(&mut rng, Time(700_000_000), &view(&rest));
+        assert_eq!(quiet.all().len(), 3);
+        assert_eq!(quiet.all()[0], before[0]);
     }
 }

@@ -123,7 +123,9 @@ impl<P: Peer> Paths<P> {
     /// Where a stream goes on; `None` when it ends here.
     #[allow(clippy::type_complexity)]
     fn way(&mut self, from: P, header: &StreamHeader) -> Result<Option<(Contact<P>, StreamHeader)>, Refusal> {
-        let go = |next, link, ticket| Ok(Some((next, StreamHeader { link, ticket, version: header.version })));
+        let go = |next, link, ticket| {
+            Ok(Some((next, StreamHeader { link, ticket, version: header.version, download: None })))
+        };
         let Some(id) = header.link else {
             return self.way_in(header);
         };
@@ -141,7 +143,12 @@ impl<P: Peer> Paths<P> {
             if next.peer != self.me {
                 return go(next, None, next_ticket);
             }
-            return self.way_in(&StreamHeader { link: None, ticket: next_ticket, version: header.version });
+            return self.way_in(&StreamHeader {
+                link: None,
+                ticket: next_ticket,
+                version: header.version,
+                download: None,
+            });
         }
         if self.own.get(&Purpose::Publishing).is_some_and(|path| path.is_at(from, id)) {
             return Ok(None);
@@ -163,7 +170,7 @@ impl<P: Peer> Paths<P> {
         if self.relayed.by_previous(previous, id).is_none() {
             return Err(Refusal::Unknown);
         }
-        let header = StreamHeader { link: Some(id), ticket: header.ticket, version: header.version };
+        let header = StreamHeader { link: Some(id), ticket: header.ticket, version: header.version, download: None };
         Ok(Some((Contact::bare(previous), header)))
     }
 
@@ -171,7 +178,7 @@ impl<P: Peer> Paths<P> {
     pub fn open_stream(&mut self, stream: u64, ticket: [u8; 16]) -> Option<(Contact<P>, StreamHeader)> {
         let (first, id) = self.own.get(&Purpose::Downloading)?.link()?;
         self.streams.open.insert(stream, [None, Some(first.peer)]);
-        Some((first, StreamHeader { link: Some(id), ticket, version: 1 }))
+        Some((first, StreamHeader { link: Some(id), ticket, version: 1, download: None }))
     }
 
     /// A stream ended or never began. Someone on its way may have died: the peers whose death would be our affair, which are

@@ -39,6 +39,10 @@ impl Behaviour {
             }
             Output::StreamRefused { stream, reason } => self.stream_refused(stream, reason),
             Output::StreamOpen { token, stream, next, header } => self.stream_open(token, stream, &next, header),
+            Output::StreamDeliver { stream, next, header, publication, secret } => {
+                self.stream_deliver(stream, &next, header, (publication, secret));
+            }
+            Output::StreamReceived { stream, token } => self.stream_received(stream, token),
             Output::Event(event) => self.report(event),
             Output::Done { token, answer } => self.done(token, answer),
         }

@@ -80,7 +80,7 @@ impl Behaviour {
 
     pub(super) fn stream_accepted(&mut self, id: u64, publication: PublicationId, secret: [u8; 32]) {
         let Some(Asked { stream, from, connection, .. }) = self.streams.asked.remove(&id) else { return };
-        let stream = IncomingStream::new(publication, secret, OwnStream::new(stream, self.guard(id)));
+        let stream = IncomingStream::new(publication, secret, OwnStream::asked_for(stream, self.guard(id)));
         if let Err(unwanted) = self.incoming.offer(stream) {
             let (stream, reason) = *unwanted;
             self.refuse(from, connection, stream.into_inner(), reason);
@@ -98,12 +98,43 @@ impl Behaviour {
         }
     }
 
+    /// Opens a stream on which a publication is delivered (paper's policy); once it is granted, it goes to the application as
+    /// if the requester had opened it.
+    pub(super) fn stream_deliver(
+        &mut self,
+        id: u64,
+        next: &Contact<PeerId>,
+        header: StreamHeader,
+        (publication, secret): (PublicationId, [u8; 32]),
+    ) {
+        let incoming = self.incoming.clone();
+        let purpose = Purpose::Deliver(Box::new(move |stream| {
+            // Nobody listens, or too many wait: dropping the stream ends it, which the requester sees.
+            let _ = incoming.offer(IncomingStream::new(publication, secret, stream));
+        }));
+        let job = DataJob { header, purpose, guard: self.guard(id) };
+        self.open_to(next, job);
+    }
+
+    /// A stream that was asked of us is what a command of ours waits for (paper's policy).
+    pub(super) fn stream_received(&mut self, id: u64, token: Token) {
+        let Some(asked) = self.streams.asked.remove(&id) else { return };
+        match self.pending.remove(&token) {
+            Some(Pending::Connect(reply)) => {
+                let _ = reply.send(Ok(OwnStream::asked_for(asked.stream, self.guard(id))));
+            }
+            // Nobody waits any more: the guard reports the end.
+            _ => drop(self.guard(id)),
+        }
+    }
+
     /// Tells whoever wanted a stream that there will be none; the job's guard reports the end.
     pub(super) fn fail_job(&mut self, job: DataJob, reason: Refusal) {
         match job.purpose {
             Purpose::Own(reply) => {
                 let _ = reply.send(Err(Failure::StreamRefused(reason)));
             }
+            Purpose::Deliver(_) => {}
             Purpose::Relay(stream) => {
                 let from = self.streams.live.get(&job.guard.stream()).copied();
                 // Any connection to the neighbour will do to tell it.

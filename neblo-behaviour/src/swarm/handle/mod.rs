@@ -263,7 +263,11 @@ impl Handle {
             Err(_) => Err(Failure::StreamRefused(Refusal::Unreachable)),
         };
         guard.disarm();
-        match session::initiate(stream?, hit.id(), &hit.key).await {
+        let mut stream = stream?;
+        if stream.grant().await.is_err() {
+            return Err(Failure::StreamRefused(Refusal::Unreachable));
+        }
+        match session::initiate(stream, hit.id(), &hit.key).await {
             Ok(session) => Ok(AnonymousStream::new(session)),
             Err(error) => Err(match error.kind() {
                 std::io::ErrorKind::TimedOut => Failure::TimedOut,

@@ -55,11 +55,14 @@ impl Drop for EndGuard {
 pub(crate) struct OwnStream {
     io: Tied,
     guard: EndGuard,
+    /// Whether a peer asked for it and was not told yet that it has it.
+    owes_grant: bool,
 }
 
 impl OwnStream {
-    pub(crate) fn new(io: Tied, guard: EndGuard) -> Self {
-        Self { io, guard }
+    /// A stream that a neighbour asked for.
+    pub(crate) fn asked_for(io: Tied, guard: EndGuard) -> Self {
+        Self { io, guard, owes_grant: true }
     }
 
     /// The substream alone; the end of the stream is reported.
@@ -67,8 +70,11 @@ impl OwnStream {
         self.io
     }
 
-    /// Tells the peer that asked for the stream that it has it.
+    /// Tells the peer that asked for the stream that it has it, if one did.
     pub(crate) async fn grant(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.owes_grant) {
+            return Ok(());
+        }
         self.io.write_all(&[GRANTED]).await?;
         self.io.flush().await
     }
@@ -114,12 +120,23 @@ pub struct DataJob {
 }
 
 /// What a stream is opened for.
-#[derive(Debug)]
 pub(crate) enum Purpose {
     /// Somebody asked us for it: splice it to theirs.
     Relay(Tied),
     /// We want it ourselves.
     Own(oneshot::Sender<Result<OwnStream, Failure>>),
+    /// We deliver a publication over it.
+    Deliver(Box<dyn FnOnce(OwnStream) + Send>),
+}
+
+impl std::fmt::Debug for Purpose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Relay(_) => "Relay",
+            Self::Own(_) => "Own",
+            Self::Deliver(_) => "Deliver",
+        })
+    }
 }
 
 impl DataJob {
@@ -130,6 +147,7 @@ impl DataJob {
             Purpose::Own(reply) => {
                 let _ = reply.send(Err(Failure::StreamRefused(reason)));
             }
+            Purpose::Deliver(_) => {}
         }
     }
 
@@ -144,7 +162,7 @@ impl DataJob {
             }
         };
         let answer = match &mut purpose {
-            Purpose::Relay(_) => asked.await,
+            Purpose::Relay(_) | Purpose::Deliver(_) => asked.await,
             Purpose::Own(reply) => match select(pin!(asked), reply.cancellation()).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right(_) => return,
@@ -158,8 +176,9 @@ impl DataJob {
                 }
             }
             (Ok(()), Purpose::Own(reply)) => {
-                let _ = reply.send(Ok(OwnStream { io: down, guard }));
+                let _ = reply.send(Ok(OwnStream { io: down, guard, owes_grant: false }));
             }
+            (Ok(()), Purpose::Deliver(take)) => take(OwnStream { io: down, guard, owes_grant: false }),
             (Err(reason), purpose) => {
                 count(&shared.counters.streams_refused);
                 Self { header, purpose, guard }.fail(reason).await;

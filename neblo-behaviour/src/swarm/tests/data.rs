@@ -15,7 +15,7 @@ use crate::swarm::{AnonymousStream, Incoming, session};
 const ID: PublicationId = PublicationId([3; 32]);
 
 fn header(link: u64) -> StreamHeader {
-    StreamHeader { link: Some(link), ticket: [1; 16], version: 1 }
+    StreamHeader { link: Some(link), ticket: [1; 16], version: 1, download: None }
 }
 
 /// Asks for a stream on behalf of a `Connect` command.

@@ -1,0 +1,127 @@
+//! Walks and the entries that they leave: (identifier, previous, next) at each peer (seed 003 §3.1).
+
+use super::*;
+use crate::protocol::io::{below, chance};
+
+/// Entries in all, and for one previous peer. choice
+const MAX_ENTRIES: usize = 8_192;
+const MAX_A_PREVIOUS: usize = 512;
+
+/// One entry. A walk that visits a peer twice leaves two, which differ in their neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry<P> {
+    /// `None` at the peer that began the walk.
+    pub(super) previous: Option<P>,
+    pub(super) next: P,
+}
+
+/// The table of one peer.
+#[derive(Debug)]
+pub(super) struct RoutingTable<P> {
+    entries: BTreeMap<Connection, Vec<Entry<P>>>,
+}
+
+impl<P> Default for RoutingTable<P> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new() }
+    }
+}
+
+impl<P: Peer> RoutingTable<P> {
+    pub(super) fn len(&self) -> usize {
+        self.entries.values().map(Vec::len).sum()
+    }
+
+    pub(super) fn relayed(&self) -> usize {
+        self.entries.values().flatten().filter(|entry| entry.previous.is_some()).count()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (Connection, &Entry<P>)> {
+        self.entries.iter().flat_map(|(connection, entries)| entries.iter().map(|entry| (*connection, entry)))
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Entry<P>> {
+        self.entries.values_mut().flatten()
+    }
+
+    pub(super) fn of(&self, connection: &Connection) -> &[Entry<P>] {
+        self.entries.get(connection).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The entry over which what comes from `previous` goes on towards the leader.
+    pub(super) fn by_previous(&self, connection: &Connection, previous: Option<P>) -> Option<&Entry<P>> {
+        self.of(connection).iter().find(|entry| entry.previous == previous)
+    }
+
+    /// The entry over which what comes from `next` goes on towards the owner.
+    pub(super) fn by_next(&self, connection: &Connection, next: P) -> Option<&Entry<P>> {
+        self.of(connection).iter().find(|entry| entry.next == next)
+    }
+
+    pub(super) fn has_room(&self, previous: P) -> bool {
+        let of_one = self.entries.values().flatten().filter(|entry| entry.previous == Some(previous));
+        self.len() < MAX_ENTRIES && of_one.take(MAX_A_PREVIOUS).count() < MAX_A_PREVIOUS
+    }
+
+    pub(super) fn insert(&mut self, connection: Connection, entry: Entry<P>) {
+        self.entries.entry(connection).or_default().push(entry);
+    }
+
+    pub(super) fn remove(&mut self, connection: &Connection, entry: &Entry<P>) {
+        if let Some(entries) = self.entries.get_mut(connection) {
+            entries.retain(|other| other != entry);
+            if entries.is_empty() {
+                self.entries.remove(connection);
+            }
+        }
+    }
+
+    pub(super) fn remove_path(&mut self, connection: &Connection) -> Vec<Entry<P>> {
+        self.entries.remove(connection).unwrap_or_default()
+    }
+}
+
+impl<P: Peer> Paper<P> {
+    /// The coin first, then a random peer (§3.1): where a walk goes from here.
+    ///
+    /// Not over a link that it has taken before in the same direction: the identifier alone could not tell the two visits apart.
+    fn walk(&self, ctx: &mut PaperCtx<'_, P>, connection: &Connection, ttl: u8) -> Option<P> {
+        let members = self.members.as_ref()?;
+        let on = ttl > 1 && chance(ctx.rng, self.config.p);
+        let fresh: Vec<_> = members
+            .others
+            .iter()
+            .filter(|_| on)
+            .filter(|other| self.table.by_next(connection, other.peer).is_none())
+            .collect();
+        match fresh.get(below(ctx.rng, fresh.len())) {
+            Some(other) => Some(other.peer),
+            None => Some(members.leader.peer),
+        }
+    }
+
+    /// The next peer of a path for what comes from `previous` (`None`: from this peer itself): by the table, or by a walk that
+    /// begins or goes on here. `ttl` is what the message carries on: the whole one at the owner, one less at each peer.
+    pub(super) fn onward(
+        &mut self,
+        ctx: &mut PaperCtx<'_, P>,
+        connection: &Connection,
+        previous: Option<P>,
+        ttl: u8,
+    ) -> Option<P> {
+        if let Some(entry) = self.table.by_previous(connection, previous) {
+            return Some(entry.next);
+        }
+        if previous.is_some_and(|previous| !self.table.has_room(previous)) {
+            return None;
+        }
+        let next = self.walk(ctx, connection, ttl)?;
+        self.table.insert(*connection, Entry { previous, next });
+        Some(next)
+    }
+
+    /// Sends to a peer of a path, which may be ourselves when we lead.
+    pub(super) fn send(&mut self, ctx: &mut PaperCtx<'_, P>, to: P, message: PaperMessage<P>) {
+        ctx.out.send(&self.contact(to), message);
+    }
+}
