@@ -44,18 +44,48 @@ impl Default for Config {
     }
 }
 
-/// How long paths become.
+/// How paths are built.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Paths {
+    /// `hardened`, or `paper`: the mechanism of the paper to the letter, which leaks who asks and who publishes in ways that the
+    /// other does not. Nodes of different policies never talk.
+    pub policy: Policy,
     /// Probability, 0 to 0.95, that this node hands a path on to another relay rather than to the leader. A path has
     /// 1 / (1 - p) relays on average where all nodes agree; fewer make downloads faster and easier to trace.
     pub p: f64,
+    /// Longest path, paper's policy only.
+    pub ttl: u8,
+    /// Seconds between two checks of the paths that go through this node, paper's policy only.
+    pub timer: u64,
+}
+
+/// Which mechanism paths follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Pinned first relays, sealed payloads, repair behind the break.
+    #[default]
+    Hardened,
+    /// The paper's, to the letter; it leaks.
+    Paper,
+}
+
+impl Paths {
+    /// The policy of the library.
+    pub fn policy(&self) -> neblo_behaviour::PathPolicy {
+        let policy = match self.policy {
+            Policy::Hardened => neblo_behaviour::PathPolicy::hardened(),
+            Policy::Paper => neblo_behaviour::PathPolicy::paper(),
+        };
+        policy.with_p(self.p).with_ttl(self.ttl).with_timer(std::time::Duration::from_secs(self.timer))
+    }
 }
 
 impl Default for Paths {
     fn default() -> Self {
-        Self { p: neblo_behaviour::Config::default().p }
+        let policy = neblo_behaviour::PathPolicy::hardened();
+        Self { policy: Policy::Hardened, p: policy.p, ttl: policy.ttl, timer: policy.timer.as_secs() }
     }
 }
 
@@ -112,6 +142,8 @@ pub struct Overrides {
     pub network: Option<String>,
     /// See [`Config::subgroup_size`].
     pub subgroup_size: Option<usize>,
+    /// See [`Paths::policy`].
+    pub path_policy: Option<Policy>,
 }
 
 impl Config {
@@ -141,6 +173,7 @@ impl Config {
         }
         config.network = over.network.unwrap_or(config.network);
         config.subgroup_size = over.subgroup_size.unwrap_or(config.subgroup_size);
+        config.paths.policy = over.path_policy.unwrap_or(config.paths.policy);
         config.check()?;
         Ok(config)
     }
@@ -178,6 +211,9 @@ impl Config {
         if !(0.0..=0.95).contains(&self.paths.p) {
             return Err(Problem::usage(format!("paths.p = {} is no probability to go on with", self.paths.p))
                 .hint("choose paths.p from 0 to 0.95, the default is 0.7"));
+        }
+        if self.paths.ttl == 0 || self.paths.timer == 0 {
+            return Err(Problem::usage("paths.ttl and paths.timer must not be 0").hint("the defaults are 10 and 300"));
         }
         if self.limits.connections < 16 {
             return Err(Problem::usage(format!(

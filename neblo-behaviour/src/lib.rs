@@ -10,6 +10,6 @@ pub mod swarm;
 
 pub use address::{AddrRange, OverlayAddr, in_range};
 pub use protocol::interface::{Failure, Migration, Ownership, Passage, Recipients, Regeneration, Role};
-pub use protocol::{Config, ReturnWay};
+pub use protocol::{Config, Mechanism, PathPolicy, ReturnWay};
 #[cfg(feature = "swarm")]
 pub use swarm::{AnonymousStream, Ask, Behaviour, Delivery, Event, Handle, Responder, ResponseHandle, Transit};

@@ -77,10 +77,14 @@ impl Search {
                 }),
                 SearchEvent::Answered { .. } => {}
                 SearchEvent::Done { hits, answered, asked, milliseconds } => {
-                    env.out.say(format_args!(
-                        "{hits} found, {answered} of {asked} leaders answered in {:.2} s",
-                        Duration::from_millis(milliseconds).as_secs_f64()
-                    ));
+                    let seconds = Duration::from_millis(milliseconds).as_secs_f64();
+                    match asked {
+                        // Under the paper's policy nobody tells how many leaders there are.
+                        0 => env.out.say(format_args!("{hits} found in {seconds:.2} s")),
+                        _ => env.out.say(format_args!(
+                            "{hits} found, {answered} of {asked} leaders answered in {seconds:.2} s"
+                        )),
+                    }
                     return ended(hits, answered, asked);
                 }
                 SearchEvent::Error(problem) => return Err(problem),
@@ -92,8 +96,10 @@ impl Search {
 
 fn ended(hits: usize, answered: u32, asked: u32) -> Result<(), Problem> {
     match (hits, answered) {
-        (0, 0) => Err(Problem::new(Code::Unreachable, format!("none of {asked} leaders answered in time"))
-            .hint("try again, with a longer --timeout; `neblo status` shows how the node is connected")),
+        (0, 0) if asked > 0 => {
+            Err(Problem::new(Code::Unreachable, format!("none of {asked} leaders answered in time"))
+                .hint("try again, with a longer --timeout; `neblo status` shows how the node is connected"))
+        }
         (0, _) => {
             Err(Problem::new(Code::NotFound, "nothing matches").hint("use fewer or shorter words, or a prefix: hol*"))
         }

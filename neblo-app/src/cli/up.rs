@@ -7,7 +7,7 @@ use libp2p::Multiaddr;
 
 use super::Env;
 use crate::{
-    config::{Config, Overrides, bootstrap_peer, check_listen},
+    config::{Config, Overrides, Policy, bootstrap_peer, check_listen},
     node,
     problem::Problem,
 };
@@ -31,7 +31,10 @@ Settings in <data dir>/neblo.toml, all optional, here with their defaults:
   bootstrap = []
   subgroup_size = 75
   [paths]
+  policy = \"hardened\"            # or \"paper\": the paper's mechanism to the letter, which leaks
   p = 0.7                        # how likely a relay hands a path on to another relay, 0 to 0.95
+  ttl = 10                       # longest path, policy \"paper\" only
+  timer = 300                    # seconds between two checks of paths, policy \"paper\" only
   [limits]
   connections = 256
   relayed_streams = 256
@@ -52,6 +55,9 @@ pub(super) struct Up {
     /// Members at which a subgroup is full, 2 to 150
     #[arg(long, value_name = "N")]
     subgroup_size: Option<usize>,
+    /// How anonymous paths work; `paper` is the paper's mechanism to the letter, which leaks
+    #[arg(long, value_name = "POLICY")]
+    path_policy: Option<Policy>,
     /// Settings to read in place of <data dir>/neblo.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -67,6 +73,7 @@ impl Up {
                 bootstrap: self.bootstrap,
                 network: self.network,
                 subgroup_size: self.subgroup_size,
+                path_policy: self.path_policy,
             },
         )?;
         node::run(&env.data_dir, config, env.out).await

@@ -87,7 +87,7 @@ fn protocol(config: &Config) -> neblo_behaviour::Config {
     let mut protocol = neblo_behaviour::Config::default()
         .with_network(config.network.clone())
         .with_subgroup_size(config.subgroup_size)
-        .with_p(config.paths.p);
+        .with_path_policy(config.paths.policy());
     protocol.max_streams = config.limits.relayed_streams;
     protocol
 }

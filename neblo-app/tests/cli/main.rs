@@ -3,6 +3,6 @@
 mod failures;
 mod harness;
 mod network;
-
+mod paper;
 mod restarts;
 mod usage;

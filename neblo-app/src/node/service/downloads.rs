@@ -188,13 +188,16 @@ impl Service {
                 let hits = same.map(|(hit, _)| hit.clone()).collect();
                 Ok((link, hits))
             }
-            None if asked.answered == 0 => {
+            None if asked.answered == 0 && asked.asked > 0 => {
                 Err(Problem::new(Code::Unreachable, format!("none of {} leaders answered", asked.asked))
                     .hint("wait until the node is ready (`neblo status --wait-ready`), then try again"))
             }
             None => Err(Problem::new(
                 Code::NotFound,
-                format!("nobody publishes this root: {} of {} leaders answered", asked.answered, asked.asked),
+                match asked.asked {
+                    0 => "nobody publishes this root, or nobody's path is whole".to_owned(),
+                    all => format!("nobody publishes this root: {} of {all} leaders answered", asked.answered),
+                },
             )
             .hint("check the root; its publisher may come back: try again later")),
         }

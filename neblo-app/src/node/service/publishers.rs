@@ -87,13 +87,13 @@ impl Publishers {
         self.shown.send_modify(|shown| shown.publishers = shown.publishers.max(self.queue.len()));
         match asked {
             Ok(_) if !self.queue.is_empty() => Ok(()),
-            Ok(asked) if !self.found && asked.answered > 0 && asked.answered == asked.asked => {
+            Ok(asked) if !self.found && asked.all_answered() => {
                 self.missed += 1;
                 if self.missed < MISSES {
                     // The publisher's path may just be under repair.
                     return Ok(());
                 }
-                Err(Problem::new(Code::NotFound, format!("none of the {} leaders knows this content", asked.asked))
+                Err(Problem::new(Code::NotFound, "no leader knows this content")
                     .hint("check the link; its publisher may come back: try again later"))
             }
             Ok(_) if !self.bad.is_empty() => Err(Problem::new(

@@ -31,6 +31,13 @@ pub(super) struct Asked {
     pub(super) asked: u32,
 }
 
+impl Asked {
+    /// Whether nobody is missing, as far as can be known: under the paper's policy it cannot, and none are counted.
+    pub(super) fn all_answered(self) -> bool {
+        self.answered == self.asked
+    }
+}
+
 /// What leaders answer, as it comes in.
 pub(super) struct Answers {
     lookup: Lookup,
