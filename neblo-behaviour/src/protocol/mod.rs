@@ -16,6 +16,7 @@ pub mod node;
 pub mod paper;
 pub mod path;
 pub mod policy;
+pub(crate) mod rate;
 pub mod ring;
 pub mod seal;
 pub(crate) mod shares;

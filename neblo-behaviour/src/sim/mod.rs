@@ -68,6 +68,9 @@ pub struct Sent<'a> {
 /// Looks at every frame.
 type Watcher = Box<dyn FnMut(Sent<'_>)>;
 
+/// Says whether a frame is let through.
+type Filter = Box<dyn FnMut(&Sent<'_>) -> bool>;
+
 /// What runs on the simulated hosts.
 pub trait Application {
     /// An event of one host; what the application wants of its node in answer, each after some time. `None` leaves the event
@@ -104,6 +107,7 @@ pub struct Simulation {
     spare: Vec<Vec<Output<u32>>>,
     counting: bool,
     watcher: Option<Watcher>,
+    filter: Option<Filter>,
     application: Option<Box<dyn Application>>,
     /// Bytes sent by kind of frame.
     pub bytes: BTreeMap<&'static str, u64>,
@@ -139,6 +143,7 @@ impl Simulation {
             spare: Vec::new(),
             counting: true,
             watcher: None,
+            filter: None,
             application: None,
             bytes: BTreeMap::new(),
             frames: BTreeMap::new(),
@@ -213,6 +218,11 @@ impl Simulation {
         self.watcher = Some(Box::new(watcher));
     }
 
+    /// Lets through only frames for which `passes`: hosts that do not send what they should.
+    pub fn filter_frames(&mut self, passes: impl FnMut(&Sent<'_>) -> bool + 'static) {
+        self.filter = Some(Box::new(passes));
+    }
+
     /// All events so far, but those that were taken out.
     pub fn events(&self) -> &[(Time, u32, Event<u32>)] {
         &self.events
@@ -231,6 +241,11 @@ impl Simulation {
     /// Hands a frame to a host as if a neighbour had sent it.
     pub fn inject(&mut self, from: u32, to: u32, frame: Frame<u32>) {
         self.input(to, Input::Received { from, frame: Box::new(frame) });
+    }
+
+    /// Hands anything to a host's node, as the world would.
+    pub fn hand_in(&mut self, to: u32, input: Input<u32>) {
+        self.input(to, input);
     }
 
     /// The time now.

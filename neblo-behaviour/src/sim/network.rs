@@ -88,6 +88,10 @@ impl Simulation {
         if let Some(watcher) = &mut self.watcher {
             watcher(Sent { at: self.now, from, to, frame: &frame });
         }
+        let sent = Sent { at: self.now, from, to, frame: &frame };
+        if self.filter.as_mut().is_some_and(|passes| !passes(&sent)) {
+            return;
+        }
         if self.conditions.loss > 0.0 && chance(&mut self.rng, self.conditions.loss) || self.conditions.apart(from, to)
         {
             return;

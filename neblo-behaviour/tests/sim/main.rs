@@ -4,6 +4,7 @@ mod blind;
 mod churn;
 mod flood;
 mod hops;
+mod hostile;
 mod lookup;
 mod messaging;
 mod model;
@@ -26,6 +27,12 @@ fn network(seed: u64, n: usize, subgroup_size: usize) -> Simulation {
 
 fn network_of(seed: u64, n: usize, config: Config) -> Simulation {
     let mut sim = Simulation::new(seed, Conditions::default());
+    grow(&mut sim, n, &config);
+    sim
+}
+
+/// `n` hosts join one after another.
+fn grow(sim: &mut Simulation, n: usize, config: &Config) {
     sim.join(config.clone(), &[]);
     for _ in 1..n {
         sim.run(Duration::from_millis(150));
@@ -33,8 +40,7 @@ fn network_of(seed: u64, n: usize, config: Config) -> Simulation {
     }
     let joined = sim
         .run_until(Duration::from_secs(60), |sim| sim.living().iter().all(|peer| sim.node(*peer).address().is_some()));
-    assert!(joined, "seed {seed}: not all joined");
-    sim
+    assert!(joined, "not all joined");
 }
 
 /// Whether the living members form one ring in which each address has one owner.

@@ -7,6 +7,7 @@ use neblo_behaviour::{
     protocol::interface::{Failure, Hit, PublicationId},
     swarm::AnonymousStream,
 };
+use rand::seq::SliceRandom;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -24,6 +25,8 @@ pub(super) const WINDOW: Duration = Duration::from_secs(5);
 /// The same once a publisher was known: it is looked for again and again, and a leader that has just died must not hold up
 /// each of these looks. choice
 const WINDOW_AGAIN: Duration = Duration::from_secs(2);
+/// How long publications are collected after the first has come. choice: leaders answer within some tens of milliseconds
+const COLLECT: Duration = Duration::from_millis(300);
 /// How long a stream may take to be opened.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The first pause after a failure: a path that broke is often there again at once. choice
@@ -165,7 +168,8 @@ impl Sources for Publishers {
 }
 
 impl Service {
-    /// Asks leaders for publications of `root`, until the first have some or all have answered.
+    /// Asks leaders for publications of `root`, until all have answered or some time has passed since the first had some; in
+    /// random order, so that it gains nobody anything to be the first (research §6).
     pub(super) async fn find(
         &self,
         root: Root,
@@ -173,13 +177,24 @@ impl Service {
         window: Duration,
     ) -> Result<(Vec<(Hit, Metadata)>, Asked), Problem> {
         let mut answers = self.ask_leaders(&Query::Root(root), TRIED, window, allow_weak)?;
+        let mut all = Vec::new();
         while let Some(mut found) = answers.next().await? {
             // A leader may send what was not asked for.
             found.retain(|(_, metadata)| metadata.root == root);
-            if !found.is_empty() {
-                return Ok((found, answers.asked));
+            all.append(&mut found);
+            if !all.is_empty() {
+                break;
             }
         }
-        Ok((Vec::new(), answers.asked))
+        let collect = async {
+            while let Ok(Some(found)) = answers.next().await {
+                all.extend(found.into_iter().filter(|(_, metadata)| metadata.root == root));
+            }
+        };
+        // What is late is left out: those that are there will do.
+        let _in_time = timeout(COLLECT, collect).await;
+        all.truncate(usize::from(TRIED));
+        all.shuffle(&mut rand::rng());
+        Ok((all, answers.asked))
     }
 }

@@ -21,6 +21,14 @@ const MAX_SEEN: usize = 8_192;
 /// Hits of one leader in one frame, in bytes. choice
 const FRAME_OF_HITS: usize = 64 * 1024;
 
+/// Lookups a second, and at once, over one path, and through one last relay. choice: a person asks now and then, a program a
+/// few times at once
+pub(super) const LOOKUPS_A_PATH: (u64, u64) = (1, 20);
+pub(super) const LOOKUPS_A_RELAY: (u64, u64) = (20, 100);
+/// Lookups of one other leader a second, and at once: all its members together. choice. Those that nobody has heard of share
+/// one such rate.
+pub(super) const CASTS_A_LEADER: (u64, u64) = (20, 100);
+
 /// A member's lookup.
 #[derive(Debug)]
 pub(super) struct Asking<P> {
@@ -51,7 +59,8 @@ impl<P: Peer> Directory<P> {
         (end, reply): (End<P>, [u8; 32]),
         lookup: Lookup,
     ) {
-        let Some((subgroup, term)) = self.leads.filter(|_| self.asking.len() < MAX_ASKING) else {
+        let (path, relay) = (self.path_rate.take(ctx.now, end, 1), self.relay_rate.take(ctx.now, end.0, 1));
+        let Some((subgroup, term)) = self.leads.filter(|_| path && relay && self.asking.len() < MAX_ASKING) else {
             let notice = Notice::Declined(Declined { request: lookup.request });
             return ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
         };
@@ -93,13 +102,25 @@ impl<P: Peer> Directory<P> {
     }
 
     /// A lookup from the multicast: judged before it is passed on (design D13), answered straight to the asking leader.
-    pub fn cast_received(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, bytes: &[u8]) -> Verdict {
+    /// `known` says whether a peer was heard of as the leader of a subgroup.
+    pub fn cast_received(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        known: impl FnOnce(P, OverlayAddr) -> bool,
+        bytes: &[u8],
+    ) -> Verdict {
         let Ok(cast) = from_bytes::<LookupCast<P>>(bytes) else { return Verdict::Reject };
         if cast.sent.abs_diff(ctx.unix) > FRESH_SECONDS || self.seen.contains(&cast.nonce) {
             return Verdict::Ignore;
         }
         if !cast.holds(keys) {
             return Verdict::Reject;
+        }
+        let asker = cast.asker.peer;
+        let asker = known(asker, cast.subgroup).then_some(asker);
+        if !self.cast_rate.take(ctx.now, asker, 1) {
+            return Verdict::Ignore;
         }
         self.saw(cast.nonce);
         if self.leads.is_some() && cast.asker.peer != self.me.peer {

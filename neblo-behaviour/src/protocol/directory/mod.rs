@@ -12,7 +12,7 @@ mod vouched;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use lookups::{Answering, Asking};
+use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY};
 pub use message::*;
 use resolve::Resolving;
 use rows::Row;
@@ -20,6 +20,7 @@ use vouched::VouchedPaths;
 
 use super::errand::{End, Envelope, Errand, Notice};
 use super::io::{Contact, Ctx, Part, Peer, Time};
+use super::rate::Rates;
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
@@ -115,6 +116,9 @@ pub struct Directory<P> {
     resolving: BTreeMap<[u8; 16], Resolving<P>>,
     /// Lookups seen lately.
     seen: VecDeque<[u8; 16]>,
+    path_rate: Rates<End<P>>,
+    relay_rate: Rates<P>,
+    cast_rate: Rates<Option<P>>,
     next: u64,
     sweep: u64,
 }
@@ -145,6 +149,9 @@ impl<P: Peer> Directory<P> {
             answering: BTreeMap::new(),
             resolving: BTreeMap::new(),
             seen: VecDeque::new(),
+            path_rate: Rates::new(LOOKUPS_A_PATH.0, LOOKUPS_A_PATH.1),
+            relay_rate: Rates::new(LOOKUPS_A_RELAY.0, LOOKUPS_A_RELAY.1),
+            cast_rate: Rates::new(CASTS_A_LEADER.0, CASTS_A_LEADER.1),
             next: 0,
             sweep: 0,
         }

@@ -23,7 +23,6 @@ mod onion;
 mod owed;
 mod own;
 mod passing;
-mod rate;
 #[cfg(all(test, feature = "sim"))]
 mod tests;
 mod tracks;
@@ -39,18 +38,26 @@ use owed::{Full, OwedTable};
 pub use own::Asking;
 use own::{OpenTable, Sent};
 use passing::Desk;
-use rate::Rates;
 use tracks::{Track, Tracks};
 use way_back::{Back, By, failure_of};
 
 use super::config::ReturnWay;
 use super::interface::{FIRST_USER_PORT, Failure, Passing, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time, below};
+use super::rate::Rates;
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
 /// The longest wait for a response. choice
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// What a message costs besides its payload, in bytes: work, not only bytes, is shared. choice
+const BASE: u64 = 512;
+
+/// What carrying a payload on costs a neighbour of its rate.
+fn cost(payload: usize) -> u64 {
+    BASE.saturating_add(payload as u64)
+}
 
 /// Requests to NEBLO itself that one neighbour may bring a second, and at once: their answers take signing and sealing. choice
 const OWN_RATE: u64 = 256;
@@ -193,8 +200,8 @@ impl<P: Peer> Messaging<P> {
             owed: OwedTable::default(),
             desk: Desk::default(),
             onions: Onions::default(),
-            rates: Rates::new(carry_rate),
-            own_rates: Rates::new(OWN_RATE * rate::BASE),
+            rates: Rates::new(carry_rate, carry_rate),
+            own_rates: Rates::new(OWN_RATE, OWN_RATE),
             return_way,
             next: 0,
         }
@@ -259,7 +266,7 @@ impl<P: Peer> Messaging<P> {
                 let here = matches!((around.route)(placement(message.to, message.copy)), Way::Here);
                 if here {
                     ctx.out.emit(MessagingEvent::Delivered { message, from: Some(from) });
-                } else if !self.rates.take(ctx.now, from, message.payload.len()) {
+                } else if !self.rates.take(ctx.now, from, cost(message.payload.len())) {
                     ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
                 } else if self.desk.has(message.port, Passing::Message) {
                     self.pause_message(ctx, from, message);
@@ -306,8 +313,8 @@ impl<P: Peer> Messaging<P> {
         let here = matches!(way_of(around, &request), Way::Here);
         let bytes = request.payload.len() + request.onion.as_ref().map_or(0, |_| ONION);
         let fits = match here {
-            false => self.rates.take(ctx.now, from, bytes),
-            true => request.port >= FIRST_USER_PORT || self.own_rates.take(ctx.now, from, 0),
+            false => self.rates.take(ctx.now, from, cost(bytes)),
+            true => request.port >= FIRST_USER_PORT || self.own_rates.take(ctx.now, from, 1),
         };
         if !fits {
             ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));

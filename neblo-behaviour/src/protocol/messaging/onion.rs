@@ -11,7 +11,7 @@
 //!
 //! The key is drawn by the peer that seals, held by it alone, and replaced every 120 s, when all that it sealed two keys ago has
 //! expired. **Replay:** the neighbour that got an onion can send it back any number of times until it expires, 120 s later at
-//! most. Each costs it one message of its own share ([`Rates`](super::rate::Rates)), and each peer on the way back as much; a
+//! most. Each costs it one message of its own share ([`Rates`](crate::protocol::rate::Rates)), and each peer on the way back as much; a
 //! forwarder of responses is shown each; the asker takes the first and drops the others, for the request is not open any
 //! more. A filter at each peer would be state that such a flood fills, which is what onions are there to avoid, so there
 //! is none.

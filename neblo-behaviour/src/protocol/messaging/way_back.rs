@@ -123,7 +123,7 @@ impl<P: Peer> Messaging<P> {
             }
             Some(onion) => {
                 let bytes = response.as_ref().map_or(0, |payload| payload.len());
-                if !self.rates.take(ctx.now, from, bytes + ONION) {
+                if !self.rates.take(ctx.now, from, cost(bytes + ONION)) {
                     return ctx.out.emit(MessagingEvent::Dropped(OVER_RATE));
                 }
                 match self.onions.open(ctx, around.keys, &onion) {

@@ -133,6 +133,7 @@ impl<P: Peer> Node<P> {
             p: config.path_policy.p,
             max_streams: config.max_streams,
             max_streams_per_neighbour: config.max_streams_per_neighbour,
+            carry_rate: config.carry_rate,
         };
         let PathPolicy { p, ttl, timer, acknowledged_within, .. } = config.path_policy;
         let messaging = Messaging::new(config.return_way, config.carry_rate);
@@ -222,7 +223,11 @@ impl<P: Peer> Node<P> {
             Input::Multicast { message, from, bytes } => {
                 let verdict = match self.is_paper() {
                     true => part!(self, step, |ctx| self.paper.cast_received(ctx, &*self.keys, &bytes)),
-                    false => part!(self, step, |ctx| self.directory.cast_received(ctx, &*self.keys, &bytes)),
+                    false => {
+                        let leaders = &self.subgroups;
+                        let known = |peer, subgroup| leaders.leader_of(subgroup).is_some_and(|it| it.peer == peer);
+                        part!(self, step, |ctx| self.directory.cast_received(ctx, &*self.keys, known, &bytes))
+                    }
                 };
                 step.out.push(Output::MulticastVerdict { message, from, verdict });
             }

@@ -25,6 +25,7 @@ use streams::Streams;
 use super::errand::{End, Envelope, Errand, Notice, SEALED_SIZES};
 use super::interface::{Purpose, Refusal, StreamHeader};
 use super::io::{Contact, Ctx, Part, Peer};
+use super::rate::Rates;
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
@@ -101,6 +102,10 @@ pub enum PathEvent<P> {
     FirstRelays,
 }
 
+/// Walks a second that one previous peer may send here, and at once. choice: when a relay dies, all paths over it are repaired
+/// at once
+const OPENS: (u64, u64) = (100, 512);
+
 /// What paths are told once.
 #[derive(Clone, Debug)]
 pub struct PathConfig {
@@ -110,6 +115,8 @@ pub struct PathConfig {
     pub max_streams: usize,
     /// Streams relayed at once for one neighbour.
     pub max_streams_per_neighbour: usize,
+    /// Bytes a second that are passed on for one neighbour.
+    pub carry_rate: u64,
 }
 
 /// The paths of one peer: its own, those that it relays, and as a leader those that end here.
@@ -127,6 +134,8 @@ pub struct Paths<P> {
     pinned: Pinned<P>,
     shunned: Shunned<P>,
     streams: Streams<P>,
+    opens: Rates<P>,
+    carried: Rates<P>,
     next: u64,
 }
 
@@ -151,6 +160,8 @@ impl<P: Peer> Paths<P> {
     /// No paths yet.
     pub fn new(config: PathConfig, me: P) -> Self {
         Self {
+            opens: Rates::new(OPENS.0, OPENS.1),
+            carried: Rates::new(config.carry_rate, config.carry_rate),
             config,
             me,
             views: Vec::new(),
@@ -182,6 +193,17 @@ impl<P: Peer> Paths<P> {
     /// Paths that this peer relays.
     pub fn relayed(&self) -> usize {
         self.relayed.len()
+    }
+
+    /// The paths that this peer relays, each by its two links, to be looked at by tests and simulations: previous peer and name,
+    /// next peer and name.
+    pub fn relayed_links(&self) -> impl Iterator<Item = ((P, u64), (P, u64))> {
+        self.relayed.links()
+    }
+
+    /// The first link of a path of our own that is ready, to be looked at by tests and simulations.
+    pub fn first_link(&self, purpose: Purpose) -> Option<(P, u64)> {
+        self.own.get(&purpose).and_then(OwnPath::link).map(|(first, id)| (first.peer, id))
     }
 
     /// Streams that this peer relays.
@@ -274,7 +296,7 @@ impl<P: Peer> Paths<P> {
     }
 
     fn going_up(&mut self, ctx: &mut PathCtx<'_, P>, (keys, sealing): (&dyn Keys<P>, &[u8; 32]), from: P, up: Up) {
-        if !SEALED_SIZES.contains(&up.sealed.len()) {
+        if !SEALED_SIZES.contains(&up.sealed.len()) || !self.carried.take(ctx.now, from, up.sealed.len() as u64) {
             return;
         }
         if self.ends.contains(&(from, up.id)) {
@@ -290,7 +312,7 @@ impl<P: Peer> Paths<P> {
     }
 
     fn going_down(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, from: P, down: Down) {
-        if !SEALED_SIZES.contains(&down.sealed.len()) {
+        if !SEALED_SIZES.contains(&down.sealed.len()) || !self.carried.take(ctx.now, from, down.sealed.len() as u64) {
             return;
         }
         if let Some(own) = self.own.values_mut().find(|path| path.is_at(from, down.id)) {

@@ -66,6 +66,11 @@ impl<P: Peer> RelayTable<P> {
         self.entries.values().flat_map(|entry| [Contact::bare(entry.previous), entry.next.clone()])
     }
 
+    /// The links of all paths: previous peer and its name, next peer and its name.
+    pub(super) fn links(&self) -> impl Iterator<Item = ((P, u64), (P, u64))> {
+        self.entries.values().map(|entry| (entry.key(), (entry.next.peer, entry.next_id)))
+    }
+
     pub(super) fn insert(&mut self, entry: Entry<P>) {
         self.by_next.insert((entry.next.peer, entry.next_id), entry.key());
         self.entries.insert(entry.key(), entry);
@@ -125,6 +130,9 @@ impl<P: Peer> Paths<P> {
     /// A walk has come here: it ends at the leader, or goes on by the coin (seed 003 §3.1).
     pub(super) fn asked_to_open(&mut self, ctx: &mut PathCtx<'_, P>, from: P, open: &Open) {
         let broken = PathMessage::Broken(Broken { id: open.id, up: false });
+        if !self.opens.take(ctx.now, from, 1) {
+            return ctx.out.send(&Contact::bare(from), broken);
+        }
         if self.leads == Some(open.subgroup) {
             if self.ends.len() >= MAX_ENDS {
                 return ctx.out.send(&Contact::bare(from), broken);
