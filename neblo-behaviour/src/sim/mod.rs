@@ -172,6 +172,24 @@ impl Simulation {
         peer
     }
 
+    /// Starts a host that has died again, under its old identity and with nothing else of its old life.
+    pub fn restart(&mut self, peer: u32, config: Config) {
+        if self.hosts[peer as usize].alive {
+            self.kill(peer);
+        }
+        let host = &mut self.hosts[peer as usize];
+        let node = Node::new(peer, config, Box::new(StandInKeys::new(peer)), &mut host.rng);
+        host.node = node;
+        host.alive = true;
+        host.frozen = false;
+        host.multicast = false;
+        host.missed.clear();
+        host.rows.clear();
+        host.multicast_links.clear();
+        host.multicast_seen.clear();
+        self.input(peer, Input::Addresses(vec![peer.to_be_bytes().to_vec()]));
+    }
+
     /// Adds a host and subscribes it through `known`.
     pub fn join(&mut self, config: Config, known: &[u32]) -> u32 {
         let peer = self.add(config);

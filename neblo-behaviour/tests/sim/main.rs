@@ -14,6 +14,7 @@ mod ranges;
 mod restoration;
 mod ring;
 mod subgroups;
+mod upkeep;
 
 use std::time::Duration;
 

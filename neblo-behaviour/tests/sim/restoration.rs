@@ -2,7 +2,8 @@
 
 use super::lookup::{announce, connect, look_up, ready, strangers};
 use super::*;
-use neblo_behaviour::protocol::interface::{Event, Hit, Purpose};
+use neblo_behaviour::protocol::interface::{Command, Event, Hit, Purpose};
+use neblo_behaviour::protocol::io::Contact;
 
 /// A publisher with a path, one that asks, a hit, and the hops of a stream between the two.
 fn streaming(seed: u64) -> (Simulation, u32, u32, Hit, Vec<u32>) {
@@ -131,5 +132,108 @@ fn a_leader_and_its_first_candidate_at_once() {
             sim.run(Duration::from_millis(500));
         }
         assert!(sim.node(publisher).is_ready(Purpose::Publishing));
+    }
+}
+
+#[test]
+fn a_relay_that_leaves_costs_the_stream_and_the_path_is_whole_at_once() {
+    for seed in 370..378 {
+        let (mut sim, publisher, requester, hit, hops) = streaming(seed);
+        let between = hops[1..hops.len() - 1].iter().find(|hop| ![requester, publisher].contains(hop));
+        let Some(leaver) = between.copied() else { continue };
+        let token = sim.command(leaver, |token| Command::Leave { token });
+        assert!(sim.run_until(Duration::from_secs(20), |sim| !sim.answers(leaver, token).is_empty()));
+        sim.kill(leaver);
+        let began = sim.now();
+        while connect(&mut sim, requester, &hit).is_err() {
+            let took = sim.now().since(began);
+            assert!(took < Duration::from_secs(3), "seed {seed}: {took:?}");
+            sim.run(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn a_first_relay_that_dies_is_replaced_by_a_spare() {
+    for seed in 380..386 {
+        let (mut sim, publisher, requester, hit, hops) = streaming(seed);
+        for victim in [hops[1], hops[hops.len() - 2]] {
+            if [requester, publisher].contains(&victim) || !sim.living().contains(&victim) {
+                continue;
+            }
+            let spares = |peer: u32, sim: &Simulation| sim.node(peer).paths().pinned().all();
+            let (of_requester, of_publisher) = (spares(requester, &sim), spares(publisher, &sim));
+            sim.kill(victim);
+            let began = sim.now();
+            while connect(&mut sim, requester, &hit).is_err() {
+                let took = sim.now().since(began);
+                assert!(took < Duration::from_secs(4), "seed {seed}: {took:?}");
+                sim.run(Duration::from_millis(100));
+            }
+            let again = sim.streams().values().last().unwrap().hops.clone();
+            assert!(of_requester.iter().any(|(_, spare)| *spare == again[1]), "seed {seed}");
+            assert!(of_publisher.iter().any(|(_, spare)| *spare == again[again.len() - 2]), "seed {seed}");
+        }
+    }
+}
+
+/// Whoever restarts keeps its first relays, because the application keeps them for it, and its publications, too.
+#[test]
+fn publisher_and_requester_restart() {
+    for seed in 390..394 {
+        let (mut sim, publisher, requester, hit, _) = streaming(seed);
+        let config = Config::default().with_subgroup_size(8);
+        for peer in [publisher, requester] {
+            let relays = sim.node(peer).paths().pinned().all();
+            sim.restart(peer, config.clone());
+            let kept = relays.clone();
+            sim.command(peer, |_| Command::PreferRelays { relays: kept });
+            let known = vec![Contact::new(0, vec![0u32.to_be_bytes().to_vec()])];
+            sim.command(peer, |token| Command::Subscribe { token, known });
+            let began = sim.now();
+            let ready = |sim: &Simulation| sim.node(peer).is_ready(Purpose::Downloading);
+            assert!(sim.run_until(Duration::from_secs(30), ready), "seed {seed}");
+            if peer == publisher {
+                announce(&mut sim, publisher, b"picture");
+            }
+            let hits = loop {
+                let (hits, ..) = look_up(&mut sim, requester, b"picture");
+                let took = sim.now().since(began);
+                assert!(took < Duration::from_secs(30), "seed {seed}: {took:?}");
+                if hits.iter().any(|other| other.id() == hit.id()) {
+                    break hits;
+                }
+                sim.run(Duration::from_millis(500));
+            };
+            let connected = hits.iter().any(|hit| connect(&mut sim, requester, hit).is_ok());
+            assert!(connected, "seed {seed}");
+            let first = sim.node(peer).paths().first_link(Purpose::Downloading).unwrap().0;
+            let home = sim.node(peer).subgroups().home().unwrap().subgroup();
+            if relays.iter().any(|(subgroup, relay)| *subgroup == home && sim.living().contains(relay)) {
+                assert!(relays.contains(&(home, first)), "seed {seed}: {first} of {relays:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_subgroup_of_the_publisher_loses_its_leader_in_the_middle_of_a_download() {
+    for seed in 395..399 {
+        let (mut sim, publisher, requester, hit, _) = streaming(seed);
+        let leader = sim.node(publisher).subgroups().home().unwrap().leader().unwrap().contact.peer;
+        sim.kill(leader);
+        // The stream does not go through the leader: it goes on.
+        sim.run(Duration::from_secs(2));
+        assert!(!sim.streams().values().last().unwrap().ended, "seed {seed}");
+        let began = sim.now();
+        loop {
+            let (hits, ..) = look_up(&mut sim, requester, b"picture");
+            if hits.iter().any(|other| other.id() == hit.id() && connect(&mut sim, requester, other).is_ok()) {
+                break;
+            }
+            let took = sim.now().since(began);
+            assert!(took < Duration::from_secs(15), "seed {seed}: {took:?}");
+            sim.run(Duration::from_millis(500));
+        }
     }
 }
