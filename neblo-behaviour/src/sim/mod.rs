@@ -13,6 +13,7 @@ mod network;
 mod queue;
 mod streams;
 mod trace;
+mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;

@@ -1,9 +1,7 @@
 //! The queue of what is due, in order of time and then of arrival.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use super::streams::StreamStep;
+use super::wheel::Wheel;
 use crate::protocol::interface::Input;
 use crate::protocol::io::Time;
 use crate::protocol::node::Timer;
@@ -19,18 +17,16 @@ pub(super) enum Due {
     Stream(StreamStep),
 }
 
-/// The heap holds small keys and the things lie in slots beside it: moving whole things about in a heap is what costs.
+/// The wheel holds small keys and the things lie in slots beside it: moving whole things about is what costs.
 #[derive(Default)]
 pub(super) struct Queue {
-    heap: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    wheel: Wheel,
     slots: Vec<Option<Due>>,
     free: Vec<u32>,
-    next: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: Time, due: Due) {
-        self.next += 1;
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(due);
@@ -41,16 +37,12 @@ impl Queue {
                 (self.slots.len() - 1) as u32
             }
         };
-        self.heap.push(Reverse((at, self.next, slot)));
+        self.wheel.push(at, slot);
     }
 
     /// The next thing due before `end`.
     pub(super) fn pop(&mut self, end: Time) -> Option<(Time, Due)> {
-        let Reverse((at, _, slot)) = *self.heap.peek()?;
-        if at >= end {
-            return None;
-        }
-        self.heap.pop();
+        let (at, slot) = self.wheel.pop(end)?;
         self.free.push(slot);
         self.slots[slot as usize].take().map(|due| (at, due))
     }
