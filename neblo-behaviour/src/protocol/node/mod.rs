@@ -208,8 +208,7 @@ impl<P: Peer> Node<P> {
                 self.fingers.forgive(step.now, Some(peer));
                 self.links.connected(step.now, peer);
             }
-            // A death at once.
-            Input::Disconnected(peer) => self.peer_gone(step, peer),
+            Input::Disconnected(peer) => self.closed(step, peer),
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),
             Input::Multicast { message, from, bytes } => {

@@ -147,6 +147,24 @@ fn joiners_that_never_accept_are_told_busy_beyond_a_bound_and_give_the_range_bac
 }
 
 #[test]
+fn what_was_handed_over_long_ago_is_not_sent_to_who_got_it_then() {
+    let mut ring = member();
+    act(&mut ring, RingInput::Received(4, RingMessage::Join(join(4, 50, 1))));
+    let (_, epoch) = ring.range().unwrap();
+    let step = Handover { incarnation: 11, epoch };
+    let route = |ring: &Ring<u32>| ring.route(OverlayAddr(30), &Fingers::new(0.5));
+    act(&mut ring, RingInput::Received(4, RingMessage::Accepted(step.clone())));
+    ring.confirmed = Some(ring.after);
+    act(&mut ring, RingInput::Migrated { epoch });
+    act(&mut ring, RingInput::Received(4, RingMessage::Settled(step)));
+    assert_eq!((ring.open_handovers(), route(&ring)), (0, Hop::Next(Contact::bare(4))));
+    // From now on nobody here would notice its death.
+    act(&mut ring, RingInput::Received(5, RingMessage::Join(join(5, 60, 1))));
+    assert_eq!(ring.predecessor, Some(principal(5, 60)));
+    assert_ne!(route(&ring), Hop::Next(Contact::bare(4)));
+}
+
+#[test]
 fn an_offer_that_is_doubled_is_accepted_once_and_answered_twice() {
     let mut ring = member();
     let notify = Notify { me: principal(3, 300), epoch: None, start: None };
