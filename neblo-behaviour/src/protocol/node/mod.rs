@@ -34,6 +34,8 @@ use subscription::Subscription;
 
 /// The port on which owners are located and fingers asked for.
 const PORT_RING: u16 = 0;
+/// How long after it is first probed a silent death is noticed at the latest, and another one behind it. choice
+const NOTICED_WITHIN: Duration = Duration::from_secs(15);
 /// The port of the registry.
 const PORT_REGISTRY: u16 = 1;
 
@@ -130,6 +132,7 @@ impl<P: Peer> Node<P> {
             max_streams_per_neighbour: config.max_streams_per_neighbour,
         };
         let messaging = Messaging::new(config.return_way, config.carry_rate);
+        let ring = Ring::new(config.probe_after + NOTICED_WITHIN);
         Self {
             fingers: Fingers::new(config.delta),
             links: Links::new(config.probe_after),
@@ -140,7 +143,7 @@ impl<P: Peer> Node<P> {
             me: contact,
             keys,
             sealing: secret,
-            ring: Ring::default(),
+            ring,
             messaging,
             client: Client::default(),
             queue: VecDeque::new(),

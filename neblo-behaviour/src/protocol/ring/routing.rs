@@ -18,7 +18,7 @@ impl<P: Peer> Ring<P> {
     /// bound does not pass the target (design D6), else the last successor before it.
     pub fn route(&self, target: OverlayAddr, fingers: &Fingers<P>) -> Hop<P> {
         let Some(me) = self.me.as_ref().filter(|_| self.is_member()) else { return Hop::Nowhere };
-        if self.range().is_some_and(|(range, _)| range.contains(target)) {
+        if self.range().is_some_and(|(range, _)| range.contains(target)) || self.claims(target) {
             return Hop::Here;
         }
         // Once a handover is over, the new owner is sure to be watched only as long as it is the predecessor: what came later

@@ -164,6 +164,70 @@ fn what_was_handed_over_long_ago_is_not_sent_to_who_got_it_then() {
     assert_ne!(route(&ring), Hop::Next(Contact::bare(4)));
 }
 
+/// Peer 1 at 100 owned from 50 on; 4 at 50, whose range began at 20, and 5 at 20 are dead, and 3 at 300 shows itself.
+fn after_two_deaths() -> (Ring<u32>, Out) {
+    let mut ring = member();
+    ring.predecessor = Some(principal(4, 50));
+    ring.after = OverlayAddr(50);
+    ring.before = Some(Start { after: OverlayAddr(20), owner: Some(principal(5, 20)) });
+    let notify = Notify { me: principal(3, 300), epoch: None, start: None };
+    act(&mut ring, RingInput::Dead(4));
+    act(&mut ring, RingInput::Received(3, RingMessage::Notify(notify)));
+    let out = act(&mut ring, RingInput::Dead(5));
+    (ring, out)
+}
+
+fn inherits(out: &Out) -> Vec<AddrRange> {
+    let ranges = out.events.iter().filter_map(|event| match event {
+        RingEvent::Inherited { range, .. } => Some(*range),
+        _ => None,
+    });
+    ranges.collect()
+}
+
+#[test]
+fn what_lies_behind_two_dead_is_inherited_when_nobody_shows_up_in_it() {
+    let (mut ring, out) = after_two_deaths();
+    let claimed = AddrRange { after: OverlayAddr(300), to: OverlayAddr(20) };
+    assert_eq!(inherits(&out), []);
+    assert_eq!(ring.range().unwrap().0, AddrRange { after: OverlayAddr(20), to: OverlayAddr(100) });
+    assert_eq!(
+        (ring.ownership(OverlayAddr(30)), ring.ownership(OverlayAddr(10))),
+        (Ownership::Yes, Ownership::Changing)
+    );
+    assert_eq!(ring.route(OverlayAddr(10), &Fingers::new(0.5)), Hop::Here);
+    let (range, timer) = ring.claimed().unwrap();
+    assert_eq!(range, claimed);
+    let out = act(&mut ring, RingInput::Expired(timer));
+    assert_eq!((inherits(&out), ring.ownership(OverlayAddr(10))), (vec![claimed], Ownership::Yes));
+}
+
+#[test]
+fn who_shows_up_behind_two_dead_keeps_what_it_owns() {
+    let (mut ring, _) = after_two_deaths();
+    let (_, timer) = ring.claimed().unwrap();
+    let start = Some(Start { after: OverlayAddr(300), owner: Some(principal(3, 300)) });
+    let notify = Notify { me: principal(6, 5), epoch: None, start };
+    let out = act(&mut ring, RingInput::Received(6, RingMessage::Notify(notify)));
+    assert!(!out.sent.iter().any(|(_, message)| matches!(message, RingMessage::Give(_))));
+    assert_eq!(ring.ownership(OverlayAddr(4)), Ownership::No);
+    let out = act(&mut ring, RingInput::Expired(timer));
+    assert_eq!(inherits(&out), [AddrRange { after: OverlayAddr(5), to: OverlayAddr(20) }]);
+    assert_eq!(ring.ownership(OverlayAddr(4)), Ownership::No);
+}
+
+#[test]
+fn who_leaves_from_behind_a_claimed_range_is_heard() {
+    let (mut ring, _) = after_two_deaths();
+    let range = AddrRange { after: OverlayAddr(200), to: OverlayAddr(300) };
+    let give = Give { by: principal(3, 300), incarnation: 8, range, epoch: 9, before: None, predecessor: None };
+    let out = act(&mut ring, RingInput::Received(3, RingMessage::Give(give)));
+    assert!(out.sent.iter().any(|(_, message)| matches!(message, RingMessage::Accepted(_))));
+    assert_eq!(ring.ownership(OverlayAddr(250)), Ownership::Changing);
+    let (range, _) = ring.claimed().unwrap();
+    assert_eq!(range, AddrRange { after: OverlayAddr(200), to: OverlayAddr(20) });
+}
+
 #[test]
 fn an_offer_that_is_doubled_is_accepted_once_and_answered_twice() {
     let mut ring = member();

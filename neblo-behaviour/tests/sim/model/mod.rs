@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use neblo_behaviour::protocol::ring::Rules;
 use stateright::{Checker, Model, Property};
-use world::{Step, World};
+use world::{Gate, Step, World};
 
 /// Rounds of stabilising after which the ring is ideal again. choice, checked
 const K: usize = 6;
@@ -23,6 +23,8 @@ struct Exploration {
     crashes: u8,
     rounds: u8,
     retries: u8,
+    gate: Gate,
+    leaver: Option<u32>,
     /// Below r + 1 members: no proof holds, only that there is one owner and that it heals.
     small: bool,
 }
@@ -34,7 +36,7 @@ impl Model for Exploration {
     fn init_states(&self) -> Vec<World> {
         let mut world = World::new(&self.addresses, self.members, self.rules);
         (world.joins, world.leaves, world.crashes, world.rounds) = (self.joins, self.leaves, self.crashes, self.rounds);
-        world.retries = self.retries;
+        (world.retries, world.gate, world.leaver) = (self.retries, self.gate, self.leaver);
         vec![world]
     }
 
@@ -64,10 +66,17 @@ impl Model for Exploration {
             }),
         ];
         if !self.small {
-            properties.push(Property::always("a living successor", |_, world| invariants::live_successor(world)));
-            properties.push(Property::always("one ring", |_, world| invariants::one_ring(world)));
-            properties.push(Property::always("ordered ring", |_, world| invariants::ordered_ring(world)));
-            properties.push(Property::always("r + 1 principals", |_, world| invariants::enough_principals(world)));
+            properties.push(Property::always("a living successor", |_, world: &World| {
+                world.views().iter().all(invariants::live_successor)
+            }));
+            properties
+                .push(Property::always("one ring", |_, world: &World| world.views().iter().all(invariants::one_ring)));
+            properties.push(Property::always("ordered ring", |_, world: &World| {
+                world.views().iter().all(invariants::ordered_ring)
+            }));
+            properties.push(Property::always("r + 1 principals", |_, world: &World| {
+                world.views().iter().all(invariants::enough_principals)
+            }));
         }
         properties
     }
@@ -100,7 +109,19 @@ fn ring(members: usize, joins: u8, leaves: u8, crashes: u8, rounds: u8) -> Explo
     let small = members <= world::R;
     let places = if small { [100, 200, 150, 250, 0, 0] } else { PLACES };
     let addresses = places[..members + usize::from(joins)].to_vec();
-    Exploration { addresses, members, rules: Rules::default(), joins, leaves, crashes, rounds, retries: 1, small }
+    Exploration {
+        addresses,
+        members,
+        rules: Rules::default(),
+        joins,
+        leaves,
+        crashes,
+        rounds,
+        retries: 1,
+        gate: Gate::OneAtATime,
+        leaver: None,
+        small,
+    }
 }
 
 fn holds(name: &str, model: Exploration) {
@@ -161,7 +182,14 @@ fn larger_bounds() {
     let [members, joins, leaves, crashes, rounds] = bounds[..] else { panic!("NEBLO_MODEL wants five numbers") };
     let busy = std::env::var("NEBLO_MODEL_WITHOUT_BUSY").is_err();
     let rules = Rules { busy, ..Rules::default() };
-    holds("larger bounds", Exploration { rules, ..ring(usize::from(members), joins, leaves, crashes, rounds) });
+    let gate = match std::env::var("NEBLO_MODEL_GATE") {
+        Ok(_) => Gate::Invariant,
+        Err(_) => Gate::OneAtATime,
+    };
+    let retries = std::env::var("NEBLO_MODEL_RETRIES").ok().and_then(|retries| retries.parse().ok()).unwrap_or(1);
+    let bounds = ring(usize::from(members), joins, leaves, crashes, rounds);
+    let leaver = std::env::var("NEBLO_MODEL_LEAVER").ok().and_then(|leaver| leaver.parse().ok());
+    holds("larger bounds", Exploration { rules, gate, retries, leaver, ..bounds });
 }
 
 #[test]
