@@ -278,6 +278,7 @@ impl<P: Peer> Ring<P> {
         let leaves = self.me.as_ref().is_some_and(|me| me.address == handed.range.to);
         if handed.stage == Stage::Offered && self.after == handed.range.to && !leaves {
             self.drop_claim();
+            self.before = handed.before.clone();
             self.after = handed.range.after;
             self.next_epoch();
             self.tell_range(ctx);
@@ -312,7 +313,9 @@ impl<P: Peer> Ring<P> {
         }
         let before = self.predecessor.as_ref().is_some_and(|predecessor| predecessor.is(by));
         let next = self.claimed().map_or(self.after, |(range, _)| range.after);
-        if range.to == by.address && before && next == by.address {
+        let own = AddrRange { after: self.after, to: me.address };
+        // One that begins within our own would take from us what it should add to.
+        if range.to == by.address && before && next == by.address && !own.contains_strictly(range.after) {
             // It leaves.
             self.gone.insert(0, by.clone());
             self.gone.truncate(MAX_GONE);

@@ -105,6 +105,19 @@ fn a_range_is_not_taken_from_a_stranger() {
 }
 
 #[test]
+fn who_leaves_cannot_take_from_us_what_is_ours() {
+    for (after, taken) in [(250, true), (100, true), (50, false)] {
+        let mut ring = member();
+        ring.predecessor = Some(principal(3, 300));
+        let range = AddrRange { after: OverlayAddr(after), to: OverlayAddr(300) };
+        let give = Give { by: principal(3, 300), incarnation: 8, range, epoch: 9, before: None, predecessor: None };
+        let out = act(&mut ring, RingInput::Received(3, RingMessage::Give(give)));
+        assert_eq!(out.sent.iter().any(|(_, message)| matches!(message, RingMessage::Accepted(_))), taken);
+        assert_eq!(ring.range().unwrap().0.after, OverlayAddr(if taken { after } else { 300 }));
+    }
+}
+
+#[test]
 fn a_notifier_that_speaks_for_another_or_claims_our_address_is_ignored() {
     for (from, claimed) in [(4, principal(5, 50)), (4, principal(4, 100)), (1, principal(1, 50))] {
         let mut ring = member();
@@ -175,6 +188,20 @@ fn after_two_deaths() -> (Ring<u32>, Out) {
     act(&mut ring, RingInput::Received(3, RingMessage::Notify(notify)));
     let out = act(&mut ring, RingInput::Dead(5));
     (ring, out)
+}
+
+#[test]
+fn what_a_joiner_refuses_is_owned_as_before() {
+    let mut ring = member();
+    let notify =
+        Notify { me: principal(3, 300), epoch: None, start: Some(Start { after: OverlayAddr(250), owner: None }) };
+    act(&mut ring, RingInput::Received(3, RingMessage::Notify(notify)));
+    let (before, range) = (ring.before.clone(), ring.range().unwrap().0);
+    act(&mut ring, RingInput::Received(4, RingMessage::Join(join(4, 50, 1))));
+    let (_, epoch) = ring.range().unwrap();
+    act(&mut ring, RingInput::Received(4, RingMessage::Refused(Handover { incarnation: 11, epoch })));
+    assert!(before.is_some());
+    assert_eq!((ring.before.clone(), ring.range().unwrap().0), (before, range));
 }
 
 fn inherits(out: &Out) -> Vec<AddrRange> {
