@@ -139,6 +139,20 @@ impl<P: Peer> Links<P> {
         }
     }
 
+    /// The connection to a watched peer closed: a death if it was heard of lately. If not, the connection may have been left
+    /// over, closed long ago at an end that could not say so: then it is dialled once more. Whether it is taken for dead.
+    pub fn closed(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) -> bool {
+        let next = self.next_number();
+        let probe_after = self.probe_after;
+        let Some(link) = self.links.get_mut(&peer) else { return true };
+        if link.strikes == 0 && link.heard != Time(0) && ctx.now.since(link.heard) < probe_after {
+            return true;
+        }
+        (link.strikes, link.probe, link.generation) = (STRIKES - 1, None, next);
+        ctx.out.arm(Duration::ZERO, LinkTimer { peer, generation: next });
+        false
+    }
+
     /// Stops watching a peer.
     pub fn forget(&mut self, peer: P) {
         self.links.remove(&peer);
@@ -255,7 +269,11 @@ fn time_out(round_trip: Option<(u64, u64)>, busy: bool) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
     use super::*;
+    use crate::protocol::io::Sink;
 
     #[test]
     fn a_slow_start_is_soon_forgotten_and_a_slow_link_is_given_its_time() {
@@ -270,5 +288,42 @@ mod tests {
         // Between 300 and 500 ms, one after the other.
         let slow: Vec<u64> = [300_000, 500_000].into_iter().cycle().take(40).collect();
         assert!(after(&slow) > Duration::from_millis(550), "{:?}", after(&slow));
+    }
+
+    #[derive(Default)]
+    struct Out(Vec<LinkEvent<u32>>);
+
+    impl Sink<u32, Links<u32>> for Out {
+        fn send(&mut self, _: &Contact<u32>, _: LinkMessage) {}
+        fn arm(&mut self, _: Duration, _: LinkTimer<u32>) {}
+        fn emit(&mut self, event: LinkEvent<u32>) {
+            self.0.push(event);
+        }
+    }
+
+    /// A link to peer 7 that was heard of at `heard` seconds and closes at 100: whether that is a death, and after one dial
+    /// that fails, and after one that is answered and another that fails.
+    fn closes(heard: u64) -> (bool, bool, bool) {
+        let at = |seconds: u64| Time(seconds * 1_000_000);
+        let (mut links, mut out) = (Links::new(Duration::from_secs(5)), Out::default());
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut ctx = Ctx { now: at(1), unix: 0, rng: &mut rng, out: &mut out };
+        links.watch(&mut ctx, &Contact::bare(7), false);
+        links.heard(at(heard), 7);
+        ctx.now = at(100);
+        let dead = links.closed(&mut ctx, 7);
+        let mut answered = links.clone();
+        links.unreachable(&mut ctx, 7);
+        let unreachable = !links.is_watched(7);
+        answered.heard(at(101), 7);
+        answered.unreachable(&mut ctx, 7);
+        (dead, unreachable, !answered.is_watched(7))
+    }
+
+    #[test]
+    fn a_connection_in_use_that_closes_is_a_death_and_one_left_over_is_dialled_once() {
+        assert!(closes(96).0);
+        assert_eq!(closes(90), (false, true, false));
+        assert_eq!(closes(0), (false, true, false));
     }
 }

@@ -66,7 +66,7 @@ pub enum Input<P> {
     },
     /// The first connection to a peer that speaks our protocol was established.
     Connected(P),
-    /// The last connection to a peer closed.
+    /// The last connection to a peer closed: a death if it was kept and the peer was heard of lately.
     Disconnected(P),
     /// A peer could not be dialled, or does not speak our protocol; what was to be sent to it is lost. Not a death.
     Unreachable(P),

@@ -37,6 +37,8 @@ use subscription::Subscription;
 
 /// The port on which owners are located and fingers asked for.
 const PORT_RING: u16 = 0;
+/// How long after it is first probed a silent death is noticed at the latest, and another one behind it. choice
+const NOTICED_WITHIN: Duration = Duration::from_secs(15);
 /// The port of the registry.
 const PORT_REGISTRY: u16 = 1;
 
@@ -137,6 +139,7 @@ impl<P: Peer> Node<P> {
         };
         let PathPolicy { p, ttl, timer, acknowledged_within, .. } = config.path_policy;
         let messaging = Messaging::new(config.return_way, config.carry_rate);
+        let ring = Ring::new(config.probe_after + NOTICED_WITHIN);
         Self {
             fingers: Fingers::new(config.delta),
             links: Links::new(config.probe_after),
@@ -148,7 +151,7 @@ impl<P: Peer> Node<P> {
             me: contact,
             keys,
             sealing: secret,
-            ring: Ring::default(),
+            ring,
             messaging,
             client: Client::new(acknowledged_within),
             queue: VecDeque::new(),
@@ -216,8 +219,7 @@ impl<P: Peer> Node<P> {
                 self.fingers.forgive(step.now, Some(peer));
                 self.links.connected(step.now, peer);
             }
-            // A death at once.
-            Input::Disconnected(peer) => self.peer_gone(step, peer),
+            Input::Disconnected(peer) => self.closed(step, peer),
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),
             Input::Multicast { message, from, bytes } => {

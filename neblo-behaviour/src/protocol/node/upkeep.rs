@@ -85,6 +85,16 @@ impl<P: Peer> Node<P> {
         self.peer_gone(step, peer);
     }
 
+    /// A connection closed. What ran over it has ended; to the ring it is a death if it was kept and in use. Nobody keeps
+    /// the others, so they end whenever they are idle, or have ended long ago at an end that could not say so.
+    pub(super) fn closed(&mut self, step: &mut Step<'_, P>, peer: P) {
+        let kept = self.held.contains(&peer);
+        if kept && part!(self, step, |ctx| self.links.closed(ctx, peer)) {
+            return self.peer_gone(step, peer);
+        }
+        self.link_gone(step, peer);
+    }
+
     /// Tells all parts that a peer is gone.
     pub(super) fn peer_gone(&mut self, step: &mut Step<'_, P>, peer: P) {
         if self.held.remove(&peer) {
@@ -92,9 +102,14 @@ impl<P: Peer> Node<P> {
         }
         self.links.forget(peer);
         self.remember_lost(peer);
+        part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Dead(peer)));
+        self.link_gone(step, peer);
+    }
+
+    /// Tells those whose frames and streams went over a connection that it is gone.
+    fn link_gone(&mut self, step: &mut Step<'_, P>, peer: P) {
         self.fingers.remove(peer);
         self.fingers.shun(peer, step.now);
-        part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Dead(peer)));
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.subgroups.dead(ctx, &*self.keys, peer));
         part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));

@@ -85,6 +85,7 @@ impl<P: Peer> Ring<P> {
         match self.range() {
             Some((range, _)) if range.contains(address) && self.received.iter().any(comes) => Ownership::Changing,
             Some((range, _)) if range.contains(address) => Ownership::Yes,
+            Some(_) if self.claims(address) => Ownership::Changing,
             _ => Ownership::No,
         }
     }
@@ -105,6 +106,8 @@ impl<P: Peer> Ring<P> {
     pub(super) fn hand_over(&mut self, ctx: &mut RingCtx<'_, P>, to: Principal<P>, joins: bool) {
         let range = AddrRange { after: self.after, to: to.address };
         let predecessor = self.start().owner;
+        // What lies before the range given away is no longer next to ours.
+        self.drop_claim();
         let before = self.before.replace(Start { after: self.after, owner: predecessor.clone() });
         self.after = to.address;
         let epoch = self.next_epoch();
@@ -274,6 +277,8 @@ impl<P: Peer> Ring<P> {
     fn take_back(&mut self, ctx: &mut RingCtx<'_, P>, handed: &Handed<P>) {
         let leaves = self.me.as_ref().is_some_and(|me| me.address == handed.range.to);
         if handed.stage == Stage::Offered && self.after == handed.range.to && !leaves {
+            self.drop_claim();
+            self.before = handed.before.clone();
             self.after = handed.range.after;
             self.next_epoch();
             self.tell_range(ctx);
@@ -307,18 +312,24 @@ impl<P: Peer> Ring<P> {
             return false;
         }
         let before = self.predecessor.as_ref().is_some_and(|predecessor| predecessor.is(by));
-        if range.to == by.address && before && self.after == by.address {
+        let next = self.claimed().map_or(self.after, |(range, _)| range.after);
+        let own = AddrRange { after: self.after, to: me.address };
+        // One that begins within our own would take from us what it should add to.
+        if range.to == by.address && before && next == by.address && !own.contains_strictly(range.after) {
             // It leaves.
             self.gone.insert(0, by.clone());
             self.gone.truncate(MAX_GONE);
             // Not contacted yet, but asked before one further back takes its place.
             let other = |other: &Principal<P>| other.address == range.after && other.contact.peer != me.contact.peer;
             self.predecessor = give.predecessor.clone().filter(other);
-            self.after = range.after;
+            if !self.extend_claim(range.after) {
+                self.after = range.after;
+            }
             self.before = give.before.clone();
         } else if range.to == me.address && self.successors.iter().any(|successor| successor.is(by)) {
             // What is ours already stays ours.
             if range.contains_strictly(self.after) && self.after != me.address {
+                self.drop_claim();
                 self.after = range.after;
             }
         } else {
@@ -330,7 +341,7 @@ impl<P: Peer> Ring<P> {
         self.epoch = if given > self.epoch { given } else { self.next_epoch() };
         self.receive(ctx, range, by.clone(), give.epoch);
         self.tell_range(ctx);
-        if let Some(predecessor) = self.predecessor.clone() {
+        if let Some(predecessor) = self.predecessor.clone().filter(|_| self.claim.is_none()) {
             self.border(ctx, &predecessor, false);
         }
         true
@@ -396,6 +407,7 @@ impl<P: Peer> Ring<P> {
         if range.after == range.to {
             return;
         }
+        self.claim = None;
         self.after = after;
         let epoch = self.next_epoch();
         let own = AddrRange { after: self.after, to: me.address };

@@ -25,6 +25,7 @@ impl<P: Peer> Ring<P> {
         if self.leaving.is_none() {
             self.leaving = Some(Leaving::default());
             self.question = None;
+            self.drop_claim();
             self.leave_on(ctx);
             self.repeat_later(ctx);
         }

@@ -3,6 +3,7 @@
 //! [`Ring`] holds no time and draws no randomness while it handles an input, so that a model checker can hash it. Whether
 //! a peer is dead is decided elsewhere (`link`) and told by [`RingInput::Dead`].
 
+mod claims;
 mod fingers;
 mod handover;
 #[cfg(any(test, feature = "sim"))]
@@ -27,6 +28,7 @@ use super::codec::List;
 use super::interface::Ownership;
 use super::io::{Contact, Ctx, Part, Peer};
 use crate::address::{AddrRange, OverlayAddr};
+use claims::Claim;
 use handover::{Handed, Received, Stage};
 
 /// Ranges handed on that are remembered, so that what still arrives for them is passed on. choice
@@ -38,6 +40,8 @@ const BUSY_AGAIN: Duration = Duration::from_millis(150);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The furthest that one message may carry the highest epoch seen: a forged one cannot exhaust the numbers. choice
 const EPOCH_LEAP: u64 = 1 << 32;
+/// How long a range is claimed before it is inherited, unless a node says otherwise. choice
+const CLAIM_AFTER: Duration = Duration::from_secs(20);
 /// How long a joiner waits before it tries again. choice
 const JOIN_AGAIN: Duration = Duration::from_millis(250);
 
@@ -56,6 +60,8 @@ pub enum RingTimer {
     Repeat,
     /// What belongs to the range received under this epoch should have come by now.
     Settle(u64),
+    /// Whoever lives in a claimed range should have shown up by now.
+    Claim(u64),
 }
 
 /// What the ring reports.
@@ -196,7 +202,7 @@ pub struct Ring<P> {
     phase: Phase,
     me: Option<Principal<P>>,
     predecessor: Option<Principal<P>>,
-    /// Where the range that ends at `after` begins, as its owner said last.
+    /// Where the range before ours begins, as its owner said last; while one is claimed, before that.
     before: Option<Start<P>>,
     /// Where our range begins, as the first successor knows it.
     confirmed: Option<OverlayAddr>,
@@ -217,6 +223,8 @@ pub struct Ring<P> {
     /// Members that gave their range to us and left.
     gone: Vec<Principal<P>>,
     leaving: Option<Leaving>,
+    /// What may be ours: its owners are dead, and who else lives there is not known.
+    claim: Option<Claim>,
     /// What was owned in a ring that ended in favour of the one that is being joined.
     carried: Option<(AddrRange, u64)>,
     /// Whether a [`RingTimer::Repeat`] is armed.
@@ -226,6 +234,7 @@ pub struct Ring<P> {
     /// Successors kept.
     r: usize,
     rules: Rules,
+    claim_after: Duration,
 }
 
 impl<P: Peer> Part<P> for Ring<P> {
@@ -255,17 +264,24 @@ impl<P: Peer> Default for Ring<P> {
             received: Vec::new(),
             gone: Vec::new(),
             leaving: None,
+            claim: None,
             carried: None,
             repeating: false,
             question: None,
             next_request: 0,
             r: MAX_SUCCESSORS,
             rules: Rules::default(),
+            claim_after: CLAIM_AFTER,
         }
     }
 }
 
 impl<P: Peer> Ring<P> {
+    /// No place yet. Within `claim_after` a member whose successors died without a word has noticed all those deaths.
+    pub fn new(claim_after: Duration) -> Self {
+        Self { claim_after, ..Self::default() }
+    }
+
     /// A ring in which each member keeps `r` successors (1 to 8), and which keeps these rules: for the model checker.
     #[cfg(feature = "sim")]
     pub fn with_rules(r: usize, rules: Rules) -> Self {
@@ -276,7 +292,7 @@ impl<P: Peer> Ring<P> {
     /// in nothing else are one.
     #[cfg(feature = "sim")]
     pub fn renumber(&mut self) {
-        if self.question.is_none() && !self.is_joining() {
+        if self.question.is_none() && self.claim.is_none() && !self.is_joining() {
             self.next_request = 0;
         }
     }
@@ -408,6 +424,7 @@ impl<P: Peer> Ring<P> {
                 }
             }
             RingTimer::Repeat => self.repeat(ctx),
+            RingTimer::Claim(number) => self.claim_expired(ctx, number),
             RingTimer::Settle(epoch) => self.give_up(ctx, |received| received.epoch == epoch),
         }
     }
@@ -431,8 +448,9 @@ impl<P: Peer> Ring<P> {
 
     /// What is kept from one subscription to the next: numbers that only grow.
     fn reset(&mut self) {
-        let Self { next_request, epoch, r, rules, carried, .. } = *self;
-        *self = Self { next_request, epoch, seen: self.seen.max(epoch), r, rules, carried, ..Self::default() };
+        let Self { next_request, epoch, r, rules, claim_after, carried, .. } = *self;
+        let seen = self.seen.max(epoch);
+        *self = Self { next_request, epoch, seen, r, rules, claim_after, carried, ..Self::default() };
     }
 
     fn tell_range(&self, ctx: &mut RingCtx<'_, P>) {

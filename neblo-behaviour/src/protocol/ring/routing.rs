@@ -18,10 +18,14 @@ impl<P: Peer> Ring<P> {
     /// bound does not pass the target (design D6), else the last successor before it.
     pub fn route(&self, target: OverlayAddr, fingers: &Fingers<P>) -> Hop<P> {
         let Some(me) = self.me.as_ref().filter(|_| self.is_member()) else { return Hop::Nowhere };
-        if self.range().is_some_and(|(range, _)| range.contains(target)) {
+        if self.range().is_some_and(|(range, _)| range.contains(target)) || self.claims(target) {
             return Hop::Here;
         }
-        if let Some(handed) = self.handed.iter().find(|handed| handed.range.contains(target)) {
+        // Once a handover is over, the new owner is sure to be watched only as long as it is the predecessor: what came later
+        // goes round the ring, or it would be sent to one that died or left long ago.
+        let before = |handed: &Handed<P>| self.predecessor.as_ref().is_some_and(|before| before.is(&handed.to));
+        let passes = |handed: &&Handed<P>| handed.stage != Stage::Done || before(handed);
+        if let Some(handed) = self.handed.iter().filter(passes).find(|handed| handed.range.contains(target)) {
             // Until the new owner has accepted, it may not even know that it is one.
             return if handed.stage == Stage::Offered { Hop::Here } else { Hop::Next(handed.to.contact.clone()) };
         }

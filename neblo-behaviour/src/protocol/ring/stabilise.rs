@@ -211,6 +211,7 @@ impl<P: Peer> Ring<P> {
         }
         if !alive {
             self.predecessor = None;
+            self.drop_claim();
             // Who was asked because it stood between is dead, too.
             self.before.take_if(|before| before.owner.as_ref().is_some_and(|owner| owner.is(&asked)));
             self.predecessor_shows(ctx, notify);
@@ -232,8 +233,11 @@ impl<P: Peer> Ring<P> {
             self.successors.push(new.clone());
         }
         self.predecessor = Some(new.clone());
-        self.border(ctx, &new, false);
-        self.before = start.filter(|_| self.after == new.address);
+        if !self.claim(ctx, new.address) {
+            self.border(ctx, &new, false);
+        }
+        let next = self.claimed().map_or(self.after, |(range, _)| range.after);
+        self.before = start.filter(|_| next == new.address);
     }
 
     pub(super) fn nudged(&mut self, ctx: &mut RingCtx<'_, P>, from: P, leaving: bool) {
@@ -265,7 +269,9 @@ impl<P: Peer> Ring<P> {
             self.confirmed = None;
         }
         // The range stays as it is until another predecessor shows itself.
-        self.predecessor.take_if(|old| old.contact.peer == peer);
+        if self.predecessor.take_if(|old| old.contact.peer == peer).is_some() {
+            self.drop_claim();
+        }
         let open = self.question.take_if(|(_, question)| question.asked() == peer);
         self.lost_in_handover(ctx, peer);
         if !self.is_member() {

@@ -105,6 +105,19 @@ fn a_range_is_not_taken_from_a_stranger() {
 }
 
 #[test]
+fn who_leaves_cannot_take_from_us_what_is_ours() {
+    for (after, taken) in [(250, true), (100, true), (50, false)] {
+        let mut ring = member();
+        ring.predecessor = Some(principal(3, 300));
+        let range = AddrRange { after: OverlayAddr(after), to: OverlayAddr(300) };
+        let give = Give { by: principal(3, 300), incarnation: 8, range, epoch: 9, before: None, predecessor: None };
+        let out = act(&mut ring, RingInput::Received(3, RingMessage::Give(give)));
+        assert_eq!(out.sent.iter().any(|(_, message)| matches!(message, RingMessage::Accepted(_))), taken);
+        assert_eq!(ring.range().unwrap().0.after, OverlayAddr(if taken { after } else { 300 }));
+    }
+}
+
+#[test]
 fn a_notifier_that_speaks_for_another_or_claims_our_address_is_ignored() {
     for (from, claimed) in [(4, principal(5, 50)), (4, principal(4, 100)), (1, principal(1, 50))] {
         let mut ring = member();
@@ -144,6 +157,102 @@ fn joiners_that_never_accept_are_told_busy_beyond_a_bound_and_give_the_range_bac
     }
     assert_eq!(ring.open_handovers(), 0);
     assert!(ring.handed.len() <= 12 && ring.received.len() <= 16);
+}
+
+#[test]
+fn what_was_handed_over_long_ago_is_not_sent_to_who_got_it_then() {
+    let mut ring = member();
+    act(&mut ring, RingInput::Received(4, RingMessage::Join(join(4, 50, 1))));
+    let (_, epoch) = ring.range().unwrap();
+    let step = Handover { incarnation: 11, epoch };
+    let route = |ring: &Ring<u32>| ring.route(OverlayAddr(30), &Fingers::new(0.5));
+    act(&mut ring, RingInput::Received(4, RingMessage::Accepted(step.clone())));
+    ring.confirmed = Some(ring.after);
+    act(&mut ring, RingInput::Migrated { epoch });
+    act(&mut ring, RingInput::Received(4, RingMessage::Settled(step)));
+    assert_eq!((ring.open_handovers(), route(&ring)), (0, Hop::Next(Contact::bare(4))));
+    // From now on nobody here would notice its death.
+    act(&mut ring, RingInput::Received(5, RingMessage::Join(join(5, 60, 1))));
+    assert_eq!(ring.predecessor, Some(principal(5, 60)));
+    assert_ne!(route(&ring), Hop::Next(Contact::bare(4)));
+}
+
+/// Peer 1 at 100 owned from 50 on; 4 at 50, whose range began at 20, and 5 at 20 are dead, and 3 at 300 shows itself.
+fn after_two_deaths() -> (Ring<u32>, Out) {
+    let mut ring = member();
+    ring.predecessor = Some(principal(4, 50));
+    ring.after = OverlayAddr(50);
+    ring.before = Some(Start { after: OverlayAddr(20), owner: Some(principal(5, 20)) });
+    let notify = Notify { me: principal(3, 300), epoch: None, start: None };
+    act(&mut ring, RingInput::Dead(4));
+    act(&mut ring, RingInput::Received(3, RingMessage::Notify(notify)));
+    let out = act(&mut ring, RingInput::Dead(5));
+    (ring, out)
+}
+
+#[test]
+fn what_a_joiner_refuses_is_owned_as_before() {
+    let mut ring = member();
+    let notify =
+        Notify { me: principal(3, 300), epoch: None, start: Some(Start { after: OverlayAddr(250), owner: None }) };
+    act(&mut ring, RingInput::Received(3, RingMessage::Notify(notify)));
+    let (before, range) = (ring.before.clone(), ring.range().unwrap().0);
+    act(&mut ring, RingInput::Received(4, RingMessage::Join(join(4, 50, 1))));
+    let (_, epoch) = ring.range().unwrap();
+    act(&mut ring, RingInput::Received(4, RingMessage::Refused(Handover { incarnation: 11, epoch })));
+    assert!(before.is_some());
+    assert_eq!((ring.before.clone(), ring.range().unwrap().0), (before, range));
+}
+
+fn inherits(out: &Out) -> Vec<AddrRange> {
+    let ranges = out.events.iter().filter_map(|event| match event {
+        RingEvent::Inherited { range, .. } => Some(*range),
+        _ => None,
+    });
+    ranges.collect()
+}
+
+#[test]
+fn what_lies_behind_two_dead_is_inherited_when_nobody_shows_up_in_it() {
+    let (mut ring, out) = after_two_deaths();
+    let claimed = AddrRange { after: OverlayAddr(300), to: OverlayAddr(20) };
+    assert_eq!(inherits(&out), []);
+    assert_eq!(ring.range().unwrap().0, AddrRange { after: OverlayAddr(20), to: OverlayAddr(100) });
+    assert_eq!(
+        (ring.ownership(OverlayAddr(30)), ring.ownership(OverlayAddr(10))),
+        (Ownership::Yes, Ownership::Changing)
+    );
+    assert_eq!(ring.route(OverlayAddr(10), &Fingers::new(0.5)), Hop::Here);
+    let (range, timer) = ring.claimed().unwrap();
+    assert_eq!(range, claimed);
+    let out = act(&mut ring, RingInput::Expired(timer));
+    assert_eq!((inherits(&out), ring.ownership(OverlayAddr(10))), (vec![claimed], Ownership::Yes));
+}
+
+#[test]
+fn who_shows_up_behind_two_dead_keeps_what_it_owns() {
+    let (mut ring, _) = after_two_deaths();
+    let (_, timer) = ring.claimed().unwrap();
+    let start = Some(Start { after: OverlayAddr(300), owner: Some(principal(3, 300)) });
+    let notify = Notify { me: principal(6, 5), epoch: None, start };
+    let out = act(&mut ring, RingInput::Received(6, RingMessage::Notify(notify)));
+    assert!(!out.sent.iter().any(|(_, message)| matches!(message, RingMessage::Give(_))));
+    assert_eq!(ring.ownership(OverlayAddr(4)), Ownership::No);
+    let out = act(&mut ring, RingInput::Expired(timer));
+    assert_eq!(inherits(&out), [AddrRange { after: OverlayAddr(5), to: OverlayAddr(20) }]);
+    assert_eq!(ring.ownership(OverlayAddr(4)), Ownership::No);
+}
+
+#[test]
+fn who_leaves_from_behind_a_claimed_range_is_heard() {
+    let (mut ring, _) = after_two_deaths();
+    let range = AddrRange { after: OverlayAddr(200), to: OverlayAddr(300) };
+    let give = Give { by: principal(3, 300), incarnation: 8, range, epoch: 9, before: None, predecessor: None };
+    let out = act(&mut ring, RingInput::Received(3, RingMessage::Give(give)));
+    assert!(out.sent.iter().any(|(_, message)| matches!(message, RingMessage::Accepted(_))));
+    assert_eq!(ring.ownership(OverlayAddr(250)), Ownership::Changing);
+    let (range, _) = ring.claimed().unwrap();
+    assert_eq!(range, AddrRange { after: OverlayAddr(200), to: OverlayAddr(20) });
 }
 
 #[test]

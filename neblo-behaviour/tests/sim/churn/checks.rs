@@ -146,7 +146,8 @@ impl Checks {
         let new = Place::of(ring);
         let best = |places: &Places, place: Option<&Place>| place.map(|place| places.best(place));
         let old = self.places.set(host, new.clone());
-        let range_changed = old.as_ref().map(|place| place.range) != new.as_ref().map(|place| place.range);
+        let ranges = |place: &Place| (place.range, place.claimed);
+        let range_changed = old.as_ref().map(ranges) != new.as_ref().map(ranges);
         if let Some(new) = &new {
             if !new.successors_are_ordered() {
                 self.wrong("order", format!("the successors of {host} are not in order: {new:?}"))?;

@@ -16,6 +16,8 @@ type Who = (OverlayAddr, u64, u32);
 pub(crate) struct Place {
     pub me: Who,
     pub range: AddrRange,
+    /// What it owns soon, unless somebody shows up in it.
+    pub claimed: Option<AddrRange>,
     pub epoch: u64,
     pub successors: Vec<Who>,
 }
@@ -28,7 +30,8 @@ impl Place {
         let who = |principal: &neblo_behaviour::protocol::ring::Principal<u32>| {
             (principal.address, principal.incarnation, principal.contact.peer)
         };
-        Some(Self { me: who(me), range, epoch, successors: ring.successors().iter().map(who).collect() })
+        let claimed = ring.claimed().map(|(claimed, _)| claimed);
+        Some(Self { me: who(me), range, claimed, epoch, successors: ring.successors().iter().map(who).collect() })
     }
 
     /// Whether the ring is still at this place; what is asked after every event.
@@ -37,6 +40,7 @@ impl Place {
             who.0 == principal.address && who.1 == principal.incarnation
         };
         ring.range() == Some((self.range, self.epoch))
+            && ring.claimed().map(|(claimed, _)| claimed) == self.claimed
             && ring.me().is_some_and(|me| same(&self.me, me))
             && ring.successors().len() == self.successors.len()
             && self.successors.iter().zip(ring.successors()).all(|(who, principal)| same(who, principal))

@@ -241,7 +241,11 @@ impl World {
     fn rejoin(&mut self, nth: u16) -> Outcome {
         let left: Vec<u32> =
             (0..self.hosts.len() as u32).filter(|host| self.hosts[*host as usize] == State::Left).collect();
-        match Self::pick(&left, nth) {
+        let group = |host: u32| self.sim.conditions().partition.get(host as usize).copied().unwrap_or(0);
+        let members = self.members();
+        // Who is parted from all members would found a network of its own, of which nobody could ever know.
+        let reaches = |host: &u32| members.iter().any(|member| group(*member) == group(*host));
+        match Self::pick(&left, nth).filter(reaches) {
             Some(host) => {
                 self.hosts[host as usize] = State::Joining;
                 self.figures.events += 1;

@@ -98,6 +98,11 @@ pub(super) fn enough_principals(world: &World) -> bool {
     principals(world) > R
 }
 
+/// What a death or a leave must leave behind: a living successor for each, and enough principals.
+pub(super) fn principled(world: &World) -> bool {
+    live_successor(world) && enough_principals(world)
+}
+
 /// No address has two owners.
 pub(super) fn one_owner(world: &World) -> bool {
     let addresses = (0..world.hosts.len() as u32).filter_map(|peer| world.address(peer));

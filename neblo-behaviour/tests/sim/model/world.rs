@@ -29,6 +29,15 @@ pub(super) struct Host {
     locating: bool,
 }
 
+/// When a member may die or leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Gate {
+    /// When the last that did is repaired.
+    OneAtATime,
+    /// Whenever each member keeps a living successor and r + 1 principals stay (research §3).
+    Invariant,
+}
+
 /// All of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct World {
@@ -41,6 +50,9 @@ pub(super) struct World {
     pub(super) rounds: u8,
     /// Joins that may be tried again.
     pub(super) retries: u8,
+    pub(super) gate: Gate,
+    /// Who leaves, if not anybody may.
+    pub(super) leaver: Option<u32>,
     /// Hosts before this one are out of reach of those who join.
     apart: u32,
     /// Whether the members look for other rings.
@@ -72,6 +84,8 @@ pub(super) enum Step {
     Leave(u32),
     /// What belonged to a range has been sent.
     Migrated(u32, u64),
+    /// Nobody has shown up in a claimed range: nobody lives there, or would have noticed by then.
+    Claim(u32),
 }
 
 #[derive(Default)]
@@ -112,6 +126,8 @@ impl World {
             crashes: 0,
             rounds: 0,
             retries: u8::MAX,
+            gate: Gate::OneAtATime,
+            leaver: None,
             apart: 0,
             merging: false,
             fresh: None,
@@ -275,11 +291,17 @@ impl World {
             if ring.is_member() && self.rounds > 0 && !ring.is_asking() {
                 steps.push(Step::Stabilise(peer));
             }
-            if ring.is_member() && self.leaves > 0 && ring.range().is_some() && self.may_go(peer) {
+            let may_leave = self.leaves > 0 && self.leaver.is_none_or(|leaver| leaver == peer);
+            if ring.is_member() && may_leave && ring.range().is_some() && self.may_go(peer) {
                 steps.push(Step::Leave(peer));
             }
             if self.crashes > 0 && ring.is_member() && self.may_go(peer) {
                 steps.push(Step::Crash(peer));
+            }
+            if let Some((range, _)) = ring.claimed()
+                && !self.members().any(|(_, other)| other.me().is_some_and(|other| range.contains(other.address)))
+            {
+                steps.push(Step::Claim(peer));
             }
             steps.extend(host.migrating.iter().map(|epoch| Step::Migrated(peer, *epoch)));
             for dead in 0..self.hosts.len() as u32 {
@@ -290,8 +312,26 @@ impl World {
         }
     }
 
-    /// One death or leave at a time: the last one has been repaired, and r + 1 principals stay (research §3).
+    /// Whether this member may die or leave.
     fn may_go(&self, peer: u32) -> bool {
+        let others = self.members().count() - 1;
+        if others < R || self.hosts.len() <= R + 1 {
+            // A small ring, of which no more is asked than that it heals.
+            return others > 0 && self.is_repaired();
+        }
+        let mut after = self.clone();
+        after.hosts[peer as usize].alive = false;
+        if self.gate == Gate::OneAtATime {
+            return self.is_repaired() && super::invariants::principals(&after) > R;
+        }
+        for host in after.hosts.iter_mut().filter(|host| host.ring.is_leaving()) {
+            host.alive = false;
+        }
+        after.views().iter().all(super::invariants::principled)
+    }
+
+    /// Whether the last death or leave has been repaired.
+    fn is_repaired(&self) -> bool {
         let dead = |contact: &Contact<u32>| !self.hosts[contact.peer as usize].alive;
         if self.members().any(|(_, ring)| ring.is_leaving() || ring.neighbours().any(dead)) {
             return false;
@@ -299,16 +339,32 @@ impl World {
         let others = self.members().count() - 1;
         let short = |ring: &Ring<u32>| ring.successors().len() < R.min(others);
         let hurt = self.hosts.iter().any(|host| !host.alive);
-        if hurt && self.members().any(|(_, ring)| short(ring)) {
-            return false;
+        !hurt || !self.members().any(|(_, ring)| short(ring))
+    }
+
+    /// The world as the proof sees it: there, to ask and to adopt the answer is one step, so that answers under way count as
+    /// adopted. Those of the dead may still arrive or be lost.
+    pub(super) fn views(&self) -> Vec<Self> {
+        if self.gate == Gate::OneAtATime {
+            return vec![self.clone()];
         }
-        if others < R || self.hosts.len() <= R + 1 {
-            // A small ring, of which no more is asked than that it heals.
-            return others > 0;
+        let lost = |(from, _): &(u32, u32)| !self.hosts[*from as usize].alive;
+        let view = |of_dead: bool| {
+            let mut world = self.clone();
+            for (link, frames) in self.net.iter().filter(|(link, _)| of_dead || !lost(link)) {
+                let adopted =
+                    |frame: &&RingMessage<u32>| matches!(frame, RingMessage::Neighbours(_) | RingMessage::Joined(_));
+                for frame in frames.iter().filter(adopted) {
+                    world.input(link.1, RingInput::Received(link.0, frame.clone()));
+                }
+            }
+            world
+        };
+        let mut views = vec![view(true)];
+        if self.net.keys().any(lost) {
+            views.push(view(false));
         }
-        let mut after = self.clone();
-        after.hosts[peer as usize].alive = false;
-        super::invariants::principals(&after) > R
+        views
     }
 
     /// Carries a step out.
@@ -342,6 +398,12 @@ impl World {
             Step::Leave(peer) => {
                 self.leaves -= 1;
                 self.input(peer, RingInput::Leave);
+            }
+            Step::Claim(peer) => {
+                let timer = self.hosts[peer as usize].ring.claimed().map(|(_, timer)| timer);
+                if let Some(timer) = timer {
+                    self.input(peer, RingInput::Expired(timer));
+                }
             }
             Step::Migrated(peer, epoch) => {
                 self.hosts[peer as usize].migrating.retain(|other| *other != epoch);
