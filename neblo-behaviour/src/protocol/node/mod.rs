@@ -218,6 +218,7 @@ impl<P: Peer> Node<P> {
             }
             // A death at once.
             Input::Disconnected(peer) => self.peer_gone(step, peer),
+            Input::ConnectionLost(peer) => part!(self, step, |ctx| self.links.suspect(ctx, peer)),
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),
             Input::Multicast { message, from, bytes } => {

@@ -79,7 +79,10 @@ impl<P: Peer> Node<P> {
     }
 
     pub(super) fn link_event(&mut self, step: &mut Step<'_, P>, event: LinkEvent<P>) {
-        let LinkEvent::Dead(peer) = event;
+        let peer = match event {
+            LinkEvent::Dead(peer) => peer,
+            LinkEvent::Silent(_) => return,
+        };
         // Whatever still runs over a connection with the dead ends now, streams too.
         step.out.push(Output::Disconnect(peer));
         self.peer_gone(step, peer);
