@@ -269,9 +269,9 @@ impl FetchOptions {
         4 * GROUP
     }
 
-    /// A capped transfer asks for about a second at once.
+    /// A capped transfer asks for about a quarter of a second at once: what came of a window is lost with its stream.
     fn largest_window(&self) -> u64 {
-        let capped = self.download.rate().unwrap_or(MAX_WINDOW);
+        let capped = self.download.rate().map_or(MAX_WINDOW, |rate| rate / 4);
         (capped & !(GROUP - 1)).clamp(self.smallest_window(), MAX_WINDOW)
     }
 

@@ -95,7 +95,12 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node and waits until it has told its addresses.
     pub(crate) fn start(data_dir: &Path, args: &[&str]) -> Self {
-        let mut child = neblo()
+        let mut command = neblo();
+        // What nodes log, to be read where a measurement is odd: see `Net::keep_logs`.
+        if let Ok(filter) = std::env::var("NEBLO_NODES_LOG") {
+            command.env("NEBLO_LOG", filter);
+        }
+        let mut child = command
             .args(["up", "--json", "--data-dir"])
             .arg(data_dir)
             .args(args)
@@ -180,6 +185,18 @@ impl Drop for Node {
 /// Held by the network that runs.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// What nodes listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Quic,
+    /// Every second one on QUIC, the others on TCP.
+    Both,
+}
+
+const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+
 /// Nodes of one network on loopback, each a process with its own data directory.
 #[derive(Debug)]
 pub(crate) struct Net {
@@ -187,6 +204,7 @@ pub(crate) struct Net {
     pub(crate) dir: TempDir,
     subgroup_size: usize,
     config: &'static str,
+    transport: Transport,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -198,9 +216,14 @@ impl Net {
 
     /// Starts nodes with this config file.
     pub(crate) fn with_config(count: usize, subgroup_size: usize, config: &'static str) -> Self {
+        Self::over(Transport::Both, count, subgroup_size, config)
+    }
+
+    /// Starts nodes that listen on this transport.
+    pub(crate) fn over(transport: Transport, count: usize, subgroup_size: usize, config: &'static str) -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::with_prefix("neblo-").unwrap();
-        let mut net = Self { nodes: Vec::new(), dir, subgroup_size, config, _alone: alone };
+        let mut net = Self { nodes: Vec::new(), dir, subgroup_size, config, transport, _alone: alone };
         for number in 0..count {
             let node = net.launch(number);
             net.nodes.push(node);
@@ -214,9 +237,11 @@ impl Net {
     }
 
     fn launch(&self, number: usize) -> Node {
-        let listen = match number % 2 {
-            0 => "/ip4/127.0.0.1/tcp/0",
-            _ => "/ip4/127.0.0.1/udp/0/quic-v1",
+        let listen = match self.transport {
+            Transport::Tcp => TCP,
+            Transport::Quic => QUIC,
+            Transport::Both if number.is_multiple_of(2) => TCP,
+            Transport::Both => QUIC,
         };
         let size = self.subgroup_size.to_string();
         let mut args = vec!["--listen", listen, "--network", "test", "--subgroup-size", &size];
@@ -234,6 +259,16 @@ impl Net {
     /// A path in the network's own folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Writes what the nodes have said to a folder of this name in `NEBLO_KEEP_LOGS`, if that is set.
+    pub(crate) fn keep_logs(&self, name: &str) {
+        let Some(dir) = std::env::var_os("NEBLO_KEEP_LOGS") else { return };
+        let dir = PathBuf::from(dir).join(name);
+        fs::create_dir_all(&dir).unwrap();
+        for (number, node) in self.nodes.iter().enumerate() {
+            fs::write(dir.join(format!("n{number}")), node.said()).unwrap();
+        }
     }
 
     /// The status of every node.

@@ -10,7 +10,7 @@ use super::io::{Contact, Ctx, Part, Peer, Time};
 
 /// Idle time after which a link that carries streams, whose bytes count as life, is probed. choice
 pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(750);
-/// A peer that was heard of this lately is not suspected. choice: a round trip or two
+/// A peer that was heard of this lately has so much time to be heard of again before it is probed. choice: a round trip or two
 const JUST_NOW: Duration = Duration::from_millis(250);
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
@@ -53,6 +53,8 @@ impl<P: Peer> LinkTimer<P> {
 pub enum LinkEvent<P> {
     /// The peer is taken for dead.
     Dead(P),
+    /// A peer whose answer is waited for has not answered a probe in time.
+    Silent(P),
 }
 
 #[derive(Clone, Debug)]
@@ -64,11 +66,23 @@ struct Link<P> {
     heard: Time,
     probe: Option<(u64, Time)>,
     strikes: u8,
-    /// Something ended that went over it, and nothing was heard of it since.
-    suspected: bool,
+    /// When something ended that went over it, or an answer became due: nothing was heard of it since.
+    suspected: Option<Time>,
     /// Smoothed round-trip time and its deviation, in microseconds (RFC 6298).
     round_trip: Option<(u64, u64)>,
     generation: u64,
+}
+
+impl<P> Link<P> {
+    /// Whoever waits for something over it waits for its probes.
+    fn urgent(&self) -> bool {
+        self.busy || self.suspected.is_some()
+    }
+
+    /// The time that is left to a probe on its way, now that somebody waits for it.
+    fn hurried(&self, now: Time) -> Option<Duration> {
+        self.probe.map(|(_, sent)| time_out(self.round_trip, true).saturating_sub(now.since(sent)))
+    }
 }
 
 /// The links of a node to its neighbours.
@@ -106,7 +120,7 @@ impl<P: Peer> Links<P> {
             heard: Time(0),
             probe: None,
             strikes: 0,
-            suspected: false,
+            suspected: None,
             round_trip: None,
             generation: next,
         });
@@ -115,28 +129,37 @@ impl<P: Peer> Links<P> {
         }
         let sooner = busy && !link.busy;
         link.busy = busy;
-        if !link.watched || sooner {
+        if !link.watched || sooner && link.suspected.is_none() {
             link.watched = true;
             link.generation = next;
-            let new = link.heard == Time(0);
-            let after = if new || link.probe.is_some() { Duration::ZERO } else { idle_limit };
+            let new = link.heard == Time(0) && link.probe.is_none();
+            let after = if new { Duration::ZERO } else { link.hurried(ctx.now).unwrap_or(idle_limit) };
             ctx.out.arm(after, LinkTimer { peer: contact.peer, generation: next });
         }
     }
 
-    /// Something that went over a peer has ended: it is probed at once, as if its link carried streams, unless it was heard
-    /// of just now.
+    /// Something that went over a peer has ended: it is probed at once, as if its link carried streams. What was heard of it
+    /// just now was often the last of what ended, so a peer that was is probed as well, unless more is heard in a moment.
     pub fn suspect(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
+        let just_now = self.links.get(&peer).is_some_and(|link| ctx.now.since(link.heard) < JUST_NOW);
+        self.suspect_after(ctx, peer, if just_now { JUST_NOW } else { Duration::ZERO });
+    }
+
+    /// A peer was sent something that it answers at once: it is probed, as if its link carried streams, when nothing is heard
+    /// of it in a moment.
+    pub fn awaits(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
+        self.suspect_after(ctx, peer, JUST_NOW);
+    }
+
+    fn suspect_after(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P, after: Duration) {
         let next = self.next_number();
-        let Some(link) = self.links.get_mut(&peer).filter(|link| link.watched && !link.suspected) else { return };
-        if ctx.now.since(link.heard) < JUST_NOW {
+        let Some(link) = self.links.get_mut(&peer).filter(|link| link.watched && link.suspected.is_none()) else {
             return;
-        }
-        link.suspected = true;
-        if link.probe.is_none() {
-            link.generation = next;
-            ctx.out.arm(Duration::ZERO, LinkTimer { peer, generation: next });
-        }
+        };
+        link.suspected = Some(ctx.now);
+        link.generation = next;
+        let after = link.hurried(ctx.now).unwrap_or(after);
+        ctx.out.arm(after, LinkTimer { peer, generation: next });
     }
 
     /// The connection to a watched peer closed: a death if it was heard of lately. If not, the connection may have been left
@@ -168,7 +191,7 @@ impl<P: Peer> Links<P> {
         if let Some(link) = self.links.get_mut(&peer).filter(|link| link.heard < at) {
             link.heard = at;
             link.strikes = 0;
-            link.suspected = false;
+            link.suspected = link.suspected.filter(|since| at <= *since);
         }
     }
 
@@ -223,18 +246,21 @@ impl<P: Peer> Links<P> {
                     self.links.remove(&timer.peer);
                     return ctx.out.emit(LinkEvent::Dead(timer.peer));
                 }
+                if link.urgent() {
+                    ctx.out.emit(LinkEvent::Silent(timer.peer));
+                }
             }
         }
         let idle = ctx.now.since(link.heard);
         let limit = if link.busy { PROBE_BUSY_AFTER } else { probe_after };
-        let limit = if link.suspected { Duration::ZERO } else { limit };
+        let limit = if link.suspected.is_some() { Duration::ZERO } else { limit };
         link.generation = next;
         let after = if link.strikes == 0 && idle < limit && link.heard != Time(0) {
             limit - idle
         } else {
             link.probe = Some((nonce, ctx.now));
             ctx.out.send(&link.contact, LinkMessage { nonce, answer: false });
-            time_out(link.round_trip, link.busy || link.suspected)
+            time_out(link.round_trip, link.urgent())
         };
         ctx.out.arm(after, LinkTimer { peer: timer.peer, generation: next });
     }
@@ -269,8 +295,8 @@ fn time_out(round_trip: Option<(u64, u64)>, busy: bool) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use rand_chacha::ChaCha8Rng;
-    use rand_chacha::rand_core::SeedableRng;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
 
     use super::*;
     use crate::protocol::io::Sink;
@@ -291,32 +317,102 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Out(Vec<LinkEvent<u32>>);
+    struct Out {
+        timers: Vec<(Time, LinkTimer<u32>)>,
+        events: Vec<LinkEvent<u32>>,
+        now: Time,
+    }
 
     impl Sink<u32, Links<u32>> for Out {
         fn send(&mut self, _: &Contact<u32>, _: LinkMessage) {}
-        fn arm(&mut self, _: Duration, _: LinkTimer<u32>) {}
-        fn emit(&mut self, event: LinkEvent<u32>) {
-            self.0.push(event);
+        fn arm(&mut self, after: Duration, timer: LinkTimer<u32>) {
+            self.timers.push((self.now + after, timer));
         }
+        fn emit(&mut self, event: LinkEvent<u32>) {
+            self.events.push(event);
+        }
+    }
+
+    fn at(links: &mut Links<u32>, out: &mut Out, now: Time, act: impl FnOnce(&mut Links<u32>, &mut LinkCtx<'_, u32>)) {
+        let mut rng = StdRng::seed_from_u64(1);
+        out.now = now;
+        act(links, &mut Ctx { now, unix: 0, rng: &mut rng, out });
+    }
+
+    /// Until `end`, or the next event.
+    fn run(links: &mut Links<u32>, out: &mut Out, end: Time) -> Option<(Time, LinkEvent<u32>)> {
+        loop {
+            if let Some(event) = out.events.pop() {
+                return Some((out.now, event));
+            }
+            out.timers.sort();
+            let due = out.timers.first().filter(|(due, _)| *due <= end)?.clone();
+            out.timers.remove(0);
+            at(links, out, due.0, |links, ctx| links.expired(ctx, due.1));
+        }
+    }
+
+    const SECOND: u64 = 1_000_000;
+
+    /// Peer 7, whose answers take a millisecond, heard of last at ten seconds.
+    fn quick() -> (Links<u32>, Out) {
+        let (mut links, mut out) = (Links::new(Duration::from_secs(5)), Out::default());
+        at(&mut links, &mut out, Time(SECOND), |links, ctx| links.watch(ctx, &Contact::bare(7), false));
+        links.heard(Time(2 * SECOND), 7);
+        links.links.get_mut(&7).unwrap().round_trip = Some((1_000, 100));
+        links.heard(Time(10 * SECOND), 7);
+        (links, out)
+    }
+
+    #[test]
+    fn a_peer_whose_stream_was_cut_is_dead_soon_though_it_was_heard_of_just_before() {
+        let (mut links, mut out) = quick();
+        at(&mut links, &mut out, Time(10 * SECOND + 1_000), |links, ctx| links.suspect(ctx, 7));
+        // The last bytes of the stream are told of later than its end.
+        links.heard(Time(10 * SECOND + 500), 7);
+        let (silent, event) = run(&mut links, &mut out, Time(20 * SECOND)).unwrap();
+        assert_eq!(event, LinkEvent::Silent(7));
+        assert!(silent < Time(10 * SECOND + 700_000), "{silent:?}");
+        let silent_again = run(&mut links, &mut out, Time(20 * SECOND)).unwrap();
+        assert_eq!(silent_again.1, LinkEvent::Silent(7));
+        let (dead, event) = run(&mut links, &mut out, Time(20 * SECOND)).unwrap();
+        assert_eq!(event, LinkEvent::Dead(7));
+        assert!(dead < Time(11 * SECOND + 500_000), "{dead:?}");
+    }
+
+    #[test]
+    fn a_peer_that_is_heard_of_is_suspected_no_more() {
+        let (mut links, mut out) = quick();
+        at(&mut links, &mut out, Time(10 * SECOND + 1_000), |links, ctx| links.awaits(ctx, 7));
+        links.heard(Time(10 * SECOND + 2_000), 7);
+        assert_eq!(run(&mut links, &mut out, Time(15 * SECOND)), None);
+    }
+
+    #[test]
+    fn a_probe_on_its_way_has_less_time_once_somebody_waits() {
+        let (mut links, mut out) = quick();
+        links.links.get_mut(&7).unwrap().round_trip = Some((1_000_000, 500_000));
+        // Probed for being idle, with three seconds to answer.
+        assert_eq!(run(&mut links, &mut out, Time(15 * SECOND + 100_000)), None);
+        at(&mut links, &mut out, Time(15 * SECOND + 100_000), |links, ctx| links.suspect(ctx, 7));
+        let (silent, _) = run(&mut links, &mut out, Time(20 * SECOND)).unwrap();
+        assert_eq!(silent, Time(15 * SECOND + 700_000));
     }
 
     /// A link to peer 7 that was heard of at `heard` seconds and closes at 100: whether that is a death, and after one dial
     /// that fails, and after one that is answered and another that fails.
     fn closes(heard: u64) -> (bool, bool, bool) {
-        let at = |seconds: u64| Time(seconds * 1_000_000);
+        let seconds = |seconds: u64| Time(seconds * SECOND);
         let (mut links, mut out) = (Links::new(Duration::from_secs(5)), Out::default());
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let mut ctx = Ctx { now: at(1), unix: 0, rng: &mut rng, out: &mut out };
-        links.watch(&mut ctx, &Contact::bare(7), false);
-        links.heard(at(heard), 7);
-        ctx.now = at(100);
-        let dead = links.closed(&mut ctx, 7);
+        at(&mut links, &mut out, seconds(1), |links, ctx| links.watch(ctx, &Contact::bare(7), false));
+        links.heard(seconds(heard), 7);
+        let mut dead = false;
+        at(&mut links, &mut out, seconds(100), |links, ctx| dead = links.closed(ctx, 7));
         let mut answered = links.clone();
-        links.unreachable(&mut ctx, 7);
+        at(&mut links, &mut out, seconds(100), |links, ctx| links.unreachable(ctx, 7));
         let unreachable = !links.is_watched(7);
-        answered.heard(at(101), 7);
-        answered.unreachable(&mut ctx, 7);
+        answered.heard(seconds(101), 7);
+        at(&mut answered, &mut out, seconds(101), |links, ctx| links.unreachable(ctx, 7));
         (dead, unreachable, !answered.is_watched(7))
     }
 

@@ -237,3 +237,24 @@ fn the_subgroup_of_the_publisher_loses_its_leader_in_the_middle_of_a_download() 
         }
     }
 }
+
+/// As over QUIC, where nothing tells of a death but silence: any relay of the stream, first relays too.
+#[test]
+fn a_relay_that_vanishes_without_a_word_is_replaced_in_less_than_five_seconds() {
+    let mut all = Vec::new();
+    for seed in 400..440 {
+        let (mut sim, publisher, requester, hit, hops) = streaming(seed);
+        let relays: Vec<_> = hops.iter().filter(|hop| ![requester, publisher].contains(hop)).copied().collect();
+        let victim = relays[usize::try_from(seed).unwrap() % relays.len()];
+        let began = sim.now();
+        sim.vanish(victim);
+        while connect(&mut sim, requester, &hit).is_err() {
+            let took = sim.now().since(began);
+            assert!(took < Duration::from_secs(5), "seed {seed}: {took:?}");
+            sim.run(Duration::from_millis(100));
+        }
+        all.push(sim.now().since(began).as_millis());
+    }
+    all.sort_unstable();
+    println!("connected again after {all:?} ms");
+}

@@ -47,6 +47,8 @@ pub(super) struct Publishers {
     queue: VecDeque<Hit>,
     bad: BTreeSet<PublicationId>,
     current: Option<PublicationId>,
+    /// The one that a stream was opened to last.
+    last: Option<Hit>,
     found: bool,
     /// Looks in which all leaders answered and none knew the content.
     missed: u32,
@@ -73,6 +75,7 @@ impl Publishers {
             queue: known.into(),
             bad: BTreeSet::new(),
             current: None,
+            last: None,
             problem: None,
         }
     }
@@ -87,6 +90,10 @@ impl Publishers {
             asked
         });
         self.found |= !self.queue.is_empty();
+        if self.queue.is_empty() {
+            // Its path may be under repair: its leader is told as soon as there is another, and keeps us waiting until then.
+            self.queue.extend(self.last.clone());
+        }
         self.shown.send_modify(|shown| shown.publishers = shown.publishers.max(self.queue.len()));
         match asked {
             Ok(_) if !self.queue.is_empty() => Ok(()),
@@ -133,6 +140,7 @@ impl Sources for Publishers {
                 match timeout(CONNECT_WITHIN, connect).await.unwrap_or(Err(Failure::TimedOut)) {
                     Ok(stream) => {
                         self.current = Some(hit.id());
+                        self.last = Some(hit.clone());
                         // It is the first to be asked again when only the path broke.
                         self.queue.push_front(hit);
                         return Ok(stream);
@@ -162,6 +170,7 @@ impl Sources for Publishers {
         let at_fault = end.is_publishers_fault();
         if at_fault && let Some(current) = self.current.take() {
             self.bad.insert(current);
+            self.last = None;
             self.queue.retain(|hit| hit.id() != current);
         }
     }

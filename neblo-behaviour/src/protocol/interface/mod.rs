@@ -68,6 +68,8 @@ pub enum Input<P> {
     Connected(P),
     /// The last connection to a peer closed: a death if it was kept and the peer was heard of lately.
     Disconnected(P),
+    /// One of several connections to a peer closed. If it died, the others may not tell for long: over QUIC nothing does.
+    ConnectionLost(P),
     /// A peer could not be dialled, or does not speak our protocol; what was to be sent to it is lost. Not a death.
     Unreachable(P),
     /// The transport addresses at which this node can be reached.

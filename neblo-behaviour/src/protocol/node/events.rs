@@ -188,6 +188,7 @@ impl<P: Peer> Node<P> {
             PathEvent::Incoming { stream, ticket } => {
                 part!(self, step, |ctx| self.client.stream_came(ctx, stream, ticket));
             }
+            PathEvent::Awaits(peer) => part!(self, step, |ctx| self.links.awaits(ctx, peer)),
             PathEvent::FirstRelays => Self::event(step, Event::FirstRelays(self.paths.pinned().all())),
         }
     }

@@ -79,7 +79,13 @@ impl<P: Peer> Node<P> {
     }
 
     pub(super) fn link_event(&mut self, step: &mut Step<'_, P>, event: LinkEvent<P>) {
-        let LinkEvent::Dead(peer) = event;
+        let peer = match event {
+            LinkEvent::Dead(peer) => peer,
+            LinkEvent::Silent(peer) => {
+                part!(self, step, |ctx| self.paths.silent(ctx, peer));
+                return self.refresh_soon(step);
+            }
+        };
         // Whatever still runs over a connection with the dead ends now, streams too.
         step.out.push(Output::Disconnect(peer));
         self.peer_gone(step, peer);

@@ -100,6 +100,8 @@ pub enum PathEvent<P> {
     },
     /// First relays changed.
     FirstRelays,
+    /// A peer was sent something that it answers at once if it lives.
+    Awaits(P),
 }
 
 /// Walks a second that one previous peer may send here, and at once. choice: when a relay dies, all paths over it are repaired
@@ -232,13 +234,15 @@ impl<P: Peer> Paths<P> {
         self.wanted.iter().filter(|purpose| !ready.contains(purpose)).copied().collect()
     }
 
-    /// Peers to keep connected, and whether streams run over the link with them.
+    /// Peers to keep connected, and whether streams run over the link with them or a walk waits for them.
     pub fn neighbours(&self) -> Vec<(Contact<P>, bool)> {
-        let own = self.own.values().filter_map(OwnPath::first);
+        let own = self.own.values().filter_map(|path| Some((path.first()?, !path.is_ready())));
         let relayed = self.relayed.neighbours();
-        let ends = self.ends.iter().map(|(peer, _)| Contact::bare(*peer));
-        let idle = own.chain(relayed).chain(ends).map(|contact| (contact, false));
-        idle.chain(self.streams.neighbours().map(|peer| (Contact::bare(peer), true))).collect()
+        let ends = self.ends.iter().map(|(peer, _)| (Contact::bare(*peer), false));
+        own.chain(relayed)
+            .chain(ends)
+            .chain(self.streams.neighbours().map(|peer| (Contact::bare(peer), true)))
+            .collect()
     }
 
     /// The subgroups changed: `views` are those this peer is a member of, `own` is where its own paths are built, `leads`
@@ -358,6 +362,7 @@ impl<P: Peer> Paths<P> {
     /// A peer is dead: all paths over the link with it are broken at once (design D14).
     pub fn dead(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
         self.shunned.dead(ctx.now, peer);
+        self.turn_away(ctx, peer);
         for entry in self.relayed.remove_all(peer) {
             if entry.previous != peer {
                 self.repair_or_break(ctx, entry);

@@ -113,6 +113,7 @@ impl<P: Peer> Paths<P> {
         let state = if first.is_some() { State::Building } else { State::Waiting };
         if let Some(first) = &first {
             ctx.out.send(first, PathMessage::Open(Open { id, subgroup: view.subgroup, resume }));
+            ctx.out.emit(PathEvent::Awaits(first.peer));
         }
         let (first_wait, longest_wait) = BUILD_WITHIN;
         let wait = (0..failures.min(8)).fold(first_wait, |wait, _| wait + wait / 2).min(longest_wait);
@@ -275,6 +276,7 @@ impl<P: Peer> Paths<P> {
     /// As a leader: tells a last relay to expect a stream for the path.
     pub fn expect(&mut self, ctx: &mut PathCtx<'_, P>, end: End<P>, ticket: [u8; 16]) {
         ctx.out.send(&Contact::bare(end.0), PathMessage::Expect(Expect { id: end.1, ticket }));
+        ctx.out.emit(PathEvent::Awaits(end.0));
     }
 
     /// As a leader: tells a last relay where a stream with this ticket goes on.

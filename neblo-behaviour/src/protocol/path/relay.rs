@@ -12,6 +12,8 @@ const MAX_RELAYED: usize = 8_192;
 const MAX_A_PREVIOUS: usize = 512;
 /// Paths that may end at a leader, and from one last relay. choice
 const MAX_ENDS: usize = 65_536;
+/// Relays that a walk turns away from at one relay, before it is given up. choice
+const MAX_TURNED: u8 = 3;
 
 /// One path through this peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +31,19 @@ pub(super) struct Entry<P> {
     /// Whether the path has been whole.
     pub(super) opened: bool,
     pub(super) repair: Option<Repair>,
+    /// Relays that the walk had to turn away from here.
+    turned: u8,
 }
 
 impl<P: Peer> Entry<P> {
     /// What names the path here.
     pub(super) fn key(&self) -> (P, u64) {
         (self.previous, self.previous_id)
+    }
+
+    /// A walk is under way over it.
+    fn is_walking(&self) -> bool {
+        !self.opened || self.repair.is_some()
     }
 }
 
@@ -62,8 +71,11 @@ impl<P: Peer> RelayTable<P> {
         self.entries.len()
     }
 
-    pub(super) fn neighbours(&self) -> impl Iterator<Item = Contact<P>> {
-        self.entries.values().flat_map(|entry| [Contact::bare(entry.previous), entry.next.clone()])
+    /// The neighbours on paths, and whether a walk waits for one.
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = (Contact<P>, bool)> {
+        self.entries
+            .values()
+            .flat_map(|entry| [(Contact::bare(entry.previous), false), (entry.next.clone(), entry.is_walking())])
     }
 
     /// The links of all paths: previous peer and its name, next peer and its name.
@@ -156,6 +168,7 @@ impl<P: Peer> Paths<P> {
             spent: 0,
             opened: false,
             repair: None,
+            turned: 0,
         };
         self.open_next(ctx, &entry);
         self.relayed.insert(entry);
@@ -175,6 +188,42 @@ impl<P: Peer> Paths<P> {
         let resume = if entry.last { draw(ctx.rng) } else { next_value(&entry.resume) };
         let open = Open { id: entry.next_id, subgroup: entry.subgroup, resume };
         ctx.out.send(&entry.next, PathMessage::Open(open));
+        ctx.out.emit(PathEvent::Awaits(entry.next.peer));
+    }
+
+    /// A relay to which walks went does not answer probes: they take another way from here, before whoever waits for them
+    /// loses patience and begins anew.
+    pub fn silent(&mut self, ctx: &mut PathCtx<'_, P>, peer: P) {
+        for old in self.turn_away(ctx, peer) {
+            self.shunned.silent(ctx.now, peer);
+            ctx.out.send(&Contact::bare(peer), PathMessage::Broken(Broken { id: old, up: true }));
+        }
+    }
+
+    /// Walks that wait for a relay go to others in its place; their names on the link to it.
+    pub(super) fn turn_away(&mut self, ctx: &mut PathCtx<'_, P>, peer: P) -> Vec<u64> {
+        let waits = |entry: &&Entry<P>| entry.next.peer == peer && entry.is_walking() && !entry.last;
+        let stuck = self.relayed.entries.values().filter(waits).filter(|entry| entry.previous != peer);
+        let stuck: Vec<_> = stuck.map(Entry::key).collect();
+        let mut old = Vec::new();
+        for (previous, id) in stuck {
+            let Some(mut entry) = self.relayed.take_by_previous(previous, id) else { continue };
+            old.push(entry.next_id);
+            let Some(view) = self.view(entry.subgroup).filter(|_| entry.turned < MAX_TURNED) else {
+                self.streams.forget_path(entry.key());
+                ctx.out.send(&Contact::bare(previous), PathMessage::Broken(Broken { id, up: false }));
+                continue;
+            };
+            let others: Vec<_> = view.relays.iter().filter(|relay| relay.peer != peer).cloned().collect();
+            let relay = self.shunned.choose(ctx.rng, ctx.now, &others).cloned();
+            entry.last = relay.is_none();
+            entry.next = relay.unwrap_or_else(|| view.leader.clone());
+            entry.next_id = ctx.rng.next_u64();
+            entry.turned += 1;
+            self.open_next(ctx, &entry);
+            self.relayed.insert(entry);
+        }
+        old
     }
 
     pub(super) fn opened(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, from: P, id: u64) {

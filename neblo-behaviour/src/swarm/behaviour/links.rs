@@ -306,6 +306,9 @@ impl Behaviour {
         }
         if state.is_connected() {
             state.attach();
+            if state.standing == Standing::Ours {
+                self.inputs.push_back(Input::ConnectionLost(peer));
+            }
             return;
         }
         let Some(state) = self.peers.remove(&peer) else { return };
@@ -390,7 +393,7 @@ impl Behaviour {
     }
 
     /// Any connection to a peer.
-    pub(super) fn any_connection(&self, peer: PeerId) -> Option<ConnectionId> {
+    pub(in crate::swarm) fn any_connection(&self, peer: PeerId) -> Option<ConnectionId> {
         self.peers.get(&peer)?.links.keys().next().copied()
     }
 

@@ -224,3 +224,58 @@ async fn an_unknown_kind_of_frame_is_ignored_and_counted() {
     let peer = *nodes[0].local_peer_id();
     assert_eq!(nonces(&mut nodes[1], peer), [1, 2]);
 }
+
+/// Each has dialled the other, and both connections are up.
+async fn connected_twice() -> (Vec<Swarm<Behaviour>>, Vec<Contact<PeerId>>) {
+    let mut nodes = vec![tcp().await, tcp().await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(1));
+    send(&mut nodes[1], &peers[0], Lane::Urgent, probe(2));
+    run(&mut nodes, |nodes| {
+        nonces(&mut nodes[0], peers[1].peer) == [2]
+            && nonces(&mut nodes[1], peers[0].peer) == [1]
+            && nodes.iter().all(|node| node.network_info().connection_counters().num_established() == 2)
+    })
+    .await;
+    (nodes, peers)
+}
+
+#[tokio::test]
+async fn the_loss_of_one_of_two_connections_is_reported_and_what_is_sent_goes_over_the_other() {
+    let (mut nodes, peers) = connected_twice().await;
+    // The one that carries the lanes.
+    let connection = nodes[0].behaviour().any_connection(peers[1].peer).unwrap();
+    assert!(nodes[0].close_connection(connection));
+    for nonce in 10..20 {
+        send(&mut nodes[0], &peers[1], Lane::Urgent, probe(nonce));
+    }
+    let lost = |node: &mut Swarm<Behaviour>, peer: PeerId| {
+        heard(node).iter().any(|input| matches!(input, Input::ConnectionLost(from) if *from == peer))
+    };
+    run(&mut nodes, |nodes| lost(&mut nodes[0], peers[1].peer) && lost(&mut nodes[1], peers[0].peer)).await;
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(20));
+    run(&mut nodes, |nodes| nonces(&mut nodes[1], peers[0].peer).last() == Some(&20)).await;
+    assert_eq!(nonces(&mut nodes[1], peers[0].peer), [vec![1], (10..=20).collect()].concat());
+    assert!(!disconnected(&mut nodes[0], peers[1].peer) && !disconnected(&mut nodes[1], peers[0].peer));
+}
+
+/// All dial all others in the same moment, so that most pairs have two connections, and lanes on either.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_many_dial_one_another_at_once() {
+    const NODES: usize = 16;
+    let mut nodes = Vec::new();
+    for _ in 0..NODES {
+        nodes.push(tcp().await);
+    }
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    for (from, node) in nodes.iter_mut().enumerate() {
+        for (to, peer) in peers.iter().enumerate().filter(|(to, _)| *to != from) {
+            send(node, peer, [Lane::Urgent, Lane::App][to % 2], probe(1));
+        }
+    }
+    let received = |node: &mut Swarm<Behaviour>| {
+        heard(node).iter().filter(|input| matches!(input, Input::Received { .. })).count()
+    };
+    run(&mut nodes, |nodes| nodes.iter_mut().all(|node| received(node) == NODES - 1)).await;
+    assert!(nodes.iter().all(|node| counter(node, "dials_failed") == 0));
+}

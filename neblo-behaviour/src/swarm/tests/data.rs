@@ -295,7 +295,7 @@ async fn first_bytes(bytes: &'static [u8]) -> ([Swarm<Behaviour>; 1], PeerId) {
 
 #[tokio::test]
 async fn a_header_that_is_none_closes_the_link_and_is_counted() {
-    for bytes in [&b"\x05hello"[..], b"\xff\xff", b"\x00", b"\x80\x10"] {
+    for bytes in [&b"\x05hello"[..], b"\xff\xff", b"\x00", b"\x81\x10"] {
         let (mut nodes, peer) = first_bytes(bytes).await;
         run(&mut nodes, |nodes| counter(&nodes[0], "violations") == 1 && !nodes[0].is_connected(&peer)).await;
     }
