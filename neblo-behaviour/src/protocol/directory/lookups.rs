@@ -130,7 +130,7 @@ impl<P: Peer> Directory<P> {
     pub fn answer(&mut self, ctx: &mut DirectoryCtx<'_, P>, ask: u64, rows: &[u64]) {
         let (Some(answering), Some((subgroup, _))) = (self.answering.remove(&ask), self.leads) else { return };
         let matching = rows.iter().take(usize::from(answering.limit));
-        let hits = matching.filter_map(|row| self.rows.get(row)?.hit(subgroup, *row));
+        let hits = matching.filter_map(|row| self.rows.get(row)?.hit(ctx.now, subgroup, *row));
         let mut batches: Vec<Vec<Hit>> = vec![Vec::new()];
         let mut size = 0;
         for hit in hits {

@@ -98,6 +98,9 @@ impl<P: Peer> Node<P> {
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.subgroups.dead(ctx, &*self.keys, peer));
         part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));
+        if self.subgroups.leads() {
+            part!(self, step, |ctx| self.directory.leader_gone(ctx, peer));
+        }
         self.refresh_soon(step);
     }
 
@@ -108,6 +111,9 @@ impl<P: Peer> Node<P> {
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));
         part!(self, step, |ctx| self.subgroups.unreachable(ctx, &*self.keys, peer));
+        if self.subgroups.leads() {
+            part!(self, step, |ctx| self.directory.leader_gone(ctx, peer));
+        }
         self.refresh_soon(step);
     }
 
