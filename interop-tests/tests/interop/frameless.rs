@@ -7,7 +7,7 @@ use neblo_behaviour::protocol::errand::{
     Announce, Announced, Declined, Envelope, Errand, Hits, Incoming, Lookup, Notice, Resolve, Resolved, Withdraw,
 };
 use neblo_behaviour::protocol::seal::Keys;
-use neblo_behaviour::protocol::subgroup::{FindRows, RegistryRequest, Rows};
+use neblo_behaviour::protocol::subgroup::{FindRows, RegistryRequest, Rows, Unregister};
 
 use super::samples::{self, NOW, blob, contact, keys, list, place};
 
@@ -34,7 +34,9 @@ pub(crate) fn cast() -> LookupCast<PeerId> {
 
 pub(crate) fn registry() -> Vec<(String, RegistryRequest<PeerId>)> {
     let register = RegistryRequest::Register(samples::row());
-    named("registry", vec![("register", register), ("find", RegistryRequest::Find(FindRows { most: 64 }))])
+    let find = RegistryRequest::Find(FindRows { most: 64 });
+    let unregister = RegistryRequest::Unregister(Unregister::sign::<PeerId>(&keys(1), place(0xaa), 3));
+    named("registry", vec![("register", register), ("find", find), ("unregister", unregister)])
 }
 
 pub(crate) fn rows() -> Rows<PeerId> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use libp2p::{PeerId, identity::Keypair};
-use neblo_behaviour::protocol::directory::{DirectoryMessage, Found, ResolveAnswer, ResolveAsk};
+use neblo_behaviour::protocol::directory::{
+    CopiedPath, CopiedRow, DirectoryMessage, Found, GonePath, ResolveAnswer, ResolveAsk, TableCopied, TableCopy,
+};
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
 use neblo_behaviour::protocol::io::Contact;
 use neblo_behaviour::protocol::link::LinkMessage;
@@ -14,8 +16,8 @@ use neblo_behaviour::protocol::ring::{
 };
 use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{
-    AskMembers, Elsewhere, InSubgroup, JoinSubgroup, LeaderHello, LeaderRow, LeaveSubgroup, MemberChange, MemberList,
-    Statement, SubgroupMessage, Suspect, Which,
+    AskMembers, Elsewhere, InSubgroup, JoinSubgroup, Lead, LeaderHello, LeaderRow, LeaveSubgroup, MemberChange,
+    MemberList, MoveTo, Moved, Resources, Statement, SubgroupMessage, Suspect, TwoLists, Which,
 };
 use neblo_behaviour::protocol::wire::{Frame, Hello};
 use neblo_behaviour::protocol::{Blob, List};
@@ -71,6 +73,12 @@ fn roster() -> Roster<PeerId> {
 
 pub(crate) fn statement(seed: u8, guest: bool) -> Statement<PeerId> {
     Statement::sign(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, guest)
+}
+
+/// A statement that names resources.
+pub(crate) fn resourceful(seed: u8) -> Statement<PeerId> {
+    let resources = Resources { cpu: Some(4), bandwidth: Some(12_500) };
+    Statement::sign_with(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, true, resources)
 }
 
 pub(crate) fn row() -> LeaderRow<PeerId> {
@@ -204,8 +212,14 @@ fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
     let subgroup = place(0xaa);
     vec![
         SubgroupMessage::Which(Which { request: 1 }),
-        SubgroupMessage::InSubgroup(InSubgroup { request: 1, subgroup: Some(subgroup), leader: Some(contact(1)) }),
-        SubgroupMessage::Join(JoinSubgroup { statement: statement(2, true) }),
+        SubgroupMessage::InSubgroup(InSubgroup {
+            request: 1,
+            subgroup: Some(subgroup),
+            leader: Some(contact(1)),
+            size: Some(40),
+            full: Some(75),
+        }),
+        SubgroupMessage::Join(JoinSubgroup { statement: resourceful(2) }),
         SubgroupMessage::Elsewhere(Elsewhere { subgroup, join: Some(place(0xbb)), create: Some(place(0xcc)) }),
         SubgroupMessage::Members(members()),
         SubgroupMessage::Change(MemberChange {
@@ -215,11 +229,16 @@ fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
             removed: list(vec![blob(&peer(3).to_bytes())]),
             added: list(vec![statement(2, true)]),
             signature: members().signature,
+            moved: list(vec![Moved { peer: blob(&peer(2).to_bytes()), place: 1 }]),
         }),
         SubgroupMessage::AskMembers(AskMembers { subgroup }),
         SubgroupMessage::Leave(LeaveSubgroup { subgroup }),
         SubgroupMessage::Suspect(Suspect { subgroup, term: 3 }),
         SubgroupMessage::LeaderHello(LeaderHello { row: row(), answer: true }),
+        SubgroupMessage::Compare(members().list_root()),
+        SubgroupMessage::TwoLists(TwoLists { first: members().list_root(), second: members().list_root() }),
+        SubgroupMessage::Lead(Lead { subgroup, term: 3, leaving: true }),
+        SubgroupMessage::MoveTo(MoveTo { subgroup, to: place(0xbb), leader: contact(4) }),
     ]
 }
 
@@ -241,8 +260,33 @@ fn directory() -> Vec<DirectoryMessage<PeerId>> {
     let nonce = [3; 16];
     vec![
         DirectoryMessage::Found(Found { nonce, subgroup: place(0xaa), hits: list(vec![hit()]), last: true }),
-        DirectoryMessage::ResolveAsk(ResolveAsk { nonce, registration: 5 }),
-        DirectoryMessage::ResolveAnswer(ResolveAnswer { nonce, next: Some(contact(4)), ticket: [10; 16] }),
+        DirectoryMessage::ResolveAsk(ResolveAsk { nonce, registration: 5, subgroup: Some(place(0xaa)) }),
+        DirectoryMessage::ResolveAnswer(ResolveAnswer {
+            nonce,
+            next: Some(contact(4)),
+            ticket: [10; 16],
+            elsewhere: true,
+        }),
+        DirectoryMessage::TableCopy(TableCopy {
+            subgroup: place(0xaa),
+            copy: 8,
+            sequence: 1,
+            rows: list(vec![CopiedRow {
+                registration: [4; 16],
+                last: contact(4),
+                id: 77,
+                reply: [5; 32],
+                key: [7; 32],
+                expiry_day: 20_900,
+                payload: blob(b"what was announced"),
+                lasts: 1_800,
+            }]),
+            rows_gone: list(vec![5]),
+            paths: list(vec![CopiedPath { last: contact(4), id: 77, checks: list(vec![[6; 8]]), resumes: 1 }]),
+            paths_gone: list(vec![GonePath { last: contact(5), id: 78 }]),
+            whole: true,
+        }),
+        DirectoryMessage::TableCopied(TableCopied { copy: 8, sequence: 1, missed: true }),
     ]
 }
 
@@ -298,6 +342,10 @@ fn name(frame: &Frame<PeerId>) -> String {
             SubgroupMessage::Leave(_) => "leave",
             SubgroupMessage::Suspect(_) => "suspect",
             SubgroupMessage::LeaderHello(_) => "leader-hello",
+            SubgroupMessage::Compare(_) => "compare",
+            SubgroupMessage::TwoLists(_) => "two-lists",
+            SubgroupMessage::Lead(_) => "lead",
+            SubgroupMessage::MoveTo(_) => "move-to",
         },
         Frame::Path(message) => match message {
             PathMessage::Open(_) => "open",
@@ -313,6 +361,8 @@ fn name(frame: &Frame<PeerId>) -> String {
             DirectoryMessage::Found(_) => "found",
             DirectoryMessage::ResolveAsk(_) => "resolve-ask",
             DirectoryMessage::ResolveAnswer(_) => "resolve-answer",
+            DirectoryMessage::TableCopy(_) => "table-copy",
+            DirectoryMessage::TableCopied(_) => "table-copied",
         },
     };
     format!("{}-{which}", frame.kind())

@@ -7,7 +7,7 @@ use libp2p::{
     yamux,
 };
 
-use neblo_behaviour::swarm::SwarmConfig;
+use neblo_behaviour::{protocol::subgroup::Resources, swarm::SwarmConfig};
 
 use crate::{config::Config, problem::Problem};
 
@@ -83,11 +83,19 @@ pub(super) fn swarm(key: Keypair, config: &Config) -> Result<Swarm<Behaviour>, P
     Ok(swarm)
 }
 
+/// What this node claims under the paper's policy.
+fn resources(config: &Config) -> Resources {
+    let cpu = std::thread::available_parallelism().ok().and_then(|cpu| u32::try_from(cpu.get()).ok());
+    let bandwidth = config.limits.relayed_rate.bytes().map(|rate| u32::try_from(rate / 1024).unwrap_or(u32::MAX));
+    Resources { cpu, bandwidth }
+}
+
 fn protocol(config: &Config) -> neblo_behaviour::Config {
     let mut protocol = neblo_behaviour::Config::default()
         .with_network(config.network.clone())
         .with_subgroup_size(config.subgroup_size)
-        .with_path_policy(config.paths.policy());
+        .with_path_policy(config.paths.policy())
+        .with_resources(resources(config));
     protocol.max_streams = config.limits.relayed_streams;
     protocol
 }

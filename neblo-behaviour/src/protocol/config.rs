@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::link::PROBE_BUSY_AFTER;
 use super::policy::PathPolicy;
+use super::subgroup::Resources;
 
 /// Configuration of a [`Node`](super::Node).
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub probe_after: Duration,
     /// How anonymous paths are built and kept. Default [`PathPolicy::hardened`].
     pub path_policy: PathPolicy,
+    /// What this node claims of its resources, under the paper's policy only, where it counts for who leads. Default nothing.
+    pub resources: Resources,
     /// Data streams relayed at once in all. Default 256: design, data plane.
     pub max_streams: usize,
     /// Data streams relayed at once for one neighbour. Default 32: design, data plane.
@@ -60,6 +63,7 @@ impl Default for Config {
             stabilise_every: Duration::from_secs(2),
             probe_after: Duration::from_secs(5),
             path_policy: PathPolicy::hardened(),
+            resources: Resources::default(),
             max_streams: 256,
             max_streams_per_neighbour: 32,
         }
@@ -106,6 +110,11 @@ impl Config {
     /// Sets how anonymous paths are built and kept.
     pub fn with_path_policy(mut self, policy: PathPolicy) -> Self {
         self.path_policy = policy;
+        self
+    }
+    /// Sets what this node claims of its resources.
+    pub fn with_resources(mut self, resources: Resources) -> Self {
+        self.resources = resources;
         self
     }
     /// The first 16 hex digits of BLAKE3 over the network's name, and the mechanism of its paths when that is not the usual one:

@@ -7,14 +7,23 @@ pub(crate) fn ready(seed: u64, n: usize, size: usize) -> Simulation {
     let done = sim.run_until(Duration::from_secs(60), |sim| {
         all_seated(sim) && leaders_know_each_other(sim) && members_have_paths(sim)
     });
-    assert!(done, "seed {seed}: not ready");
+    let building = sim.living().into_iter().map(|peer| (peer, sim.node(peer).status().paths_building));
+    let building: Vec<_> = building.filter(|(_, building)| !building.is_empty()).collect();
+    assert!(
+        done,
+        "seed {seed}: not ready: seated {}, leaders {}, paths {building:?}",
+        all_seated(&sim),
+        leaders_know_each_other(&sim),
+    );
     sim
 }
 
 fn members_have_paths(sim: &Simulation) -> bool {
     sim.living().into_iter().all(|peer| {
         let node = sim.node(peer);
-        node.subgroups().leads() || Purpose::ALL.iter().all(|purpose| node.is_ready(*purpose))
+        // Two are no subgroup to walk in: such a one waits for others, or goes to another that has room.
+        let alone = node.subgroups().home().is_some_and(|home| home.list.members.len() < 3);
+        alone || node.subgroups().leads() || Purpose::ALL.iter().all(|purpose| node.is_ready(*purpose))
     })
 }
 

@@ -5,6 +5,7 @@ mod churn;
 mod flood;
 mod hops;
 mod hostile;
+mod leaders;
 mod lookup;
 mod messaging;
 mod model;
@@ -13,6 +14,7 @@ mod paper;
 mod ranges;
 mod restoration;
 mod ring;
+mod seats;
 mod subgroups;
 mod upkeep;
 
@@ -20,6 +22,12 @@ use std::time::Duration;
 
 use neblo_behaviour::protocol::{Config, ReturnWay};
 use neblo_behaviour::sim::{Conditions, Simulation};
+
+/// These seeds, or others as far on as `NEBLO_SHIFT` says.
+fn seeds(seeds: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let shift = std::env::var("NEBLO_SHIFT").ok().and_then(|shift| shift.parse().ok()).unwrap_or(0);
+    seeds.start + shift..seeds.end + shift
+}
 
 /// A network of `n` hosts that join one after another, all subscribed.
 fn network(seed: u64, n: usize, subgroup_size: usize) -> Simulation {

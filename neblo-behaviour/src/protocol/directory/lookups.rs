@@ -21,10 +21,10 @@ const MAX_SEEN: usize = 8_192;
 /// Hits of one leader in one frame, in bytes. choice
 const FRAME_OF_HITS: usize = 64 * 1024;
 
-/// Lookups a second, and at once, over one path, and through one last relay. choice: a person asks now and then, a program a
-/// few times at once
-pub(super) const LOOKUPS_A_PATH: (u64, u64) = (1, 20);
-pub(super) const LOOKUPS_A_RELAY: (u64, u64) = (20, 100);
+/// Lookups a second, and at once, over one path, and through one last relay. choice: a person asks now and then, a program that
+/// looks for a publisher a few times a second
+pub(super) const LOOKUPS_A_PATH: (u64, u64) = (5, 50);
+pub(super) const LOOKUPS_A_RELAY: (u64, u64) = (50, 200);
 /// Lookups of one other leader a second, and at once: all its members together. choice. Those that nobody has heard of share
 /// one such rate.
 pub(super) const CASTS_A_LEADER: (u64, u64) = (20, 100);
@@ -151,7 +151,7 @@ impl<P: Peer> Directory<P> {
     pub fn answer(&mut self, ctx: &mut DirectoryCtx<'_, P>, ask: u64, rows: &[u64]) {
         let (Some(answering), Some((subgroup, _))) = (self.answering.remove(&ask), self.leads) else { return };
         let matching = rows.iter().take(usize::from(answering.limit));
-        let hits = matching.filter_map(|row| self.rows.get(row)?.hit(subgroup, *row));
+        let hits = matching.filter_map(|row| self.rows.get(row)?.hit(ctx.now, subgroup, *row));
         let mut batches: Vec<Vec<Hit>> = vec![Vec::new()];
         let mut size = 0;
         for hit in hits {

@@ -2,9 +2,13 @@
 
 use crate::address::OverlayAddr;
 use crate::protocol::codec::{Blob, List, choice, record, standalone, to_bytes};
+use crate::protocol::errand::MAX_CHECKS;
 use crate::protocol::interface::{Hit, MAX_PUBLICATION};
 use crate::protocol::io::{Contact, Peer};
 use crate::protocol::seal::Keys;
+
+/// Most rows and paths of each kind in one piece of a copy. choice
+pub const MAX_COPIED: usize = 512;
 
 record! {
     /// A lookup on its way to all leaders, by their multicast (seed 003 §3.2; design D13).
@@ -57,7 +61,12 @@ record! {
 
 record! {
     /// "Prepare a stream to the publisher of this registration."
-    pub struct ResolveAsk { 1 => nonce: [u8; 16], 2 => registration: u64 }
+    pub struct ResolveAsk {
+        1 => nonce: [u8; 16],
+        2 => registration: u64,
+        /// Of the hit. Who does not lead it says so.
+        3 => subgroup: Option<OverlayAddr>,
+    }
 }
 
 record! {
@@ -66,14 +75,77 @@ record! {
         1 => nonce: [u8; 16],
         2 => next: Option<Contact<P>>,
         3 => ticket: [u8; 16],
+        /// The sender does not lead that subgroup (any more).
+        4 => elsewhere: bool,
+    }
+}
+
+record! {
+    /// One row of a leader's table, for a candidate.
+    pub struct CopiedRow<P> {
+        1 => registration: [u8; 16],
+        /// The last link of the publisher's path.
+        2 => last: Contact<P>,
+        3 => id: u64,
+        4 => reply: [u8; 32],
+        5 => key: [u8; 32],
+        6 => expiry_day: u32,
+        7 => payload: Blob<{ MAX_PUBLICATION }>,
+        /// Seconds until it has to be renewed.
+        8 => lasts: u32,
+    }
+}
+
+record! {
+    /// A path that may be repaired (design D11), for a candidate.
+    pub struct CopiedPath<P> {
+        1 => last: Contact<P>,
+        2 => id: u64,
+        3 => checks: List<[u8; 8], MAX_CHECKS>,
+        /// Repairs so far.
+        4 => resumes: u8,
+    }
+}
+
+record! {
+    /// A path that is no longer vouched for.
+    pub struct GonePath<P> { 1 => last: Contact<P>, 2 => id: u64 }
+}
+
+record! {
+    /// A piece of the leader's table, to a candidate (seed 003 §4). The next one goes when this one is acknowledged.
+    pub struct TableCopy<P> {
+        1 => subgroup: OverlayAddr,
+        /// Names the copy; another name begins a full copy.
+        2 => copy: u64,
+        /// 1 for the first piece of a copy.
+        3 => sequence: u64,
+        4 => rows: List<CopiedRow<P>, MAX_COPIED>,
+        5 => rows_gone: List<u64, MAX_COPIED>,
+        6 => paths: List<CopiedPath<P>, MAX_COPIED>,
+        7 => paths_gone: List<GonePath<P>, MAX_COPIED>,
+        /// Nothing is missing any more.
+        8 => whole: bool,
+    }
+}
+
+record! {
+    /// The candidate has this piece and all before it.
+    pub struct TableCopied {
+        1 => copy: u64,
+        2 => sequence: u64,
+        /// It has not: all has to come again.
+        3 => missed: bool,
     }
 }
 
 choice! {
-    /// The messages between leaders.
+    /// The messages between leaders, and between a leader and its candidates.
     pub enum DirectoryMessage<P> {
         0 => Found(Found),
         1 => ResolveAsk(ResolveAsk),
         2 => ResolveAnswer(ResolveAnswer<P>),
+        3 => TableCopy(TableCopy<P>),
+        4 => TableCopied(TableCopied),
     }
 }

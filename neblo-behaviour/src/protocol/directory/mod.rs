@@ -3,17 +3,21 @@
 //!
 //! The library owns the rows; the application's index is derived from them and only says which of them match.
 
+mod copying;
 mod lookups;
 mod message;
+mod replica;
 mod resolve;
 mod rows;
 mod vouched;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use copying::{Follower, Key};
 use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY};
 pub use message::*;
+use replica::Replica;
 use resolve::Resolving;
 use rows::Row;
 use vouched::VouchedPaths;
@@ -35,6 +39,10 @@ pub enum DirectoryTimer {
     Answer(u64),
     /// A stream could not be prepared in time.
     Resolve([u8; 16]),
+    /// Changes of the table were collected.
+    Gathered,
+    /// Pieces of the table without an answer are sent again.
+    Feed(u64),
 }
 
 /// What the directory reports.
@@ -73,6 +81,12 @@ pub enum DirectoryEvent<P> {
     Moved(End<P>),
     /// Break this path: its repair is not granted.
     Close(End<P>),
+    /// Who leads this subgroup? Not this peer, which was asked last. Comes back as [`Directory::leader_found`].
+    Seek(OverlayAddr, Option<P>),
+    /// A follower has the whole table, for which was asked.
+    Copied(P),
+    /// A follower took so many bytes a second.
+    Measured(P, u64),
     /// A row for the index.
     RowAdded {
         /// The row.
@@ -109,7 +123,6 @@ pub struct Directory<P> {
     /// Members of the subgroup and where they are.
     members: Vec<Contact<P>>,
     rows: BTreeMap<u64, Row<P>>,
-    by_registration: BTreeMap<[u8; 16], u64>,
     vouched: VouchedPaths<P>,
     asking: BTreeMap<[u8; 16], Asking<P>>,
     answering: BTreeMap<u64, Answering<P>>,
@@ -119,6 +132,14 @@ pub struct Directory<P> {
     path_rate: Rates<End<P>>,
     relay_rate: Rates<P>,
     cast_rate: Rates<Option<P>>,
+    /// Since when it leads.
+    began: Time,
+    followers: Vec<Follower<P>>,
+    gathering: bool,
+    feeding: u64,
+    /// The subgroup and leader whose table this peer may be sent.
+    follows: Option<(OverlayAddr, P)>,
+    replica: Option<Replica<P>>,
     next: u64,
     sweep: u64,
 }
@@ -143,7 +164,6 @@ impl<P: Peer> Directory<P> {
             leads: None,
             members: Vec::new(),
             rows: BTreeMap::new(),
-            by_registration: BTreeMap::new(),
             vouched: VouchedPaths::default(),
             asking: BTreeMap::new(),
             answering: BTreeMap::new(),
@@ -152,6 +172,12 @@ impl<P: Peer> Directory<P> {
             path_rate: Rates::new(LOOKUPS_A_PATH.0, LOOKUPS_A_PATH.1),
             relay_rate: Rates::new(LOOKUPS_A_RELAY.0, LOOKUPS_A_RELAY.1),
             cast_rate: Rates::new(CASTS_A_LEADER.0, CASTS_A_LEADER.1),
+            began: Time(0),
+            followers: Vec::new(),
+            gathering: false,
+            feeding: 0,
+            follows: None,
+            replica: None,
             next: 0,
             sweep: 0,
         }
@@ -172,8 +198,8 @@ impl<P: Peer> Directory<P> {
         self.members = members;
     }
 
-    /// Became leader of a subgroup, or stopped being one.
-    pub fn lead(&mut self, ctx: &mut DirectoryCtx<'_, P>, leads: Option<(OverlayAddr, u64)>) {
+    /// Became leader of a subgroup, or stopped being one; `handed` when the one before hands over.
+    pub fn lead(&mut self, ctx: &mut DirectoryCtx<'_, P>, leads: Option<(OverlayAddr, u64)>, handed: bool) {
         if self.leads == leads {
             return;
         }
@@ -182,12 +208,14 @@ impl<P: Peer> Directory<P> {
             ctx.out.emit(DirectoryEvent::RowsCleared);
         }
         self.rows.clear();
-        self.by_registration.clear();
         self.vouched.clear();
         self.asking.clear();
         self.answering.clear();
         self.resolving.clear();
-        if leads.is_some() {
+        self.followers.clear();
+        self.began = ctx.now;
+        if let Some((subgroup, _)) = leads {
+            self.take_over(ctx, subgroup, handed);
             self.sweep = self.next_number();
             ctx.out.arm(SWEEP_EVERY, DirectoryTimer::Sweep(self.sweep));
         }
@@ -213,17 +241,19 @@ impl<P: Peer> Directory<P> {
             Errand::Withdraw(withdraw) => self.withdrawn(ctx, withdraw.registration),
             Errand::Lookup(lookup) => self.look_up(ctx, keys, others().len(), (end, reply), lookup),
             Errand::Resolve(resolve) => self.resolve(ctx, others, (end, reply), &resolve),
-            Errand::Vouch(vouch) => self.vouched(end, vouch),
+            Errand::Vouch(vouch) => self.vouched(ctx, end, vouch),
             Errand::Resume(resume) => self.resumed(ctx, end, &resume),
         }
     }
 
-    /// Handles a message from another leader.
+    /// Handles a message from another leader, or between leader and candidate.
     pub fn received(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, message: DirectoryMessage<P>) {
         match message {
             DirectoryMessage::Found(found) => self.found(ctx, found),
             DirectoryMessage::ResolveAsk(ask) => self.resolve_asked(ctx, from, &ask),
             DirectoryMessage::ResolveAnswer(answer) => self.resolve_answered(ctx, from, answer),
+            DirectoryMessage::TableCopy(piece) => self.table_came(ctx, from, piece),
+            DirectoryMessage::TableCopied(copied) => self.table_copied(ctx, from, &copied),
         }
     }
 
@@ -232,12 +262,15 @@ impl<P: Peer> Directory<P> {
         match timer {
             DirectoryTimer::Sweep(generation) if generation == self.sweep && self.leads.is_some() => {
                 self.sweep_rows(ctx);
-                self.vouched.sweep(ctx.now);
+                for end in self.vouched.sweep(ctx.now) {
+                    self.touch(ctx, Key::Path(end));
+                }
                 ctx.out.arm(SWEEP_EVERY, DirectoryTimer::Sweep(generation));
             }
             DirectoryTimer::Sweep(_) => {}
             DirectoryTimer::Lookup(nonce) => self.lookup_expired(ctx, nonce),
             DirectoryTimer::Answer(ask) => self.answer(ctx, ask, &[]),
+            DirectoryTimer::Gathered | DirectoryTimer::Feed(_) => self.feed_expired(ctx, timer),
             DirectoryTimer::Resolve(nonce) => self.resolve_failed(ctx, nonce),
         }
     }

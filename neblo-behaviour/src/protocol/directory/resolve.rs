@@ -9,14 +9,24 @@ use crate::protocol::io::draw;
 const WITHIN: Duration = Duration::from_secs(6);
 /// How long a publisher whose path has just broken has to announce again, which it does as soon as it has another. choice
 const REANNOUNCED_WITHIN: Duration = Duration::from_secs(2);
+/// How long a new leader waits for publishers of which it knows nothing: the copy of the table may have missed them. choice
+const YOUNG: Duration = Duration::from_secs(10);
 /// Streams being prepared at once. choice
 const MAX_RESOLVING: usize = 4_096;
 
 /// A stream that is being prepared.
 #[derive(Debug)]
 pub(super) enum Resolving<P> {
-    /// For a member of ours, by another leader (or by ourselves).
-    Member { end: End<P>, reply: [u8; 32], request: u64, ticket: [u8; 16], asked: P },
+    /// For a member of ours, by another leader (or by ourselves); `None` while nobody knows who leads there.
+    Member {
+        end: End<P>,
+        reply: [u8; 32],
+        request: u64,
+        ticket: [u8; 16],
+        asked: Option<P>,
+        subgroup: OverlayAddr,
+        registration: u64,
+    },
     /// For another leader (`None`: for ourselves, under this name), once the last relay knows the ticket. Without an end, once
     /// the publisher of this row has announced again.
     Leader { asker: Option<P>, nonce: [u8; 16], row: u64, end: Option<End<P>> },
@@ -37,34 +47,75 @@ impl<P: Peer> Directory<P> {
         } else {
             others().into_iter().find(|(subgroup, _)| *subgroup == resolve.subgroup).map(|(_, leader)| leader)
         };
-        let Some(leader) = leader.filter(|_| self.resolving.len() < MAX_RESOLVING) else {
+        if self.leads.is_none() || self.resolving.len() >= MAX_RESOLVING {
             return not_found(ctx, end, reply, resolve.request);
-        };
-        let (request, ticket, asked) = (resolve.request, resolve.ticket, leader.peer);
-        self.resolving.insert(nonce, Resolving::Member { end, reply, request, ticket, asked });
+        }
+        let (request, ticket, subgroup, registration) =
+            (resolve.request, resolve.ticket, resolve.subgroup, resolve.registration);
+        let asked = leader.as_ref().map(|leader| leader.peer);
+        let resolving = Resolving::Member { end, reply, request, ticket, asked, subgroup, registration };
+        self.resolving.insert(nonce, resolving);
         ctx.out.arm(WITHIN, DirectoryTimer::Resolve(nonce));
-        if own {
-            self.prepare(ctx, None, nonce, resolve.registration);
-        } else {
-            let ask = ResolveAsk { nonce, registration: resolve.registration };
-            ctx.out.send(&leader, DirectoryMessage::ResolveAsk(ask));
+        match leader {
+            Some(_) if own => self.prepare(ctx, None, nonce, registration),
+            Some(leader) => ask_leader(ctx, &leader, nonce, registration, subgroup),
+            None => ctx.out.emit(DirectoryEvent::Seek(subgroup, None)),
         }
     }
 
     pub(super) fn resolve_asked(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, ask: &ResolveAsk) {
+        let led = self.leads.map(|(subgroup, _)| subgroup);
+        if led.is_none() || ask.subgroup.is_some_and(|subgroup| led != Some(subgroup)) {
+            let answer = ResolveAnswer { nonce: ask.nonce, next: None, ticket: [0; 16], elsewhere: true };
+            return ctx.out.send(&Contact::bare(from), DirectoryMessage::ResolveAnswer(answer));
+        }
         if self.resolving.len() < MAX_RESOLVING {
             self.prepare(ctx, Some(from), ask.nonce, ask.registration);
         }
     }
 
+    /// A leader is gone: whoever leads now is asked what it was asked.
+    pub fn leader_gone(&mut self, ctx: &mut DirectoryCtx<'_, P>, peer: P) {
+        let mut seek = Vec::new();
+        for resolving in self.resolving.values_mut() {
+            if let Resolving::Member { asked, subgroup, .. } = resolving
+                && *asked == Some(peer)
+                && peer != self.me.peer
+            {
+                *asked = None;
+                seek.push(*subgroup);
+            }
+        }
+        seek.dedup();
+        for subgroup in seek {
+            ctx.out.emit(DirectoryEvent::Seek(subgroup, Some(peer)));
+        }
+    }
+
+    /// The leader that was sought is known.
+    pub fn leader_found(&mut self, ctx: &mut DirectoryCtx<'_, P>, found: OverlayAddr, leader: &Contact<P>) {
+        for (nonce, resolving) in &mut self.resolving {
+            if let Resolving::Member { asked, subgroup, registration, .. } = resolving
+                && asked.is_none()
+                && *subgroup == found
+            {
+                *asked = Some(leader.peer);
+                ask_leader(ctx, leader, *nonce, *registration, found);
+            }
+        }
+    }
+
     fn prepare(&mut self, ctx: &mut DirectoryCtx<'_, P>, asker: Option<P>, nonce: [u8; 16], row: u64) {
         let found = self.rows.get(&row).filter(|_| self.leads.is_some());
-        let Some((end, reply, registration)) = found.map(|row| (row.whole_end(), row.reply, row.registration)) else {
+        let young = self.leads.is_some_and(|(_, term)| term > 1) && ctx.now.since(self.began) < YOUNG;
+        if found.is_none() && !young {
             return self.prepared(ctx, asker, nonce, None, [0; 16]);
-        };
+        }
+        let known = found.and_then(|row| Some((row.whole_end()?, row.reply, row.registration)));
         let ticket = draw(ctx.rng);
+        let end = known.map(|(end, _, _)| end);
         self.resolving.insert(ticket, Resolving::Leader { asker, nonce, row, end });
-        let Some(end) = end else {
+        let Some((end, reply, registration)) = known else {
             return ctx.out.arm(REANNOUNCED_WITHIN, DirectoryTimer::Resolve(ticket));
         };
         ctx.out.arm(WITHIN, DirectoryTimer::Resolve(ticket));
@@ -92,7 +143,7 @@ impl<P: Peer> Directory<P> {
         next: Option<Contact<P>>,
         ticket: [u8; 16],
     ) {
-        let answer = ResolveAnswer { nonce, next: next.map(|next| self.addressed(next)), ticket };
+        let answer = ResolveAnswer { nonce, next: next.map(|next| self.addressed(next)), ticket, elsewhere: false };
         match asker {
             Some(asker) => ctx.out.send(&Contact::bare(asker), DirectoryMessage::ResolveAnswer(answer)),
             None => self.resolve_answered(ctx, self.me.peer, answer),
@@ -100,12 +151,14 @@ impl<P: Peer> Directory<P> {
     }
 
     pub(super) fn resolve_answered(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, answer: ResolveAnswer<P>) {
-        let asked = match self.resolving.get(&answer.nonce) {
-            Some(Resolving::Member { asked, .. }) => *asked,
+        match self.resolving.get_mut(&answer.nonce) {
+            Some(Resolving::Member { asked, subgroup, .. }) if *asked == Some(from) => {
+                if answer.elsewhere {
+                    *asked = None;
+                    return ctx.out.emit(DirectoryEvent::Seek(*subgroup, Some(from)));
+                }
+            }
             _ => return,
-        };
-        if asked != from {
-            return;
         }
         let Some(Resolving::Member { end, reply, request, ticket, .. }) = self.resolving.remove(&answer.nonce) else {
             return;
@@ -153,6 +206,17 @@ impl<P: Peer> Directory<P> {
     fn addressed(&self, contact: Contact<P>) -> Contact<P> {
         self.members.iter().find(|member| member.peer == contact.peer).cloned().unwrap_or(contact)
     }
+}
+
+fn ask_leader<P: Peer>(
+    ctx: &mut DirectoryCtx<'_, P>,
+    leader: &Contact<P>,
+    nonce: [u8; 16],
+    registration: u64,
+    subgroup: OverlayAddr,
+) {
+    let ask = ResolveAsk { nonce, registration, subgroup: Some(subgroup) };
+    ctx.out.send(leader, DirectoryMessage::ResolveAsk(ask));
 }
 
 fn not_found<P: Peer>(ctx: &mut DirectoryCtx<'_, P>, end: End<P>, reply: [u8; 32], request: u64) {

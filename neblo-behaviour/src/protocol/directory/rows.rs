@@ -1,15 +1,27 @@
 //! The rows of a leader: what its members have announced.
 
+use super::copying::Key;
 use super::vouched::BROKEN_FOR;
 use super::*;
 use crate::protocol::codec::Blob;
 use crate::protocol::errand::{Announce, Announced, Declined};
 use crate::protocol::interface::Hit;
-use crate::protocol::io::draw;
 
+/// How long rows that were handed over are answered with, though their publishers have not come back yet. choice: a path is
+/// built within a second or two
+const HANDED_FOR: Duration = Duration::from_secs(20);
 /// Rows kept in all, and announced over one path. choice
-const MAX_ROWS: usize = 200_000;
+pub(super) const MAX_ROWS: usize = 200_000;
 const MAX_A_PATH: usize = 10_000;
+
+/// The number of a row, which hits name it by: the same at every leader, so that a hit outlives the leader that gave it.
+pub(super) fn row_number(registration: &[u8; 16]) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("neblo 1 row");
+    hasher.update(registration);
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_be_bytes(first)
+}
 
 /// One row.
 #[derive(Clone, Debug)]
@@ -19,6 +31,8 @@ pub(super) struct Row<P> {
     pub(super) end: End<P>,
     /// Since when it is broken: the row is kept a while for the path to be repaired, or the publisher to announce again.
     pub(super) broken: Option<Time>,
+    /// Until when it is answered with although it is broken.
+    handed: Option<Time>,
     pub(super) reply: [u8; 32],
     key: [u8; 32],
     expiry_day: u32,
@@ -33,12 +47,57 @@ impl<P: Peer> Row<P> {
     }
 
     /// The row as a hit, while its publisher can be reached.
-    pub(super) fn hit(&self, subgroup: OverlayAddr, registration: u64) -> Option<Hit> {
-        if self.broken.is_some() {
+    pub(super) fn hit(&self, now: Time, subgroup: OverlayAddr, registration: u64) -> Option<Hit> {
+        if self.broken.is_some() && self.handed.is_none_or(|until| until <= now) {
             return None;
         }
         let (key, expiry_day, payload) = (self.key, self.expiry_day, self.payload.clone());
         Some(Hit { key, expiry_day, payload, subgroup, registration, reference: None })
+    }
+
+    pub(super) fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    pub(super) fn payload(&self) -> Vec<u8> {
+        self.payload.clone().into_inner()
+    }
+
+    /// Holds the row for a publisher whose path ended at a former leader, for no longer than a row of ours lasts.
+    pub(super) fn hold(&mut self, now: Time, lasts: Duration, handed: bool) {
+        self.until = self.until.min(now + lasts);
+        self.broken = Some(now);
+        self.handed = handed.then_some(now + HANDED_FOR);
+    }
+
+    /// For a candidate.
+    pub(super) fn copied(&self, now: Time) -> CopiedRow<P> {
+        CopiedRow {
+            registration: self.registration,
+            last: Contact::bare(self.end.0),
+            id: self.end.1,
+            reply: self.reply,
+            key: self.key,
+            expiry_day: self.expiry_day,
+            payload: self.payload.clone(),
+            lasts: u32::try_from(self.until.since(now).as_secs()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Of a leader.
+    pub(super) fn of_copy(now: Time, copy: CopiedRow<P>) -> Self {
+        let lasts = Duration::from_secs(u64::from(copy.lasts));
+        Self {
+            registration: copy.registration,
+            end: (copy.last.peer, copy.id),
+            broken: None,
+            handed: None,
+            reply: copy.reply,
+            key: copy.key,
+            expiry_day: copy.expiry_day,
+            payload: copy.payload,
+            until: now + lasts,
+        }
     }
 }
 
@@ -51,27 +110,29 @@ impl<P: Peer> Directory<P> {
         announce: Announce,
     ) {
         let today = u32::try_from(ctx.unix / 86_400).unwrap_or(u32::MAX);
-        let known = self.by_registration.get(&announce.registration).copied();
+        let row = row_number(&announce.registration);
+        let known = self.rows.get(&row);
+        let taken = known.is_some_and(|known| known.registration != announce.registration);
         let over_this = self.rows.values().filter(|row| row.end == end).take(MAX_A_PATH).count();
         let room = known.is_some() || (self.rows.len() < MAX_ROWS && over_this < MAX_A_PATH);
-        if announce.expiry_day < today || !room {
+        let known = known.is_some();
+        if announce.expiry_day < today || !room || taken {
             let notice = Notice::Declined(Declined { request: announce.request });
             return ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
         }
-        let row = known.unwrap_or_else(|| u64::from_be_bytes(draw(ctx.rng)));
         let changed = self.rows.get(&row).is_none_or(|old| old.payload != announce.payload);
         if changed {
-            if known.is_some() {
+            if known {
                 ctx.out.emit(DirectoryEvent::RowRemoved(row));
             }
             ctx.out.emit(DirectoryEvent::RowAdded { row, payload: announce.payload.clone().into_inner() });
         }
-        let moved = self.rows.get(&row).is_some_and(|old| old.whole_end() != Some(end));
-        self.by_registration.insert(announce.registration, row);
+        let moved = self.rows.get(&row).is_none_or(|old| old.whole_end() != Some(end));
         let entry = Row {
             registration: announce.registration,
             end,
             broken: None,
+            handed: None,
             reply,
             key: announce.key,
             expiry_day: announce.expiry_day,
@@ -79,6 +140,7 @@ impl<P: Peer> Directory<P> {
             until: ctx.now + self.lasts,
         };
         self.rows.insert(row, entry);
+        self.touch(ctx, Key::Row(row));
         let notice = Notice::Announced(Announced { request: announce.request, registration: row });
         ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
         if moved {
@@ -95,8 +157,10 @@ impl<P: Peer> Directory<P> {
     }
 
     pub(super) fn withdrawn(&mut self, ctx: &mut DirectoryCtx<'_, P>, registration: [u8; 16]) {
-        if let Some(row) = self.by_registration.remove(&registration) {
+        let row = row_number(&registration);
+        if self.rows.get(&row).is_some_and(|known| known.registration == registration) {
             self.rows.remove(&row);
+            self.touch(ctx, Key::Row(row));
             ctx.out.emit(DirectoryEvent::RowRemoved(row));
         }
     }
@@ -105,6 +169,7 @@ impl<P: Peer> Directory<P> {
     pub fn end_lost(&mut self, ctx: &mut DirectoryCtx<'_, P>, end: End<P>) {
         for row in self.rows.values_mut().filter(|row| row.end == end) {
             row.broken = Some(ctx.now);
+            row.handed = None;
         }
         self.vouched.broken(ctx.now, end);
         self.resolving_lost(ctx, end);

@@ -1,7 +1,9 @@
 //! Paths that may be repaired without their owner (design D11): what the leader keeps to tell a relay of a path from anyone
 //! else, and what moves to the new end.
 
+use super::copying::Key;
 use super::*;
+use crate::protocol::codec::List;
 use crate::protocol::errand::{MAX_CHECKS, Resume, Vouch};
 
 /// Paths vouched for that are kept; further ones cannot be repaired by their relays. choice
@@ -14,7 +16,7 @@ pub(super) const BROKEN_FOR: Duration = Duration::from_secs(120);
 
 /// A path that may be repaired.
 #[derive(Debug)]
-struct Vouched {
+pub(super) struct Vouched {
     checks: Vec<[u8; 8]>,
     resumes: u8,
     /// When it broke.
@@ -45,7 +47,7 @@ impl<P: Peer> VouchedPaths<P> {
         }
     }
 
-    fn remove(&mut self, end: End<P>) -> Option<Vouched> {
+    pub(super) fn remove(&mut self, end: End<P>) -> Option<Vouched> {
         let path = self.paths.remove(&end)?;
         for check in &path.checks {
             self.by_check.remove(check);
@@ -53,12 +55,41 @@ impl<P: Peer> VouchedPaths<P> {
         Some(path)
     }
 
-    pub(super) fn sweep(&mut self, now: Time) {
+    /// The ends of all paths vouched for.
+    pub(super) fn ends(&self) -> impl Iterator<Item = End<P>> {
+        self.paths.keys().copied()
+    }
+
+    pub(super) fn all_broken(&mut self, now: Time) {
+        self.paths.values_mut().for_each(|path| path.broken = Some(now));
+    }
+
+    /// For a candidate.
+    pub(super) fn copied(&self, end: End<P>) -> Option<CopiedPath<P>> {
+        let path = self.paths.get(&end)?;
+        let checks = List::chop(path.checks.clone());
+        Some(CopiedPath { last: Contact::bare(end.0), id: end.1, checks, resumes: path.resumes })
+    }
+
+    /// Of a leader.
+    pub(super) fn put_copy(&mut self, copy: CopiedPath<P>) {
+        let end = (copy.last.peer, copy.id);
+        self.remove(end);
+        let checks = copy.checks.into_inner();
+        let taken = checks.iter().any(|check| self.by_check.contains_key(check));
+        if !taken && self.paths.len() < MAX_VOUCHED {
+            self.insert(end, Vouched { checks, resumes: copy.resumes, broken: None });
+        }
+    }
+
+    /// Forgets paths that have been broken for long, and names their ends.
+    pub(super) fn sweep(&mut self, now: Time) -> Vec<End<P>> {
         let stale = |path: &Vouched| path.broken.is_some_and(|broken| broken + BROKEN_FOR <= now);
         let stale: Vec<_> = self.paths.iter().filter(|(_, path)| stale(path)).map(|(end, _)| *end).collect();
-        for end in stale {
-            self.remove(end);
+        for end in &stale {
+            self.remove(*end);
         }
+        stale
     }
 
     fn insert(&mut self, end: End<P>, path: Vouched) {
@@ -71,7 +102,7 @@ impl<P: Peer> VouchedPaths<P> {
 
 impl<P: Peer> Directory<P> {
     /// The owner of a path says what its relays may repair it with. The first word counts.
-    pub(super) fn vouched(&mut self, end: End<P>, vouch: Vouch) {
+    pub(super) fn vouched(&mut self, ctx: &mut DirectoryCtx<'_, P>, end: End<P>, vouch: Vouch) {
         let checks = vouch.checks.into_inner();
         let taken = checks.iter().any(|check| self.vouched.by_check.contains_key(check));
         if self.leads.is_none() || taken || self.vouched.paths.contains_key(&end) || checks.len() > MAX_CHECKS {
@@ -79,6 +110,7 @@ impl<P: Peer> Directory<P> {
         }
         if self.vouched.paths.len() < MAX_VOUCHED {
             self.vouched.insert(end, Vouched { checks, resumes: 0, broken: None });
+            self.touch(ctx, Key::Path(end));
         }
     }
 
@@ -91,11 +123,13 @@ impl<P: Peer> Directory<P> {
         path.checks.retain(|other| *other != check);
         path.resumes += 1;
         path.broken = None;
+        self.touch(ctx, Key::Path(old));
         if path.resumes > MAX_RESUMES || old == end {
             ctx.out.emit(DirectoryEvent::Close(old));
             return ctx.out.emit(DirectoryEvent::Close(end));
         }
         self.vouched.insert(end, path);
+        self.touch(ctx, Key::Path(end));
         let mut moved = Vec::new();
         for (name, row) in self.rows.iter_mut().filter(|(_, row)| row.end == old) {
             row.end = end;
@@ -112,6 +146,9 @@ impl<P: Peer> Directory<P> {
             }
         }
         ctx.out.emit(DirectoryEvent::Moved(old));
+        for row in &moved {
+            self.touch(ctx, Key::Row(*row));
+        }
         // The old last relay may be the dead one: the new one is told to expect what is on its way.
         for row in moved {
             self.resolve_again(ctx, row);

@@ -125,7 +125,7 @@ impl<P: Peer> Node<P> {
 
     /// Paths and subgroup first; the ring last, because what is kept for the range goes over it to the next owner.
     fn leave(&mut self, step: &mut Step<'_, P>, token: Token) {
-        if !self.subscription.wanted {
+        if !self.subscription.wanted && self.subscription.leaving.is_empty() {
             return Self::done(step, token, Answer::Ok);
         }
         if self.subscription.leaving.len() >= MAX_LEAVING {
@@ -148,15 +148,18 @@ impl<P: Peer> Node<P> {
 
     /// No member of the ring any more.
     pub(super) fn left(&mut self, step: &mut Step<'_, P>) {
-        let waiting = std::mem::take(&mut self.subscription.leaving);
-        if waiting.is_empty() {
+        if self.subscription.leaving.is_empty() {
             return;
         }
         self.subscription.wanted = false;
         self.fingers.clear();
         self.ranges.last = None;
         self.refresh_soon(step);
-        for token in waiting {
+        if self.subgroups.is_leaving() {
+            // The subgroup is being handed over; its end comes back here.
+            return;
+        }
+        for token in std::mem::take(&mut self.subscription.leaving) {
             Self::done(step, token, Answer::Ok);
         }
     }

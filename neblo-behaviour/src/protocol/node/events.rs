@@ -92,9 +92,23 @@ impl<P: Peer> Node<P> {
                 step.out.push(Output::MulticastMember(leads));
                 self.subgroups_changed(step);
             }
-            SubgroupEvent::LeaderLink(contact) => {
+            SubgroupEvent::LeaderLink(contact, on) => {
                 self.refresh_soon(step);
-                step.out.push(Output::MulticastLink { peer: contact.peer, on: true });
+                step.out.push(Output::MulticastLink { peer: contact.peer, on });
+            }
+            SubgroupEvent::HandOver(peer) => {
+                let followers = self.subgroups.followers();
+                part!(self, step, |ctx| self.directory.set_followers(ctx, &followers));
+                part!(self, step, |ctx| self.directory.when_copied(ctx, peer));
+            }
+            SubgroupEvent::Gone => {
+                self.subgroups_changed(step);
+                if self.ring.me().is_none() {
+                    self.left(step);
+                }
+            }
+            SubgroupEvent::Found(subgroup, leader) => {
+                part!(self, step, |ctx| self.directory.leader_found(ctx, subgroup, &leader));
             }
         }
     }
@@ -148,7 +162,13 @@ impl<P: Peer> Node<P> {
         let own = self.own_subgroup();
         let leads = term.map(|(subgroup, _)| subgroup);
         self.directory.set_members(members.unwrap_or_default());
-        part!(self, step, |ctx| self.directory.lead(ctx, term));
+        let handed = self.subgroups.was_handed_over();
+        part!(self, step, |ctx| self.directory.lead(ctx, term, handed));
+        let home = self.subgroups.home();
+        let leader = home.and_then(|home| Some((home.subgroup(), home.leader()?.contact.peer)));
+        self.directory.follow(leader);
+        let followers = self.subgroups.followers();
+        part!(self, step, |ctx| self.directory.set_followers(ctx, &followers));
         part!(self, step, |ctx| self.paths.set_views(ctx, &*self.keys, views, own, leads));
         if leads.is_some() && self.client.publications().0 > 0 {
             // A member that has come to lead goes on publishing, which it can do only as a guest elsewhere.
@@ -205,6 +225,11 @@ impl<P: Peer> Node<P> {
             DirectoryEvent::Bind { end, ticket, next, next_ticket } => {
                 part!(self, step, |ctx| self.paths.bind(ctx, end, ticket, next, next_ticket));
             }
+            DirectoryEvent::Seek(subgroup, but) => {
+                part!(self, step, |ctx| self.subgroups.seek_leader(ctx, subgroup, but));
+            }
+            DirectoryEvent::Copied(peer) => part!(self, step, |ctx| self.subgroups.copied(ctx, peer)),
+            DirectoryEvent::Measured(peer, rate) => self.subgroups.measured(peer, rate),
             DirectoryEvent::RowAdded { row, payload } => Self::event(step, Event::RowAdded { row, payload }),
             DirectoryEvent::RowRemoved(row) => Self::event(step, Event::RowRemoved { row }),
             DirectoryEvent::RowsCleared => Self::event(step, Event::RowsCleared),

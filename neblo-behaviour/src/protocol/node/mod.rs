@@ -26,7 +26,7 @@ use super::path::{PathConfig, Paths};
 use super::policy::PathPolicy;
 use super::ring::{Fingers, Nudge, Ring, RingMessage};
 use super::seal::Keys;
-use super::subgroup::{SubgroupConfig, Subgroups};
+use super::subgroup::{LeaderPolicy, SubgroupConfig, Subgroups};
 use super::wire::Frame;
 use crate::address::OverlayAddr;
 pub(crate) use passing::user_port;
@@ -130,7 +130,10 @@ impl<P: Peer> Node<P> {
     pub fn new(me: P, config: Config, keys: Box<dyn Keys<P>>, rng: &mut dyn Rng) -> Self {
         let contact = Contact::bare(me);
         let (secret, public) = keys.generate(rng);
-        let subgroup_config = SubgroupConfig { network: config.network.clone(), full: config.subgroup_size };
+        let mut subgroup_config = SubgroupConfig::new(config.network.clone(), config.subgroup_size);
+        if config.path_policy.is_paper() {
+            (subgroup_config.policy, subgroup_config.resources) = (LeaderPolicy::Claimed, config.resources);
+        }
         let path_config = PathConfig {
             p: config.path_policy.p,
             max_streams: config.max_streams,
@@ -185,6 +188,11 @@ impl<P: Peer> Node<P> {
         &self.subgroups
     }
 
+    /// The directory, to be looked at by tests and simulations.
+    pub fn directory(&self) -> &Directory<P> {
+        &self.directory
+    }
+
     /// The path part, to be looked at by tests and simulations.
     pub fn paths(&self) -> &Paths<P> {
         &self.paths
@@ -205,7 +213,7 @@ impl<P: Peer> Node<P> {
     /// `now` never goes back; `unix` is seconds since 1970.
     pub fn handle(&mut self, now: Time, unix: u64, rng: &mut dyn Rng, input: Input<P>, out: &mut Vec<Output<P>>) {
         // Not even its own timers in time: the node was stopped, and others may have taken it for dead.
-        if now.since(self.last) > self.config.stabilise_every * 2 {
+        if self.last > Time(0) && now.since(self.last) > self.config.stabilise_every * 2 {
             self.subgroups.awoke(now);
         }
         self.last = now;

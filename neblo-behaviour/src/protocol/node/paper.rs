@@ -49,6 +49,10 @@ impl<P: Peer> Node<P> {
     }
 
     pub(super) fn paper_members_changed(&mut self, step: &mut Step<'_, P>) {
+        if !self.subscription.leaving.is_empty() {
+            // What there was to be handed over has been.
+            return;
+        }
         let members = self.subgroups.home().and_then(|home| {
             let leader = home.leader()?.contact.clone();
             let others = home.relays(self.me.peer).cloned().collect();

@@ -83,7 +83,7 @@ impl<P> Default for Subscription<P> {
 
 impl<P: Peer> Node<P> {
     pub(super) fn subscribe(&mut self, step: &mut Step<'_, P>, token: Token, known: Vec<Contact<P>>) {
-        if self.subscription.wanted {
+        if self.subscription.wanted || !self.subscription.leaving.is_empty() {
             return Self::done(step, token, Answer::Failed(Failure::AlreadySubscribed));
         }
         let mut known: Vec<_> = known.into_iter().filter(|contact| contact.peer != self.me.peer).collect();
@@ -165,10 +165,12 @@ impl<P: Peer> Node<P> {
             Self::done(step, token, Answer::Subscribed { address });
         }
         Self::event(step, Event::Subscribed { address, range });
-        let known = self.subscription.known.clone();
-        let via = known.get(self.subscription.at % known.len().max(1)).cloned();
+        // First the one that let us in; the others come from other subgroups, perhaps (seed 003 §2).
+        let mut known = self.subscription.known.clone();
+        let at = self.subscription.at % known.len().max(1);
+        known.rotate_left(at);
         if self.config.subgroups {
-            part!(self, step, |ctx| self.subgroups.start(ctx, &*self.keys, via));
+            part!(self, step, |ctx| self.subgroups.start(ctx, &*self.keys, known));
         }
         self.migrate_abandoned(step);
         self.refresh_soon(step);

@@ -119,6 +119,9 @@ impl<P: Peer> Node<P> {
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.subgroups.dead(ctx, &*self.keys, peer));
         part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));
+        if self.subgroups.leads() {
+            part!(self, step, |ctx| self.directory.leader_gone(ctx, peer));
+        }
         self.refresh_soon(step);
     }
 
@@ -129,6 +132,9 @@ impl<P: Peer> Node<P> {
         part!(self, step, |ctx| self.messaging.lost(ctx, peer));
         part!(self, step, |ctx| self.paths.dead(ctx, &*self.keys, peer));
         part!(self, step, |ctx| self.subgroups.unreachable(ctx, &*self.keys, peer));
+        if self.subgroups.leads() {
+            part!(self, step, |ctx| self.directory.leader_gone(ctx, peer));
+        }
         self.refresh_soon(step);
     }
 

@@ -15,23 +15,27 @@ record! {
     }
 }
 
+/// Which way the stream of a download goes on this link, in place of a ticket: up the owner's path, over to the requester's, or
+/// down that one. A walk may visit a peer twice, which then could not tell.
+const UP: [u8; 16] = [0; 16];
+const OVER: [u8; 16] = [1; 16];
+const DOWN: [u8; 16] = [2; 16];
+
 impl<P: Peer> Download<P> {
-    fn header(&self) -> StreamHeader {
-        StreamHeader { link: None, ticket: [0; 16], version: 1, download: Blob::new(to_bytes(self)) }
+    fn header(&self, ticket: [u8; 16]) -> StreamHeader {
+        StreamHeader { link: None, ticket, version: 1, download: Blob::new(to_bytes(self)) }
     }
 }
 
 impl<P: Peer> Paper<P> {
-    pub(super) fn download_requested(&mut self, ctx: &mut PaperCtx<'_, P>, from: P, request: DownloadRequest<P>) {
-        // Up the requester's path.
-        if let Some(entry) = self.table.by_previous(&request.requester, Some(from)).cloned() {
-            if !self.is_leader(entry.next) {
-                return self.send(ctx, entry.next, PaperMessage::DownloadRequest(request));
-            }
-            let requester_last = Some(self.me.clone());
-            return self.request_crosses(ctx, DownloadRequest { requester_last, ..request });
+    /// Up the requester's path.
+    pub(super) fn request_goes_up(&mut self, ctx: &mut PaperCtx<'_, P>, from: P, request: DownloadRequest<P>) {
+        let Some(entry) = self.table.by_previous(&request.requester, Some(from)).cloned() else { return };
+        if !self.is_leader(entry.next) {
+            return self.send(ctx, entry.next, PaperMessage::DownloadRequest(request));
         }
-        self.request_goes_down(ctx, Some(from), request);
+        let requester_last = Some(self.me.clone());
+        self.request_crosses(ctx, DownloadRequest { requester_last, ..request });
     }
 
     /// At the last peer of the requester's path: over to the last peer of the owner's.
@@ -39,19 +43,28 @@ impl<P: Peer> Paper<P> {
         request.requester_last.get_or_insert_with(|| self.me.clone());
         match request.owner_last.peer == self.me.peer {
             true => self.request_goes_down(ctx, None, request),
-            false => ctx.out.send(&request.owner_last.clone(), PaperMessage::DownloadRequest(request)),
+            false => ctx.out.send(&request.owner_last.clone(), PaperMessage::RequestCrosses(request)),
         }
     }
 
-    /// Down the owner's path: in at its last peer, or on from the peer that is next on it.
-    fn request_goes_down(&mut self, ctx: &mut PaperCtx<'_, P>, from: Option<P>, request: DownloadRequest<P>) {
-        let at_last = |entry: &&Entry<P>| self.is_leader(entry.next);
-        let on_path = from.and_then(|from| self.table.by_next(&request.owner, from));
-        let entry = on_path.or_else(|| self.table.of(&request.owner).iter().find(at_last)).cloned();
-        match entry.map(|entry| entry.previous) {
-            Some(Some(previous)) => self.send(ctx, previous, PaperMessage::DownloadRequest(request)),
+    /// Down the owner's path: in at its last peer (`None`), or on from the peer that is next on it.
+    pub(super) fn request_goes_down(
+        &mut self,
+        ctx: &mut PaperCtx<'_, P>,
+        from: Option<P>,
+        request: DownloadRequest<P>,
+    ) {
+        match self.towards_owner(&request.owner, from).map(|entry| entry.previous) {
+            Some(Some(previous)) => self.send(ctx, previous, PaperMessage::RequestDown(request)),
             Some(None) => self.deliver(ctx, request),
             None => {}
+        }
+    }
+
+    fn towards_owner(&self, connection: &Connection, from: Option<P>) -> Option<&Entry<P>> {
+        match from {
+            Some(from) => self.table.by_next(connection, from),
+            None => self.table.of(connection).iter().find(|entry| self.is_leader(entry.next)),
         }
     }
 
@@ -62,8 +75,11 @@ impl<P: Peer> Paper<P> {
         let Some(entry) = self.table.by_previous(&request.owner, None) else { return };
         let (content, requester, owner) = (request.content, request.requester, request.owner);
         let next = entry.next;
-        let header = Download { content, requester, owner, requester_last: requester_last.clone() }.header();
-        let next = if self.is_leader(next) { requester_last } else { self.contact(next) };
+        let (next, way) = match self.is_leader(next) {
+            true => (requester_last.clone(), OVER),
+            false => (self.contact(next), UP),
+        };
+        let header = Download { content, requester, owner, requester_last }.header(way);
         ctx.out.emit(PaperEvent::Deliver { publication, secret, next, header });
     }
 
@@ -73,22 +89,38 @@ impl<P: Peer> Paper<P> {
         let Some(download) = download else {
             return ctx.out.emit(PaperEvent::Refuse { stream, reason: Refusal::Protocol });
         };
-        // Up the owner's path, and over to the requester's last peer.
-        if let Some(entry) = self.table.by_previous(&download.owner, Some(from)) {
-            let next = entry.next;
-            if !self.is_leader(next) {
-                let next = self.contact(next);
-                return ctx.out.emit(PaperEvent::Grant { stream, next, header: header.clone() });
-            }
-            if download.requester_last.peer != self.me.peer {
-                let next = download.requester_last;
-                return ctx.out.emit(PaperEvent::Grant { stream, next, header: header.clone() });
-            }
-            return self.stream_goes_down(ctx, stream, None, &download, header);
+        match header.ticket {
+            UP => self.stream_goes_up(ctx, stream, from, download, header),
+            OVER => self.stream_goes_down(ctx, stream, None, &download, header),
+            DOWN => self.stream_goes_down(ctx, stream, Some(from), &download, header),
+            _ => ctx.out.emit(PaperEvent::Refuse { stream, reason: Refusal::Protocol }),
         }
-        self.stream_goes_down(ctx, stream, Some(from), &download, header);
     }
 
+    /// Up the owner's path, and over to the requester's last peer.
+    fn stream_goes_up(
+        &mut self,
+        ctx: &mut PaperCtx<'_, P>,
+        stream: u64,
+        from: P,
+        download: Download<P>,
+        header: &StreamHeader,
+    ) {
+        let Some(next) = self.table.by_previous(&download.owner, Some(from)).map(|entry| entry.next) else {
+            return ctx.out.emit(PaperEvent::Refuse { stream, reason: Refusal::Unknown });
+        };
+        if !self.is_leader(next) {
+            let next = self.contact(next);
+            return ctx.out.emit(PaperEvent::Grant { stream, next, header: header.clone() });
+        }
+        if download.requester_last.peer == self.me.peer {
+            return self.stream_goes_down(ctx, stream, None, &download, header);
+        }
+        let header = StreamHeader { ticket: OVER, ..header.clone() };
+        ctx.out.emit(PaperEvent::Grant { stream, next: download.requester_last, header });
+    }
+
+    /// Down the requester's path.
     fn stream_goes_down(
         &mut self,
         ctx: &mut PaperCtx<'_, P>,
@@ -97,13 +129,11 @@ impl<P: Peer> Paper<P> {
         download: &Download<P>,
         header: &StreamHeader,
     ) {
-        let at_last = |entry: &&Entry<P>| self.is_leader(entry.next);
-        let on_path = from.and_then(|from| self.table.by_next(&download.requester, from));
-        let entry = on_path.or_else(|| self.table.of(&download.requester).iter().find(at_last)).cloned();
-        match entry.map(|entry| entry.previous) {
+        match self.towards_owner(&download.requester, from).map(|entry| entry.previous) {
             Some(Some(previous)) => {
                 let next = self.contact(previous);
-                ctx.out.emit(PaperEvent::Grant { stream, next, header: header.clone() });
+                let header = StreamHeader { ticket: DOWN, ..header.clone() };
+                ctx.out.emit(PaperEvent::Grant { stream, next, header });
             }
             Some(None) => {
                 let found = self.connecting.iter().find(|(_, connecting)| connecting.content == download.content);

@@ -165,6 +165,10 @@ choice! {
         7 => PathFailed(PathFailed),
         8 => Replace(Replace<P>),
         9 => Table(Table<P>),
+        /// A download-request that crosses from the last peer of one path to the last of the other.
+        10 => RequestCrosses(DownloadRequest<P>),
+        /// A download-request on its way down the owner's path: a walk may visit a peer twice, which then could not tell.
+        11 => RequestDown(DownloadRequest<P>),
     }
 }
 

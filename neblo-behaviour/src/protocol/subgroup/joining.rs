@@ -7,11 +7,102 @@ impl<P: Peer> Subgroups<P> {
         if guest {
             return self.list_leaders(ctx, keys);
         }
-        match self.home.known.clone() {
-            Some(known) => self.enter(ctx, false, Stage::Asking { known }),
-            None => {
-                let subgroup = self.random_subgroup(ctx);
-                self.create(ctx, keys, subgroup);
+        let known = self.home.known.clone();
+        if known.is_empty() {
+            let subgroup = self.random_subgroup(ctx);
+            return self.create(ctx, keys, subgroup);
+        }
+        self.enter(ctx, false, Stage::Asking { known, told: Vec::new() });
+    }
+
+    /// What this peer says when it is asked for its subgroup.
+    pub(super) fn in_subgroup(&self, request: u64) -> InSubgroup<P> {
+        let home = self.home();
+        let members = home.map(|home| home.list.members.iter().filter(|member| !member.guest).count());
+        InSubgroup {
+            request,
+            subgroup: home.map(Membership::subgroup),
+            leader: home.and_then(Membership::leader).map(|leader| leader.contact.clone()),
+            size: members.map(|members| u16::try_from(members).unwrap_or(u16::MAX)),
+            full: home.map(|_| u16::try_from(self.config.full).unwrap_or(u16::MAX)),
+        }
+    }
+
+    pub(super) fn told_subgroup(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        from: P,
+        answer: InSubgroup<P>,
+    ) {
+        self.rival_confirmed(ctx, keys, from, &answer);
+        let request = self.home.generation;
+        let Stage::Asking { known, told } = &mut self.home.stage else { return };
+        if answer.request != request
+            || !known.iter().any(|known| known.peer == from)
+            || told.iter().any(|(peer, _)| *peer == from)
+        {
+            return;
+        }
+        told.push((from, answer));
+        if told.len() == known.len() {
+            self.choose_told(ctx, keys);
+        }
+    }
+
+    /// Of the subgroups of known peers the emptiest is joined; if all are full, the first one's leader says where to go.
+    pub(super) fn choose_told(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
+        let Stage::Asking { known, told } = &self.home.stage else { return };
+        let place = |peer: P| known.iter().position(|known| known.peer == peer);
+        let is_full = |answer: &InSubgroup<P>| answer.size.zip(answer.full).is_some_and(|(size, full)| size >= full);
+        let rank = |(peer, answer): &&(P, InSubgroup<P>)| {
+            let full = is_full(answer);
+            (full, if full { 0 } else { answer.size.unwrap_or(0) }, place(*peer))
+        };
+        let best = told.iter().filter(|(_, answer)| answer.subgroup.is_some()).min_by_key(rank).cloned();
+        let Some((_, InSubgroup { subgroup: Some(subgroup), leader, .. })) = best else { return self.soon(ctx, false) };
+        match leader.filter(|leader| leader.peer != self.me.peer) {
+            Some(leader) => {
+                // The peer that answers may be the leader itself; its address is the one that we reached it at.
+                let leader = known.iter().find(|known| known.peer == leader.peer).cloned().unwrap_or(leader);
+                self.ask_leader(ctx, keys, false, subgroup, leader);
+            }
+            None => self.find(ctx, false, subgroup),
+        }
+    }
+
+    pub(super) fn sent_elsewhere(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        from: P,
+        elsewhere: &Elsewhere,
+    ) {
+        for guest in [false, true] {
+            let asked = matches!(&self.seat(guest).stage, Stage::Joining { subgroup, leader }
+                if *subgroup == elsewhere.subgroup && leader.peer == from);
+            if !asked {
+                continue;
+            }
+            let seat = self.seat(guest);
+            seat.elsewhere += 1;
+            let weary = seat.elsewhere > MAX_ELSEWHERE;
+            if seat.since.is_none() && seat.membership.is_some() {
+                // It had a place, and keeps it.
+                seat.stage = Stage::In;
+                continue;
+            }
+            match (elsewhere.join, elsewhere.create) {
+                (Some(join), _) if !weary => {
+                    // The registry may not know it for a moment: whoever was told to create it is just about to.
+                    self.find(ctx, guest, join);
+                }
+                (_, Some(create)) if !guest => self.create(ctx, keys, create),
+                _ if guest => self.soon(ctx, true),
+                _ => {
+                    let subgroup = self.random_subgroup(ctx);
+                    self.create(ctx, keys, subgroup);
+                }
             }
         }
     }
@@ -24,7 +115,11 @@ impl<P: Peer> Subgroups<P> {
     pub(super) fn enter(&mut self, ctx: &mut SubgroupCtx<'_, P>, guest: bool, stage: Stage<P>) {
         let generation = self.next_number();
         match &stage {
-            Stage::Asking { known } => ctx.out.send(known, SubgroupMessage::Which(Which { request: generation })),
+            Stage::Asking { known, .. } => {
+                for known in known {
+                    ctx.out.send(known, SubgroupMessage::Which(Which { request: generation }));
+                }
+            }
             Stage::Finding { subgroup, token } => {
                 let find = RegistryRequest::<P>::Find(FindRows { most: 1 });
                 let payload = to_bytes(&find);
@@ -32,11 +127,12 @@ impl<P: Peer> Subgroups<P> {
             }
             Stage::Idle | Stage::Listing | Stage::Joining { .. } | Stage::In => {}
         }
+        let within = if matches!(stage, Stage::Asking { .. }) { KNOWN_WITHIN } else { STEP_WITHIN };
         let seat = self.seat(guest);
         seat.generation = generation;
         seat.steps += 1;
         seat.stage = stage;
-        ctx.out.arm(STEP_WITHIN, SubgroupTimer::Step { guest, generation });
+        ctx.out.arm(within, SubgroupTimer::Step { guest, generation });
     }
 
     pub(super) fn find(&mut self, ctx: &mut SubgroupCtx<'_, P>, guest: bool, subgroup: OverlayAddr) {
@@ -58,7 +154,8 @@ impl<P: Peer> Subgroups<P> {
     }
 
     pub(super) fn statement(&self, unix: u64, keys: &dyn Keys<P>, subgroup: OverlayAddr, guest: bool) -> Statement<P> {
-        Statement::sign(keys, &self.me, self.sealing, subgroup, unix + STATEMENT_LASTS, guest)
+        let expires = unix + STATEMENT_LASTS;
+        Statement::sign_with(keys, &self.me, self.sealing, subgroup, expires, guest, self.config.resources)
     }
 
     /// Tries a step again a little later.
@@ -69,19 +166,25 @@ impl<P: Peer> Subgroups<P> {
     }
 
     pub(super) fn step(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, guest: bool) {
+        let looked = self.seat(guest).since.map(|since| ctx.now.since(since));
         let seat = self.seat(guest);
-        let tired = seat.steps > MAX_STEPS;
+        let tired = if guest { seat.steps > MAX_STEPS } else { looked.is_some_and(|looked| looked >= LOOKS_FOR) };
+        let steps = seat.steps;
+        let keeps = seat.membership.is_some() && looked.is_none();
         match seat.stage.clone() {
             Stage::Idle | Stage::In => {}
+            // On the way to another subgroup, with a place in this one.
+            _ if keeps && steps > MAX_MOVE_STEPS => seat.stage = Stage::In,
             _ if tired && guest => *self.seat(true) = Seat::default(),
             _ if tired => {
                 let subgroup = self.random_subgroup(ctx);
                 self.create(ctx, keys, subgroup);
             }
-            Stage::Asking { known } => self.enter(ctx, guest, Stage::Asking { known }),
-            Stage::Finding { subgroup, .. } if !seat.steps.is_multiple_of(12) => self.find(ctx, guest, subgroup),
+            Stage::Asking { told, .. } if !told.is_empty() => self.choose_told(ctx, keys),
+            Stage::Asking { .. } => self.begin(ctx, keys, guest),
+            Stage::Finding { subgroup, .. } if !steps.is_multiple_of(12) => self.find(ctx, guest, subgroup),
             // The leader did not answer: another may lead by now.
-            Stage::Joining { subgroup, .. } if !seat.steps.is_multiple_of(6) => self.find(ctx, guest, subgroup),
+            Stage::Joining { subgroup, .. } if !steps.is_multiple_of(6) => self.find(ctx, guest, subgroup),
             _ => self.begin(ctx, keys, guest),
         }
     }
@@ -120,7 +223,9 @@ impl<P: Peer> Subgroups<P> {
             rows.unwrap_or_default().into_iter().filter(|row| row.statement.holds(keys, ctx.unix)).collect();
         for row in &rows {
             self.heard_of(ctx.now, row.clone());
+            self.rival(ctx, keys, row);
         }
+        self.found_sought(ctx);
         for guest in [false, true] {
             match self.seat(guest).stage.clone() {
                 Stage::Finding { subgroup, token: asked } if asked == token => {
@@ -136,12 +241,12 @@ impl<P: Peer> Subgroups<P> {
                 _ => {}
             }
         }
-        self.greet_leaders(ctx, keys);
+        self.greet_leaders(ctx);
     }
 
     pub(super) fn heard_of(&mut self, now: Time, row: LeaderRow<P>) {
         let subgroup = row.statement.subgroup;
-        if self.leaders.get(&subgroup).is_some_and(|(old, until)| old.term > row.term && *until > now) {
+        if self.leaders.get(&subgroup).is_some_and(|(old, until)| registry::outranks(old, &row) && *until > now) {
             return;
         }
         if self.leaders.len() >= 4_096 && !self.leaders.contains_key(&subgroup) {

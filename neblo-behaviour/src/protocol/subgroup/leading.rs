@@ -1,24 +1,15 @@
-//! What only a leader does: letting members in, telling them of one another, registering, finding other leaders.
-
-use std::cmp::Reverse;
+//! What only a leader does: letting members in and telling them of one another.
 
 use super::*;
 use crate::protocol::codec::Blob;
-use crate::protocol::io::shuffle;
 
 /// Changes of the list are collected this long. choice
 const TELL_AFTER: Duration = Duration::from_millis(150);
-/// How often, and how many times, a new leader registers and looks for others before it settles. choice
-const RENEW_YOUNG: Duration = Duration::from_millis(1_500);
-const YOUNG_ROUNDS: u32 = 8;
-/// Leaders that a leader keeps as neighbours in the multicast (design D13).
-const LINKS: usize = 8;
-/// Lost members remembered, who may have taken over. choice
-const MAX_FORMER: usize = 256;
 /// Guests let in. choice
 const MAX_GUESTS: usize = 64;
-/// How long newcomers are sent to the subgroup that another was told to create. choice
-const URGED_FOR: Duration = Duration::from_secs(20);
+/// How long newcomers are sent to the subgroup that another was told to create, before it is heard of. choice: whoever was told
+/// so may be gone, and the others wait for nothing
+const URGED_FOR: Duration = Duration::from_secs(5);
 
 /// The state of a leader.
 #[derive(Clone, Debug)]
@@ -26,19 +17,27 @@ pub(super) struct Leading<P> {
     /// The subgroup that a newcomer was told to create, and until when others are sent there.
     urged: Option<(OverlayAddr, Time)>,
     removed: Vec<P>,
-    added: Vec<Statement<P>>,
+    pub(super) added: Vec<Statement<P>>,
     telling: u64,
-    renewing: u64,
-    rounds: u32,
-    linked: Vec<Contact<P>>,
-    asked: Vec<P>,
-    /// Members that were lost in this term.
-    former: Vec<P>,
+    pub(super) renewing: u64,
+    pub(super) rounds: u32,
+    /// Neighbours in the multicast, and when they were last heard of.
+    pub(super) linked: Vec<(Contact<P>, Time)>,
+    pub(super) asked: Vec<P>,
+    /// The order that candidates are to have.
+    pub(super) order: Option<Vec<P>>,
+    /// Whether the leader before handed over.
+    pub(super) handed: bool,
+    pub(super) small_since: Option<Time>,
+    /// Where the members were asked to go.
+    pub(super) into: Option<(OverlayAddr, Contact<P>)>,
+    /// Another says that it leads our subgroup: who that is, and under which number former members were asked.
+    pub(super) rival: Option<(u64, Contact<P>)>,
 }
 
 impl<P: Peer> Leading<P> {
     pub(super) fn linked(&self) -> impl Iterator<Item = &Contact<P>> {
-        self.linked.iter()
+        self.linked.iter().map(|(contact, _)| contact)
     }
 
     /// A leader could not be reached: another is asked in its place.
@@ -53,10 +52,20 @@ impl<P: Peer> Subgroups<P> {
         let mine = self.statement(ctx.unix, keys, subgroup, false);
         let list =
             MemberList { subgroup, term: 1, version: 1, members: List::chop(vec![mine]), signature: Blob::default() };
-        self.lead(ctx, keys, list);
+        if let Some(home) = self.home.membership.take() {
+            leave_to_leader(ctx, &home);
+        }
+        self.home.stage = Stage::In;
+        self.lead(ctx, keys, list, false);
     }
 
-    pub(super) fn lead(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, mut list: MemberList<P>) {
+    pub(super) fn lead(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        mut list: MemberList<P>,
+        handed: bool,
+    ) {
         list.signature = Blob::new(keys.sign(&list.root())).unwrap_or_default();
         let renewing = self.next_number();
         self.leading = Some(Leading {
@@ -68,7 +77,11 @@ impl<P: Peer> Subgroups<P> {
             rounds: 0,
             linked: Vec::new(),
             asked: Vec::new(),
-            former: Vec::new(),
+            order: None,
+            handed,
+            small_since: None,
+            into: None,
+            rival: None,
         });
         self.seated(ctx, false, list);
         ctx.out.emit(SubgroupEvent::Leads(true));
@@ -76,7 +89,12 @@ impl<P: Peer> Subgroups<P> {
     }
 
     pub(super) fn step_down(&mut self, ctx: &mut SubgroupCtx<'_, P>) {
-        if self.leading.take().is_some() {
+        if let Some(leading) = self.leading.take() {
+            self.wants_guest = false;
+            for (linked, _) in leading.linked {
+                ctx.out.emit(SubgroupEvent::LeaderLink(linked, false));
+            }
+            self.handing.take_if(|handing| !handing.leaving);
             ctx.out.emit(SubgroupEvent::Leads(false));
         }
     }
@@ -89,7 +107,7 @@ impl<P: Peer> Subgroups<P> {
         from: P,
         statement: Statement<P>,
     ) {
-        let (Some(home), Some(_)) = (self.home().cloned(), &self.leading) else {
+        let (Some(home), Some(leading)) = (self.home().cloned(), &self.leading) else {
             // Not a leader (any more): the newcomer asks the registry again.
             return;
         };
@@ -100,11 +118,18 @@ impl<P: Peer> Subgroups<P> {
         let guests = home.list.members.iter().filter(|member| member.guest).count();
         let members = home.list.members.len() - guests;
         let room = if statement.guest { guests < MAX_GUESTS } else { members < self.config.full };
-        if !there && !room {
+        let into = leading.into.as_ref().map(|(into, _)| *into).filter(|_| !there);
+        let banned = self.observed.banned.contains(&from);
+        if let Some(into) = into {
+            let elsewhere = Elsewhere { subgroup: home.subgroup(), join: Some(into), create: None };
+            return ctx.out.send(&statement.contact, SubgroupMessage::Elsewhere(elsewhere));
+        }
+        if banned || !there && !room {
             let elsewhere = self.elsewhere(ctx, home.subgroup());
             return ctx.out.send(&statement.contact, SubgroupMessage::Elsewhere(elsewhere));
         }
         let contact = statement.contact.clone();
+        self.observed.stated(from);
         if let Some(leading) = &mut self.leading {
             leading.removed.retain(|gone| *gone != from);
             leading.added.retain(|added| added.contact.peer != from);
@@ -130,19 +155,27 @@ impl<P: Peer> Subgroups<P> {
         Elsewhere { subgroup, join: None, create: Some(create) }
     }
 
-    pub(super) fn member_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, peer: P) {
+    pub(super) fn member_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
+        self.unlink(ctx, peer);
+        if let Some(handing) = self.handing.take_if(|handing| handing.to.peer == peer) {
+            let next = self.candidates().into_iter().find(|candidate| candidate.peer != peer);
+            match next.filter(|_| handing.leaving) {
+                Some(next) => self.hand_over(ctx, next, true),
+                None if handing.leaving => return self.leave_at_once(ctx),
+                None => {}
+            }
+        }
         let Some(leading) = &mut self.leading else { return };
-        leading.linked.retain(|linked| linked.peer != peer);
         leading.asked.retain(|asked| *asked != peer);
         leading.added.retain(|added| added.contact.peer != peer);
         if self.home.membership.as_ref().is_some_and(|home| home.list.member(peer).is_some()) {
             leading.removed.push(peer);
-            leading.former.retain(|former| *former != peer);
-            if leading.former.len() >= MAX_FORMER {
-                leading.former.remove(0);
-            }
-            leading.former.push(peer);
+            let dissolves = leading.into.is_some();
             self.tell_soon(ctx);
+            if dissolves {
+                self.commit(ctx, keys, None);
+                self.go_last(ctx, keys);
+            }
         }
     }
 
@@ -164,13 +197,11 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// Makes a new version of the list of what has changed, and tells all members of it.
-    fn commit(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, newcomer: Option<&Contact<P>>) {
+    pub(super) fn commit(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, newcomer: Option<&Contact<P>>) {
         let (Some(leading), Some(home)) = (&mut self.leading, self.home.membership.clone()) else { return };
         let removed = std::mem::take(&mut leading.removed);
         let added = std::mem::take(&mut leading.added);
-        if removed.is_empty() && added.is_empty() {
-            return;
-        }
+        let order = leading.order.take();
         let mut change = MemberChange {
             subgroup: home.subgroup(),
             term: home.list.term,
@@ -178,7 +209,14 @@ impl<P: Peer> Subgroups<P> {
             removed: List::chop(removed.iter().filter_map(|peer| Blob::new(peer.to_bytes())).collect()),
             added: List::chop(added),
             signature: Blob::default(),
+            moved: List::default(),
         };
+        if let Some(order) = order {
+            change.moved = List::chop(moves(&apply_change(&home.list, &change), &order));
+        }
+        if change.removed.is_empty() && change.added.is_empty() && change.moved.is_empty() {
+            return;
+        }
         let mut list = apply_change(&home.list, &change);
         list.signature = Blob::new(keys.sign(&list.root())).unwrap_or_default();
         change.signature = list.signature.clone();
@@ -191,126 +229,5 @@ impl<P: Peer> Subgroups<P> {
             ctx.out.send(newcomer, SubgroupMessage::Members(list.clone()));
         }
         self.seated(ctx, false, list);
-    }
-
-    pub(super) fn asked_for_members(&self, ctx: &mut SubgroupCtx<'_, P>, from: P, subgroup: OverlayAddr) {
-        if let (Some(_), Some(home)) = (&self.leading, self.home())
-            && home.subgroup() == subgroup
-            && home.list.member(from).is_some()
-        {
-            ctx.out.send(&Contact::bare(from), SubgroupMessage::Members(home.list.clone()));
-        }
-    }
-
-    /// The own row in the registry.
-    pub fn own_row(&self) -> Option<LeaderRow<P>> {
-        let (home, _) = (self.home()?, self.leading.as_ref()?);
-        let members = home.list.members.iter().filter(|member| !member.guest).count();
-        Some(LeaderRow {
-            statement: home.leader()?.clone(),
-            term: home.list.term,
-            size: u16::try_from(members).unwrap_or(u16::MAX),
-            full: u16::try_from(self.config.full).unwrap_or(u16::MAX),
-        })
-    }
-
-    /// Registers, and looks for other leaders.
-    pub(super) fn renew(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, generation: u64) {
-        if self.leading.as_ref().is_none_or(|leading| leading.renewing != generation) {
-            return;
-        }
-        let now = ctx.now;
-        self.leaders.retain(|_, (_, until)| *until > now);
-        if let Some(row) = self.own_row() {
-            let subgroup = row.statement.subgroup;
-            let payload = to_bytes(&RegistryRequest::Register(row));
-            for to in [subgroup, registry::bucket_of(&self.config.network, subgroup)] {
-                let token = self.next_number();
-                ctx.out.emit(SubgroupEvent::Ask { token, copies: COPIES, to, payload: payload.clone() });
-            }
-        }
-        self.ask_buckets(ctx);
-        self.greet_leaders(ctx, keys);
-        let renewing = self.next_number();
-        if let Some(leading) = &mut self.leading {
-            leading.renewing = renewing;
-        }
-        // A new leader looks more often: others may have begun at the same moment.
-        let rounds = self.leading.as_mut().map_or(0, |leading| {
-            leading.rounds = leading.rounds.saturating_add(1);
-            leading.rounds
-        });
-        let after = if rounds <= YOUNG_ROUNDS { RENEW_YOUNG } else { registry::RENEW };
-        ctx.out.arm(after, SubgroupTimer::Renew(renewing));
-    }
-
-    /// Makes neighbours of up to eight random leaders (design D13).
-    pub(super) fn greet_leaders(&mut self, ctx: &mut SubgroupCtx<'_, P>, _keys: &dyn Keys<P>) {
-        let Some(row) = self.own_row() else { return };
-        let mut others: Vec<_> = self.leaders().map(|other| other.statement.contact.clone()).collect();
-        let Some(leading) = &mut self.leading else { return };
-        others.retain(|other| !leading.linked.contains(other) && !leading.asked.contains(&other.peer));
-        shuffle(ctx.rng, &mut others);
-        let room = LINKS.saturating_sub(leading.linked.len() + leading.asked.len());
-        for other in others.into_iter().take(room) {
-            leading.asked.push(other.peer);
-            let hello = LeaderHello { row: row.clone(), answer: false };
-            ctx.out.send(&other, SubgroupMessage::LeaderHello(hello));
-        }
-    }
-
-    /// Another peer speaks as the leader of our subgroup. Leaders that were silent for a while, and members whose turn it was
-    /// while they were, do not know that somebody else leads it: the one with the older list is told.
-    pub(super) fn contest(
-        &self,
-        ctx: &mut SubgroupCtx<'_, P>,
-        from: P,
-        subgroup: OverlayAddr,
-        (term, version): (u64, u64),
-    ) {
-        let (Some(row), Some(home)) = (self.own_row(), self.home()) else { return };
-        let (ours, theirs) = ((home.list.term, home.list.version), (term, version));
-        if home.subgroup() == subgroup && (ours, Reverse(self.me.peer)) > (theirs, Reverse(from)) {
-            let hello = LeaderHello { row, answer: true };
-            ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
-        }
-    }
-
-    /// Only a member of ours can have taken over from us: otherwise anybody could depose a leader.
-    fn is_deposed_by(&self, row: &LeaderRow<P>) -> bool {
-        let (Some(leading), Some(home)) = (&self.leading, self.home()) else { return false };
-        let peer = row.statement.contact.peer;
-        let member = home.list.member(peer).is_some() || leading.former.contains(&peer);
-        member && row.statement.subgroup == home.subgroup() && row.term >= home.list.term
-    }
-
-    pub(super) fn greeted(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, hello: LeaderHello<P>) {
-        let statement = &hello.row.statement;
-        if statement.contact.peer != from || !statement.holds(keys, ctx.unix) {
-            return;
-        }
-        self.heard_of(ctx.now, hello.row.clone());
-        if self.is_deposed_by(&hello.row) {
-            let (subgroup, leader) = (statement.subgroup, statement.contact.clone());
-            self.step_down(ctx);
-            self.home.membership = None;
-            self.home.steps = 0;
-            ctx.out.emit(SubgroupEvent::Changed { guest: false, leader: true });
-            return self.ask_leader(ctx, keys, false, subgroup, leader);
-        }
-        let Some(row) = self.own_row() else { return };
-        let Some(leading) = &mut self.leading else { return };
-        leading.asked.retain(|asked| *asked != from);
-        if !leading.linked.iter().any(|linked| linked.peer == from) {
-            if leading.linked.len() >= 2 * LINKS {
-                return;
-            }
-            leading.linked.push(statement.contact.clone());
-        }
-        ctx.out.emit(SubgroupEvent::LeaderLink(statement.contact.clone()));
-        if !hello.answer {
-            let hello = LeaderHello { row, answer: true };
-            ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
-        }
     }
 }

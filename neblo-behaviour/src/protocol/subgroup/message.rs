@@ -26,7 +26,21 @@ record! {
         /// A leader or member of another subgroup that publishes and asks here (design D12).
         6 => guest: bool,
         7 => signature: Blob<96>,
+        /// Processors that it says it has (seed 003 §2: "notifies its resources of bandwidth and CPU").
+        8 => cpu: Option<u32>,
+        /// Bandwidth that it says it has, in KiB a second.
+        9 => bandwidth: Option<u32>,
     }
+}
+
+/// What a member says of its resources (seed 003 §2). They count for the order of candidates under
+/// [`LeaderPolicy::Claimed`](super::LeaderPolicy::Claimed) alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Processors.
+    pub cpu: Option<u32>,
+    /// KiB a second.
+    pub bandwidth: Option<u32>,
 }
 
 impl<P: Peer> Statement<P> {
@@ -39,6 +53,19 @@ impl<P: Peer> Statement<P> {
         expires: u64,
         guest: bool,
     ) -> Self {
+        Self::sign_with(keys, me, sealing, subgroup, expires, guest, Resources::default())
+    }
+
+    /// Makes and signs a statement that names resources.
+    pub fn sign_with(
+        keys: &dyn Keys<P>,
+        me: &Contact<P>,
+        sealing: [u8; 32],
+        subgroup: OverlayAddr,
+        expires: u64,
+        guest: bool,
+        resources: Resources,
+    ) -> Self {
         let (count, longest) = STATED_ADDRESSES;
         let addresses = me.addresses().filter(|address| address.len() <= longest).take(count);
         let mut statement = Self {
@@ -49,6 +76,8 @@ impl<P: Peer> Statement<P> {
             expires,
             guest,
             signature: Blob::default(),
+            cpu: resources.cpu,
+            bandwidth: resources.bandwidth,
         };
         statement.signature = Blob::new(keys.sign(&statement.signed())).unwrap_or_default();
         statement
@@ -84,6 +113,9 @@ record! {
         1 => request: u64,
         2 => subgroup: Option<OverlayAddr>,
         3 => leader: Option<Contact<P>>,
+        /// Members without guests, and those at which it is full.
+        4 => size: Option<u16>,
+        5 => full: Option<u16>,
     }
 }
 
@@ -118,11 +150,22 @@ record! {
 }
 
 impl<P: Peer> MemberList<P> {
-    /// What the leader signs: a hash of the whole list.
+    /// What the leader signs.
     pub fn root(&self) -> Vec<u8> {
+        self.list_root().signed()
+    }
+
+    /// The root of this version, with the leader's signature.
+    pub fn list_root(&self) -> ListRoot {
         let mut hasher = blake3::Hasher::new_derive_key("neblo 1 member list");
-        hasher.update(&to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
-        hasher.finalize().as_bytes().to_vec()
+        hasher.update(&to_bytes(&self.members));
+        ListRoot {
+            subgroup: self.subgroup,
+            term: self.term,
+            version: self.version,
+            members: *hasher.finalize().as_bytes(),
+            signature: self.signature.clone(),
+        }
     }
 
     /// The leader's statement.
@@ -133,6 +176,54 @@ impl<P: Peer> MemberList<P> {
     /// The statement of a peer.
     pub fn member(&self, peer: P) -> Option<&Statement<P>> {
         self.members.iter().find(|member| member.contact.peer == peer)
+    }
+}
+
+record! {
+    /// One version of a list in short: what its leader signs, and the signature (design D9). Members show it to one another.
+    pub struct ListRoot {
+        1 => subgroup: OverlayAddr,
+        2 => term: u64,
+        3 => version: u64,
+        /// BLAKE3 over the members.
+        4 => members: [u8; 32],
+        5 => signature: Blob<96>,
+    }
+}
+
+impl ListRoot {
+    /// What is signed.
+    pub fn signed(&self) -> Vec<u8> {
+        let mut bytes = b"neblo 1 member list".to_vec();
+        bytes.extend(to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
+        bytes
+    }
+
+    /// Whether this leader signed it.
+    pub fn holds<P: Peer>(&self, keys: &dyn Keys<P>, leader: &Statement<P>) -> bool {
+        keys.verify(&leader.contact.peer, &leader.identity, &self.signed(), &self.signature)
+    }
+
+    /// Whether both are of one version and tell of different members.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let version = |root: &Self| (root.subgroup, root.term, root.version);
+        version(self) == version(other) && self.members != other.members
+    }
+}
+
+record! {
+    /// A leader has signed two lists for one version: who checks both signatures follows it no more (design D9).
+    pub struct TwoLists {
+        1 => first: ListRoot,
+        2 => second: ListRoot,
+    }
+}
+
+record! {
+    /// A member and its new place in the list.
+    pub struct Moved {
+        1 => peer: Blob<64>,
+        2 => place: u16,
     }
 }
 
@@ -148,6 +239,8 @@ record! {
         5 => added: List<Statement<P>, MAX_MEMBERS>,
         /// By the leader, over the whole new list.
         6 => signature: Blob<96>,
+        /// One after another, once the others are gone and in.
+        7 => moved: List<Moved, MAX_MEMBERS>,
     }
 }
 
@@ -170,6 +263,26 @@ record! {
     pub struct Suspect {
         1 => subgroup: OverlayAddr,
         2 => term: u64,
+    }
+}
+
+record! {
+    /// Leader to candidate: "lead from now on"; its table has gone before (seed 003 §4).
+    pub struct Lead {
+        1 => subgroup: OverlayAddr,
+        2 => term: u64,
+        /// The old leader does not stay as a member.
+        3 => leaving: bool,
+    }
+}
+
+record! {
+    /// Leader to member: join that subgroup, led by this peer; ours is too small (seed 003 §2), or, when it is the same one,
+    /// somebody else leads it.
+    pub struct MoveTo<P> {
+        1 => subgroup: OverlayAddr,
+        2 => to: OverlayAddr,
+        3 => leader: Contact<P>,
     }
 }
 
@@ -205,6 +318,10 @@ choice! {
         7 => Leave(LeaveSubgroup),
         8 => Suspect(Suspect),
         9 => LeaderHello(LeaderHello<P>),
+        10 => Compare(ListRoot),
+        11 => TwoLists(TwoLists),
+        12 => Lead(Lead),
+        13 => MoveTo(MoveTo<P>),
     }
 }
 
@@ -213,6 +330,38 @@ choice! {
     pub enum RegistryRequest<P> {
         0 => Register(LeaderRow<P>),
         1 => Find(FindRows),
+        2 => Unregister(Unregister),
+    }
+}
+
+record! {
+    /// The leader that is registered gives its subgroup up.
+    pub struct Unregister {
+        1 => subgroup: OverlayAddr,
+        2 => term: u64,
+        /// By the leader.
+        3 => signature: Blob<96>,
+    }
+}
+
+impl Unregister {
+    /// Makes and signs one.
+    pub fn sign<P: Peer>(keys: &dyn Keys<P>, subgroup: OverlayAddr, term: u64) -> Self {
+        let mut unregister = Self { subgroup, term, signature: Blob::default() };
+        unregister.signature = Blob::new(keys.sign(&unregister.signed())).unwrap_or_default();
+        unregister
+    }
+
+    fn signed(&self) -> Vec<u8> {
+        let mut bytes = b"neblo 1 unregister".to_vec();
+        bytes.extend(to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
+        bytes
+    }
+
+    /// Whether the leader of this row signed it.
+    pub fn holds<P: Peer>(&self, keys: &dyn Keys<P>, row: &LeaderRow<P>) -> bool {
+        let leader = &row.statement;
+        row.term <= self.term && keys.verify(&leader.contact.peer, &leader.identity, &self.signed(), &self.signature)
     }
 }
 

@@ -1,17 +1,29 @@
 //! Subgroups: members with a leader, who is registered on the ring (seed 003 §2; design D9, D12, D13).
 
+mod comparing;
+mod handing;
 mod joining;
+mod leaders;
 mod leading;
+mod lists;
+mod merging;
 mod message;
 mod registry;
+mod standing;
 mod succession;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+pub use comparing::DEPOSED_WITHIN;
+use handing::Handing;
 use leading::Leading;
+use lists::apply_change;
 pub use message::*;
 use registry::Registry;
+pub use standing::LeaderPolicy;
+use standing::{Observed, moves};
+use succession::Before;
 
 use super::codec::{List, from_bytes, to_bytes};
 use super::interface::Failure;
@@ -25,8 +37,22 @@ const STATEMENT_LASTS: u64 = 24 * 3600;
 const STEP_AGAIN: Duration = Duration::from_millis(400);
 /// Wait for an answer to a step of joining. choice
 const STEP_WITHIN: Duration = Duration::from_secs(3);
-/// Steps after which a peer stops looking and creates a subgroup. choice
+/// Wait for the answers of known peers. choice
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+/// Steps after which a guest stops looking. choice
 const MAX_STEPS: u32 = 40;
+/// Steps of a member towards a subgroup that its leader sent it to, before it stays where it is. choice
+const MAX_MOVE_STEPS: u32 = 4;
+/// How long a peer without a subgroup looks for one before it creates one. choice
+const LOOKS_FOR: Duration = Duration::from_secs(24);
+/// No peer is without a subgroup for longer than this, counted from when the ring let it in, or from when it noticed that its
+/// leader is gone: it looks for a while, each step of that is bounded, and then it leads one of its own, which merges with
+/// another later if it stays small.
+pub const SEATED_WITHIN: Duration = Duration::from_secs(30);
+/// Known peers asked for their subgroups. choice
+const MAX_ASKED: usize = 3;
+/// Leaders sought at once for others. choice
+const MAX_SOUGHT: usize = 256;
 /// Times in a row that a joiner lets itself be sent elsewhere. choice
 const MAX_ELSEWHERE: u32 = 6;
 /// Copies of a registration. choice: two more than the primary, so that the death of an owner costs no look-up
@@ -48,6 +74,12 @@ pub enum SubgroupTimer {
     Tell(u64),
     /// The candidate had its time to take over.
     Succession(u64),
+    /// A root is shown to another member.
+    Compare(u64),
+    /// The one to whom the lead is handed over had its time.
+    Handing(u64),
+    /// The registry is asked again for a leader that somebody wants.
+    Seek(OverlayAddr),
 }
 
 /// What subgroups report.
@@ -73,8 +105,14 @@ pub enum SubgroupEvent<P> {
     },
     /// This peer became the leader of its subgroup, or stopped being it.
     Leads(bool),
-    /// A leader is a neighbour in the multicast now.
-    LeaderLink(Contact<P>),
+    /// A leader is a neighbour in the multicast now, or no more.
+    LeaderLink(Contact<P>, bool),
+    /// Copy the table to this peer, and say so when it has all ([`Subgroups::copied`]).
+    HandOver(P),
+    /// This peer has left its subgroup in order.
+    Gone,
+    /// A leader that was sought ([`Subgroups::seek_leader`]).
+    Found(OverlayAddr, Contact<P>),
 }
 
 /// A subgroup as one of its members sees it.
@@ -103,8 +141,8 @@ impl<P: Peer> Membership<P> {
 enum Stage<P> {
     /// Not wanted.
     Idle,
-    /// Asks a known peer for its subgroup.
-    Asking { known: Contact<P> },
+    /// Asks known peers for their subgroups.
+    Asking { known: Vec<Contact<P>>, told: Vec<(P, InSubgroup<P>)> },
     /// Asks the registry for the leader.
     Finding { subgroup: OverlayAddr, token: u64 },
     /// Asks the registry for any leader (to be a guest there).
@@ -120,15 +158,25 @@ enum Stage<P> {
 struct Seat<P> {
     stage: Stage<P>,
     membership: Option<Membership<P>>,
-    known: Option<Contact<P>>,
+    known: Vec<Contact<P>>,
     generation: u64,
     steps: u32,
     elsewhere: u32,
+    /// Since when it looks for a subgroup or for a leader.
+    since: Option<Time>,
 }
 
 impl<P> Default for Seat<P> {
     fn default() -> Self {
-        Self { stage: Stage::Idle, membership: None, known: None, generation: 0, steps: 0, elsewhere: 0 }
+        Self {
+            stage: Stage::Idle,
+            membership: None,
+            known: Vec::new(),
+            generation: 0,
+            steps: 0,
+            elsewhere: 0,
+            since: None,
+        }
     }
 }
 
@@ -139,6 +187,17 @@ pub struct SubgroupConfig {
     pub network: String,
     /// Members at which a subgroup is full.
     pub full: usize,
+    /// How candidates are ordered.
+    pub policy: LeaderPolicy,
+    /// What this peer says of its resources.
+    pub resources: Resources,
+}
+
+impl SubgroupConfig {
+    /// Ordered by what is observed, and nothing claimed.
+    pub fn new(network: impl Into<String>, full: usize) -> Self {
+        Self { network: network.into(), full, policy: LeaderPolicy::default(), resources: Resources::default() }
+    }
 }
 
 /// The subgroups of one peer: its home, and another in which it is a guest.
@@ -153,6 +212,15 @@ pub struct Subgroups<P> {
     leaders: BTreeMap<OverlayAddr, (LeaderRow<P>, Time)>,
     registry: Registry<P>,
     succession: Option<succession::Succession>,
+    observed: Observed<P>,
+    handing: Option<Handing<P>>,
+    /// The next time that a root is shown, and frames of that kind since the last.
+    comparing: u64,
+    compared: BTreeMap<Option<P>, u32>,
+    /// Subgroups whose leader somebody wants to know, the leader that it is not, and how often was asked.
+    sought: BTreeMap<OverlayAddr, (Option<P>, u32)>,
+    /// Whether a guest's place is wanted, and looked for again when there was none.
+    wants_guest: bool,
     /// When this peer went on after it had been stopped.
     awoke: Option<Time>,
     next: u64,
@@ -188,6 +256,12 @@ impl<P: Peer> Subgroups<P> {
             leaders: BTreeMap::new(),
             registry: Registry::default(),
             succession: None,
+            observed: Observed::default(),
+            handing: None,
+            comparing: 0,
+            compared: BTreeMap::new(),
+            sought: BTreeMap::new(),
+            wants_guest: false,
             awoke: None,
             next: 0,
         }
@@ -218,6 +292,11 @@ impl<P: Peer> Subgroups<P> {
         self.leading.is_some()
     }
 
+    /// Whether the leader before handed its table over to this one.
+    pub fn was_handed_over(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| leading.handed)
+    }
+
     /// Leaders heard of lately, ourselves left out.
     pub fn leaders(&self) -> impl Iterator<Item = &LeaderRow<P>> {
         let mine = self.home().map(Membership::subgroup).filter(|_| self.leads());
@@ -246,38 +325,49 @@ impl<P: Peer> Subgroups<P> {
         neighbours
     }
 
-    /// Starts: joins the subgroup of `known`, or creates the first subgroup of a new network.
-    pub fn start(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, known: Option<Contact<P>>) {
-        if matches!(self.home.stage, Stage::Idle) {
+    /// Starts: joins the emptiest subgroup of those of `known`, or creates the first subgroup of a new network.
+    pub fn start(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, mut known: Vec<Contact<P>>) {
+        if matches!(self.home.stage, Stage::Idle) && !self.is_leaving() {
+            known.truncate(MAX_ASKED);
             self.home.known = known;
-            self.home.steps = 0;
+            self.unseated(ctx.now);
             self.begin(ctx, keys, false);
         }
     }
 
     /// Wants to be a guest of another subgroup.
     pub fn want_guest(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
-        if matches!(self.guest.stage, Stage::Idle) {
+        self.wants_guest = true;
+        if matches!(self.guest.stage, Stage::Idle) && !self.is_leaving() {
             self.guest.steps = 0;
             self.begin(ctx, keys, true);
         }
     }
 
-    /// Leaves in order.
+    /// Leaves in order. A leader hands over first, and is gone with [`SubgroupEvent::Gone`].
     pub fn leave(&mut self, ctx: &mut SubgroupCtx<'_, P>) {
-        for guest in [true, false] {
-            let Some(membership) = self.seat(guest).membership.take() else { continue };
-            let leave = SubgroupMessage::Leave(LeaveSubgroup { subgroup: membership.subgroup() });
-            if !guest && self.leading.take().is_some() {
-                for member in membership.relays(self.me.peer) {
-                    ctx.out.send(member, leave.clone());
-                }
-                ctx.out.emit(SubgroupEvent::Leads(false));
-            } else if let Some(leader) = membership.leader() {
-                ctx.out.send(&leader.contact, leave);
-            }
-            *self.seat(guest) = Seat::default();
+        if let Some(membership) = self.guest.membership.take() {
+            leave_to_leader(ctx, &membership);
         }
+        self.guest = Seat::default();
+        self.wants_guest = false;
+        self.succession = None;
+        if self.leads() {
+            return match self.candidates().into_iter().next() {
+                Some(next) => self.hand_over(ctx, next, true),
+                None => self.leave_at_once(ctx),
+            };
+        }
+        if let Some(membership) = self.home.membership.take() {
+            leave_to_leader(ctx, &membership);
+        }
+        self.home = Seat::default();
+    }
+
+    /// Begins to count the time without a subgroup or leader.
+    fn unseated(&mut self, now: Time) {
+        self.home.since.get_or_insert(now);
+        self.home.steps = 0;
     }
 
     fn seat(&mut self, guest: bool) -> &mut Seat<P> {
@@ -295,12 +385,7 @@ impl<P: Peer> Subgroups<P> {
     pub fn received(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, message: SubgroupMessage<P>) {
         match message {
             SubgroupMessage::Which(which) => {
-                let home = self.home();
-                let answer = InSubgroup {
-                    request: which.request,
-                    subgroup: home.map(Membership::subgroup),
-                    leader: home.and_then(Membership::leader).map(|leader| leader.contact.clone()),
-                };
+                let answer = self.in_subgroup(which.request);
                 ctx.out.send(&Contact::bare(from), SubgroupMessage::InSubgroup(answer));
             }
             SubgroupMessage::InSubgroup(answer) => self.told_subgroup(ctx, keys, from, answer),
@@ -312,120 +397,10 @@ impl<P: Peer> Subgroups<P> {
             SubgroupMessage::Leave(leave) => self.left(ctx, keys, from, leave.subgroup),
             SubgroupMessage::Suspect(suspect) => self.suspected(ctx, keys, &suspect),
             SubgroupMessage::LeaderHello(hello) => self.greeted(ctx, keys, from, hello),
-        }
-    }
-
-    fn told_subgroup(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, answer: InSubgroup<P>) {
-        if !matches!(&self.home.stage, Stage::Asking { known } if known.peer == from)
-            || answer.request != self.home.generation
-        {
-            return;
-        }
-        match (answer.subgroup, answer.leader) {
-            (Some(subgroup), Some(leader)) if leader.peer != self.me.peer => {
-                // The peer that answers may be the leader itself; its address is the one that we reached it at.
-                let leader = match &self.home.known {
-                    Some(known) if known.peer == leader.peer => known.clone(),
-                    _ => leader,
-                };
-                self.ask_leader(ctx, keys, false, subgroup, leader);
-            }
-            (Some(subgroup), _) => self.find(ctx, false, subgroup),
-            (None, _) => self.soon(ctx, false),
-        }
-    }
-
-    fn sent_elsewhere(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, elsewhere: &Elsewhere) {
-        for guest in [false, true] {
-            let asked = matches!(&self.seat(guest).stage, Stage::Joining { subgroup, leader }
-                if *subgroup == elsewhere.subgroup && leader.peer == from);
-            if !asked {
-                continue;
-            }
-            self.seat(guest).elsewhere += 1;
-            let weary = self.seat(guest).elsewhere > MAX_ELSEWHERE;
-            match (elsewhere.join, elsewhere.create) {
-                (Some(join), _) if !weary => {
-                    // The registry may not know it for a moment: whoever was told to create it is just about to.
-                    self.find(ctx, guest, join);
-                }
-                (_, Some(create)) if !guest => self.create(ctx, keys, create),
-                _ if guest => self.soon(ctx, true),
-                _ => {
-                    let subgroup = self.random_subgroup(ctx);
-                    self.create(ctx, keys, subgroup);
-                }
-            }
-        }
-    }
-
-    fn list_received(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, list: MemberList<P>) {
-        let signed = list.leader().is_some_and(|leader| {
-            leader.contact.peer == from && keys.verify(&from, &leader.identity, &list.root(), &list.signature)
-        });
-        let all_hold =
-            list.members.iter().all(|member| member.subgroup == list.subgroup && member.holds(keys, ctx.unix));
-        if !signed || !all_hold || list.member(self.me.peer).is_none() {
-            return;
-        }
-        for guest in [false, true] {
-            let seat = self.seat(guest);
-            let asked = matches!(&seat.stage, Stage::Joining { subgroup, leader }
-                if *subgroup == list.subgroup && leader.peer == from);
-            let newer = seat.membership.as_ref().is_some_and(|old| {
-                let newer = (list.term, list.version) > (old.list.term, old.list.version);
-                old.subgroup() == list.subgroup && newer && old.list.member(from).is_some()
-            });
-            if !asked && !newer {
-                continue;
-            }
-            if !guest && self.leading.is_some() {
-                self.step_down(ctx);
-            }
-            return self.seated(ctx, guest, list);
-        }
-        self.contest(ctx, from, list.subgroup, (list.term, list.version));
-    }
-
-    fn seated(&mut self, ctx: &mut SubgroupCtx<'_, P>, guest: bool, list: MemberList<P>) {
-        let before = self.seat(guest).membership.as_ref().and_then(Membership::leader).map(|old| old.contact.peer);
-        let after = list.leader().map(|leader| leader.contact.peer);
-        let seat = self.seat(guest);
-        seat.stage = Stage::In;
-        seat.steps = 0;
-        seat.elsewhere = 0;
-        seat.membership = Some(Membership { list });
-        if !guest {
-            self.succession = None;
-        }
-        ctx.out.emit(SubgroupEvent::Changed { guest, leader: before != after });
-    }
-
-    fn change_received(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, change: MemberChange<P>) {
-        for guest in [false, true] {
-            let Some(old) = self.seat(guest).membership.clone() else { continue };
-            if old.subgroup() != change.subgroup {
-                continue;
-            }
-            if old.leader().is_none_or(|leader| leader.contact.peer != from) {
-                self.contest(ctx, from, change.subgroup, (change.term, change.version));
-                continue;
-            }
-            if (change.term, change.version) <= (old.list.term, old.list.version) {
-                return;
-            }
-            let fits = change.term == old.list.term && change.version == old.list.version + 1;
-            let sound =
-                change.added.iter().all(|added| added.subgroup == change.subgroup && added.holds(keys, ctx.unix));
-            let list = apply_change(&old.list, &change);
-            let signed = list
-                .leader()
-                .is_some_and(|leader| keys.verify(&from, &leader.identity, &list.root(), &change.signature));
-            if fits && sound && signed && list.member(self.me.peer).is_some() {
-                return self.seated(ctx, guest, MemberList { signature: change.signature, ..list });
-            }
-            let ask = AskMembers { subgroup: change.subgroup };
-            return ctx.out.send(&Contact::bare(from), SubgroupMessage::AskMembers(ask));
+            SubgroupMessage::Compare(root) => self.shown_root(ctx, keys, from, root),
+            SubgroupMessage::TwoLists(proof) => self.two_lists(ctx, keys, Some(from), proof),
+            SubgroupMessage::Lead(lead) => self.told_to_lead(ctx, keys, from, &lead),
+            SubgroupMessage::MoveTo(there) => self.told_to_move(ctx, keys, from, there),
         }
     }
 
@@ -451,6 +426,9 @@ impl<P: Peer> Subgroups<P> {
             SubgroupTimer::Renew(generation) => self.renew(ctx, keys, generation),
             SubgroupTimer::Tell(generation) => self.tell_members(ctx, keys, generation),
             SubgroupTimer::Succession(generation) => self.succession_expired(ctx, keys, generation),
+            SubgroupTimer::Compare(generation) => self.compare_expired(ctx, keys, generation),
+            SubgroupTimer::Handing(generation) => self.handing_expired(ctx, generation),
+            SubgroupTimer::Seek(subgroup) => self.seek_again(ctx, subgroup),
         }
     }
 
@@ -458,10 +436,14 @@ impl<P: Peer> Subgroups<P> {
     pub fn dead(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
         self.leaders.retain(|_, (row, _)| row.statement.contact.peer != peer);
         if self.leading.is_some() {
-            self.member_lost(ctx, peer);
+            self.member_lost(ctx, keys, peer);
         } else if self.home().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == peer) {
             self.leader_lost(ctx, keys);
         }
+        self.guest_leader_lost(ctx, keys, peer);
+    }
+
+    fn guest_leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
         if self.guest().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == peer) {
             // A guest is no candidate: it looks for a subgroup anew.
             self.guest = Seat::default();
@@ -470,28 +452,28 @@ impl<P: Peer> Subgroups<P> {
         }
     }
 
+    /// "I leave": as a death, but of a member or leader of this one subgroup.
     fn left(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, subgroup: OverlayAddr) {
-        if self.membership(subgroup).is_some() {
-            self.dead(ctx, keys, from);
+        if self.leader_of(subgroup).is_some_and(|leader| leader.peer == from) {
+            // A leader that gives its subgroup up.
+            self.leaders.remove(&subgroup);
+            self.unlink(ctx, from);
+        }
+        let home = self.home().is_some_and(|home| home.subgroup() == subgroup);
+        if home && self.leading.is_some() {
+            self.member_lost(ctx, keys, from);
+        } else if home && self.home().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == from) {
+            self.leader_lost(ctx, keys);
+        }
+        if self.guest().is_some_and(|guest| guest.subgroup() == subgroup) {
+            self.guest_leader_lost(ctx, keys, from);
         }
     }
 }
 
-/// The list that a change makes of `old`.
-fn apply_change<P: Peer>(old: &MemberList<P>, change: &MemberChange<P>) -> MemberList<P> {
-    let mut members = old.members.clone().into_inner();
-    members.retain(|member| !change.removed.iter().any(|gone| **gone == member.contact.peer.to_bytes()));
-    for added in change.added.iter() {
-        match members.iter_mut().find(|member| member.contact.peer == added.contact.peer) {
-            Some(member) => *member = added.clone(),
-            None => members.push(added.clone()),
-        }
-    }
-    MemberList {
-        subgroup: old.subgroup,
-        term: change.term,
-        version: change.version,
-        members: List::chop(members),
-        signature: Default::default(),
+fn leave_to_leader<P: Peer>(ctx: &mut SubgroupCtx<'_, P>, membership: &Membership<P>) {
+    if let Some(leader) = membership.leader() {
+        let leave = LeaveSubgroup { subgroup: membership.subgroup() };
+        ctx.out.send(&leader.contact, SubgroupMessage::Leave(leave));
     }
 }

@@ -1,6 +1,7 @@
 //! The registry: who leads a subgroup, kept by the owner of the subgroup's id, and a list of leaders kept in buckets
 //! (seed 003 §2, design D13). The first user of the messaging layer.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -34,6 +35,12 @@ pub(super) fn buckets(network: &str) -> impl Iterator<Item = OverlayAddr> {
 /// The bucket that a subgroup is listed in.
 pub(super) fn bucket_of(network: &str, subgroup: OverlayAddr) -> OverlayAddr {
     bucket_address(network, subgroup.0 as u8)
+}
+
+/// Which of two leaders of one subgroup leads it: the one of the higher term, or else the smaller peer. All say the same.
+pub(super) fn outranks<P: Peer>(one: &LeaderRow<P>, other: &LeaderRow<P>) -> bool {
+    let rank = |row: &LeaderRow<P>| (row.term, Reverse(row.statement.contact.peer));
+    rank(one) > rank(other)
 }
 
 /// What the owner of an address keeps of the registry.
@@ -70,12 +77,21 @@ impl<P: Peer> Registry<P> {
                     return None;
                 }
                 let rows = self.rows.entry(at).or_default();
-                if rows.get(&subgroup).is_some_and(|(old, _)| old.term > row.term)
+                if rows.get(&subgroup).is_some_and(|(old, _)| outranks(old, &row))
                     || !rows.contains_key(&subgroup) && rows.len() >= MAX_AT_ONE
                 {
                     return None;
                 }
                 rows.insert(subgroup, (row, now + LASTS));
+                Some(Vec::new())
+            }
+            RegistryRequest::Unregister(unregister) => {
+                let rows = self.rows.get_mut(&at)?;
+                let (row, _) = rows.get(&unregister.subgroup)?;
+                if !unregister.holds(keys, row) {
+                    return None;
+                }
+                rows.remove(&unregister.subgroup);
                 Some(Vec::new())
             }
             RegistryRequest::Find(find) => {
@@ -93,5 +109,55 @@ impl<P: Peer> Registry<P> {
             rows.retain(|_, (_, until)| *until > now);
             !rows.is_empty()
         });
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::protocol::codec::Wire;
+    use crate::protocol::io::Contact;
+    use crate::protocol::subgroup::{FindRows, Statement, Unregister};
+    use crate::sim::StandInKeys;
+    use rand::SeedableRng;
+
+    const SUBGROUP: OverlayAddr = OverlayAddr(5);
+
+    fn row(peer: u32, term: u64) -> LeaderRow<u32> {
+        let keys = StandInKeys::new(peer);
+        let statement = Statement::sign(&keys, &Contact::bare(peer), [0; 32], SUBGROUP, u64::MAX, false);
+        LeaderRow { statement, term, size: 3, full: 75 }
+    }
+
+    fn ask<T: Wire>(registry: &mut Registry<u32>, request: &T) -> Option<Vec<u8>> {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        let keys = StandInKeys::new(9);
+        registry.handle((Time(0), 0), &mut rng, &keys, "test", SUBGROUP, &to_bytes(request))
+    }
+
+    fn registered(registry: &mut Registry<u32>) -> Vec<u32> {
+        let found = ask(registry, &RegistryRequest::<u32>::Find(FindRows { most: 9 }));
+        let rows = found.map(|bytes| from_bytes::<Rows<u32>>(&bytes).unwrap().rows.into_inner());
+        rows.unwrap_or_default().iter().map(|row| row.statement.contact.peer).collect()
+    }
+
+    #[test]
+    fn the_higher_term_stays_registered_and_of_two_alike_the_smaller_peer() {
+        let mut registry = Registry::default();
+        for (peer, term, then) in [(4, 2, 4), (3, 1, 4), (7, 2, 4), (3, 2, 3), (4, 2, 3), (8, 3, 8)] {
+            ask(&mut registry, &RegistryRequest::Register(row(peer, term)));
+            assert_eq!(registered(&mut registry), [then], "{peer} of term {term}");
+        }
+    }
+
+    #[test]
+    fn only_the_leader_itself_takes_its_registration_back() {
+        let mut registry = Registry::default();
+        ask(&mut registry, &RegistryRequest::Register(row(4, 2)));
+        for (peer, term, there) in [(3, 2, true), (4, 1, true), (4, 2, false)] {
+            let unregister = Unregister::sign::<u32>(&StandInKeys::new(peer), SUBGROUP, term);
+            ask(&mut registry, &RegistryRequest::<u32>::Unregister(unregister));
+            assert_eq!(registered(&mut registry) == [4], there, "{peer} of term {term}");
+        }
     }
 }

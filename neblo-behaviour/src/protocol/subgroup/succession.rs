@@ -22,6 +22,17 @@ pub(super) struct Succession {
     next: usize,
 }
 
+/// What becomes of the leader before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// It is dead.
+    Dead,
+    /// It leaves, and waits for word of that.
+    Leaves,
+    /// It becomes a member.
+    Stays,
+}
+
 impl<P: Peer> Subgroups<P> {
     /// This peer goes on after it was stopped.
     pub fn awoke(&mut self, now: Time) {
@@ -32,7 +43,7 @@ impl<P: Peer> Subgroups<P> {
         self.awoke.is_some_and(|awoke| now.since(awoke) < NOT_AFTER_SLEEP)
     }
 
-    fn candidates(&self) -> Vec<Contact<P>> {
+    pub(super) fn candidates(&self) -> Vec<Contact<P>> {
         let members = self.home().map(|home| home.list.members.as_slice()).unwrap_or_default();
         members.iter().skip(1).filter(|member| !member.guest).map(|member| member.contact.clone()).collect()
     }
@@ -40,17 +51,24 @@ impl<P: Peer> Subgroups<P> {
     pub(super) fn leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
         let leader = self.home().and_then(|home| Some((home.subgroup(), home.leader()?.contact.clone())));
         let Some((subgroup, leader)) = leader.filter(|_| self.succession.is_none()) else { return };
-        self.home.steps = 0;
+        self.unseated(ctx.now);
         self.ask_leader(ctx, keys, false, subgroup, leader);
         let generation = self.next_number();
         self.succession = Some(Succession { generation, next: 0 });
         ctx.out.arm(RETURNS_WITHIN, SubgroupTimer::Succession(generation));
     }
 
+    /// The leader was shown to have signed two lists for one version: it is not asked to come back.
+    pub(super) fn leader_deposed(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
+        self.unseated(ctx.now);
+        self.try_candidate(ctx, keys, 0);
+    }
+
     /// A peer could not be reached: it is not the leader that comes back, or it is no neighbour in the multicast.
     pub fn unreachable(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
         if let Some(leading) = &mut self.leading {
             leading.unreachable(peer);
+            self.not_reached(peer);
         }
         let waits = self.succession.is_some_and(|succession| succession.next == 0);
         if waits && self.home().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == peer) {
@@ -60,12 +78,17 @@ impl<P: Peer> Subgroups<P> {
 
     fn try_candidate(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, tried: usize) {
         let Some(home) = self.home().cloned() else { return };
+        if self.home.since.is_some_and(|since| ctx.now.since(since) >= LOOKS_FOR) {
+            self.succession = None;
+            let subgroup = self.random_subgroup(ctx);
+            return self.create(ctx, keys, subgroup);
+        }
         let statement = self.statement(ctx.unix, keys, home.subgroup(), false);
         match self.candidates().get(tried) {
             Some(candidate) if candidate.peer == self.me.peer && self.was_asleep(ctx.now) => {
                 self.try_candidate(ctx, keys, tried + 1);
             }
-            Some(candidate) if candidate.peer == self.me.peer => self.take_over(ctx, keys),
+            Some(candidate) if candidate.peer == self.me.peer => self.take_over(ctx, keys, Before::Dead),
             Some(candidate) => {
                 let generation = self.next_number();
                 self.succession = Some(Succession { generation, next: tried + 1 });
@@ -99,17 +122,18 @@ impl<P: Peer> Subgroups<P> {
                 && mine <= succession.next
                 && !self.was_asleep(ctx.now)
             {
-                self.take_over(ctx, keys);
+                self.take_over(ctx, keys, Before::Dead);
             }
         }
     }
 
-    fn take_over(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
+    pub(super) fn take_over(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, before: Before) {
         let Some(home) = self.home().cloned() else { return };
         self.succession = None;
-        let old = home.leader().map(|leader| leader.contact.peer);
+        let old = home.leader().map(|leader| leader.contact.clone());
         let mut members = home.list.members.clone().into_inner();
-        members.retain(|member| Some(member.contact.peer) != old);
+        let stays = |peer: P| before == Before::Stays || old.as_ref().is_none_or(|old| old.peer != peer);
+        members.retain(|member| stays(member.contact.peer) && !self.observed.banned.contains(&member.contact.peer));
         let Some(mine) = members.iter().position(|member| member.contact.peer == self.me.peer) else { return };
         let mine = members.remove(mine);
         members.insert(0, mine);
@@ -120,11 +144,11 @@ impl<P: Peer> Subgroups<P> {
             members: List::chop(members),
             signature: Blob::default(),
         };
-        self.lead(ctx, keys, list);
-        if let Some(home) = self.home() {
-            for member in home.relays(self.me.peer) {
-                ctx.out.send(member, SubgroupMessage::Members(home.list.clone()));
-            }
+        self.home.stage = Stage::In;
+        self.lead(ctx, keys, list, before != Before::Dead);
+        let Some(home) = self.home() else { return };
+        for member in home.relays(self.me.peer).chain(old.iter().filter(|_| before == Before::Leaves)) {
+            ctx.out.send(member, SubgroupMessage::Members(home.list.clone()));
         }
     }
 }

@@ -1,0 +1,129 @@
+//! A candidate's copy of the leader's table, and what becomes of it when the candidate leads (seed 003 §4).
+
+use super::copying::Key;
+use super::rows::{MAX_ROWS, Row, row_number};
+use super::vouched::VouchedPaths;
+use super::*;
+
+/// Bytes of payloads that a candidate keeps. choice
+const MOST_BYTES: usize = 256 << 20;
+
+/// The copy.
+#[derive(Debug)]
+pub(super) struct Replica<P> {
+    subgroup: OverlayAddr,
+    copy: u64,
+    sequence: u64,
+    pub(super) rows: BTreeMap<u64, Row<P>>,
+    pub(super) vouched: VouchedPaths<P>,
+    /// Of an earlier copy, and not seen in this one yet. They go when it is whole: until then they are better than nothing.
+    earlier: BTreeSet<Key<P>>,
+    bytes: usize,
+}
+
+impl<P: Peer> Replica<P> {
+    fn new(subgroup: OverlayAddr) -> Self {
+        Self {
+            subgroup,
+            copy: 0,
+            sequence: 0,
+            rows: BTreeMap::new(),
+            vouched: VouchedPaths::default(),
+            earlier: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
+
+    fn put_row(&mut self, row: Row<P>) {
+        let number = row_number(&row.registration);
+        self.earlier.remove(&Key::Row(number));
+        self.remove_row(number);
+        let len = row.payload_len();
+        if self.rows.len() < MAX_ROWS && self.bytes + len <= MOST_BYTES {
+            self.bytes += len;
+            self.rows.insert(number, row);
+        }
+    }
+
+    fn remove_row(&mut self, number: u64) {
+        if let Some(row) = self.rows.remove(&number) {
+            self.bytes = self.bytes.saturating_sub(row.payload_len());
+        }
+    }
+
+    fn apply(&mut self, now: Time, piece: TableCopy<P>) {
+        if piece.sequence == 1 {
+            let rows = self.rows.keys().map(|row| Key::Row(*row));
+            self.earlier = rows.chain(self.vouched.ends().map(Key::Path)).collect();
+        }
+        self.copy = piece.copy;
+        self.sequence = piece.sequence;
+        for row in piece.rows_gone.iter() {
+            self.earlier.remove(&Key::Row(*row));
+            self.remove_row(*row);
+        }
+        for row in piece.rows.into_inner() {
+            self.put_row(Row::of_copy(now, row));
+        }
+        for gone in piece.paths_gone.iter() {
+            self.earlier.remove(&Key::Path((gone.last.peer, gone.id)));
+            self.vouched.remove((gone.last.peer, gone.id));
+        }
+        for path in piece.paths.into_inner() {
+            self.earlier.remove(&Key::Path((path.last.peer, path.id)));
+            self.vouched.put_copy(path);
+        }
+        if piece.whole {
+            for key in std::mem::take(&mut self.earlier) {
+                match key {
+                    Key::Row(row) => self.remove_row(row),
+                    Key::Path(end) => drop(self.vouched.remove(end)),
+                }
+            }
+        }
+    }
+}
+
+impl<P: Peer> Directory<P> {
+    /// The subgroup of which this peer is a member, and its leader: whose table it takes.
+    pub fn follow(&mut self, follows: Option<(OverlayAddr, P)>) {
+        self.follows = follows;
+        let there = follows.map(|(subgroup, _)| subgroup);
+        self.replica.take_if(|replica| Some(replica.subgroup) != there);
+    }
+
+    /// Rows in the copy of another leader's table.
+    pub fn copied_rows(&self) -> usize {
+        self.replica.as_ref().map_or(0, |replica| replica.rows.len())
+    }
+
+    pub(super) fn table_came(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, piece: TableCopy<P>) {
+        if self.leads.is_some() || self.follows != Some((piece.subgroup, from)) {
+            return;
+        }
+        let replica = self.replica.get_or_insert_with(|| Replica::new(piece.subgroup));
+        let (copy, sequence) = (piece.copy, piece.sequence);
+        let next = if replica.copy == copy { replica.sequence + 1 } else { 1 };
+        // The answer to the last one may have been lost.
+        let known = replica.copy == copy && replica.sequence == sequence;
+        let missed = !known && next != sequence;
+        if !known && !missed {
+            replica.apply(ctx.now, piece);
+        }
+        let answer = TableCopied { copy, sequence, missed };
+        ctx.out.send(&Contact::bare(from), DirectoryMessage::TableCopied(answer));
+    }
+
+    /// Leads what it followed: the rows of the former leader are held for their publishers, whose paths ended there. They are
+    /// answered with at once if that leader is `handed`ing them over, else when their publisher is back.
+    pub(super) fn take_over(&mut self, ctx: &mut DirectoryCtx<'_, P>, subgroup: OverlayAddr, handed: bool) {
+        let Some(replica) = self.replica.take().filter(|replica| replica.subgroup == subgroup) else { return };
+        self.vouched = replica.vouched;
+        self.vouched.all_broken(ctx.now);
+        for (number, mut row) in replica.rows {
+            row.hold(ctx.now, self.lasts, handed);
+            ctx.out.emit(DirectoryEvent::RowAdded { row: number, payload: row.payload() });
+            self.rows.insert(number, row);
+        }
+    }
+}

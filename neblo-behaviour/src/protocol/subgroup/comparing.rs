@@ -1,0 +1,150 @@
+//! Members show one another the root of the list that they have; a leader that signs two for one version is followed no more
+//! (design D9).
+//!
+//! Every member shows its root to one random member each [`COMPARE`]. Of two members with different lists for one version one
+//! at least holds the rarer one, and picks a holder of the other soon; both signatures together are the proof, which each that
+//! checks it passes on once to all whom it knows. So a leader with two lists for a version is deposed within
+//! [`DEPOSED_WITHIN`]: two rounds of comparing, and the time that a candidate has to take over. A member that sees that it is
+//! behind asks the other for its list, so that nobody keeps a version apart from the others for longer than that either.
+
+use super::*;
+use crate::protocol::io::below;
+
+/// How often a member shows its root. choice: some 250 bytes each time
+const COMPARE: Duration = Duration::from_secs(5);
+/// Within this a leader that has signed two lists for one version is followed no more: see above.
+pub const DEPOSED_WITHIN: Duration = Duration::from_secs(15);
+/// Frames of this kind of one member that are looked at in one round, and of all others together: a signature is checked for
+/// one. choice
+const MOST_A_ROUND: u32 = 8;
+/// Roots kept. choice
+const MAX_ROOTS: usize = 8;
+
+impl<P: Peer> Subgroups<P> {
+    /// Begins when a home is there, and goes on until there is none.
+    pub(super) fn compare_later(&mut self, ctx: &mut SubgroupCtx<'_, P>) {
+        if self.comparing == 0 {
+            self.comparing = self.next_number();
+            ctx.out.arm(COMPARE, SubgroupTimer::Compare(self.comparing));
+        }
+    }
+
+    pub(super) fn compare_expired(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, generation: u64) {
+        if generation != self.comparing {
+            return;
+        }
+        self.comparing = 0;
+        self.compared.clear();
+        self.state_again(ctx, keys);
+        let Some(home) = self.home().cloned() else { return };
+        self.compare_later(ctx);
+        let others: Vec<_> = home.relays(self.me.peer).collect();
+        if let Some(other) = others.get(below(ctx.rng, others.len())) {
+            ctx.out.send(other, SubgroupMessage::Compare(home.list.list_root()));
+        }
+    }
+
+    pub(super) fn remember_root(&mut self, root: ListRoot) {
+        let roots = &mut self.observed.roots;
+        if roots.len() >= MAX_ROOTS {
+            roots.pop_front();
+        }
+        roots.push_back(root);
+    }
+
+    /// Whether one more frame of this round is looked at.
+    fn has_patience(&mut self, from: P) -> bool {
+        let member = self.home().is_some_and(|home| home.list.member(from).is_some());
+        let compared = self.compared.entry(member.then_some(from)).or_insert(0);
+        *compared += 1;
+        *compared <= MOST_A_ROUND
+    }
+
+    pub(super) fn shown_root(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, root: ListRoot) {
+        let Some(home) = self.home().filter(|home| home.subgroup() == root.subgroup).cloned() else { return };
+        if !self.has_patience(from) {
+            return;
+        }
+        let (ours, theirs) = ((home.list.term, home.list.version), (root.term, root.version));
+        if theirs > ours {
+            let ask = AskMembers { subgroup: root.subgroup };
+            return ctx.out.send(&Contact::bare(from), SubgroupMessage::AskMembers(ask));
+        }
+        let own = self.observed.roots.iter().find(|own| own.contradicts(&root)).cloned();
+        if let Some(own) = own {
+            return self.two_lists(ctx, keys, None, TwoLists { first: own, second: root });
+        }
+        if theirs < ours {
+            // It is behind, or is none of us any more and does not know.
+            ctx.out.send(&Contact::bare(from), SubgroupMessage::Compare(home.list.list_root()));
+        }
+    }
+
+    /// A list that a member passes on, signed by the leader of both: it may have reached us late, or we are not on it.
+    pub(super) fn list_passed_on(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        from: P,
+        list: MemberList<P>,
+    ) {
+        let Some(home) = self.home().filter(|home| home.subgroup() == list.subgroup).cloned() else { return };
+        let (Some(leader), Some(new)) = (home.leader(), list.leader()) else { return };
+        let newer = (list.term, list.version) > (home.list.term, home.list.version);
+        if self.leads() || !newer || !matches!(self.home.stage, Stage::In) || !self.has_patience(from) {
+            return;
+        }
+        if !list.list_root().holds(keys, new)
+            || !new.holds(keys, ctx.unix)
+            || self.observed.banned.contains(&new.contact.peer)
+        {
+            return;
+        }
+        let same = leader.contact == new.contact && list.term == home.list.term;
+        let all_hold =
+            list.members.iter().all(|member| member.subgroup == list.subgroup && member.holds(keys, ctx.unix));
+        if same && all_hold && list.member(self.me.peer).is_some() {
+            return self.seated(ctx, false, list);
+        }
+        // Another leads, or we were left out: that leader is asked.
+        let leader = new.contact.clone();
+        self.ask_leader(ctx, keys, false, list.subgroup, leader);
+    }
+
+    /// Checks that the leader has signed two lists for one version; whoever finds it true says so to all, once.
+    pub(super) fn two_lists(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        from: Option<P>,
+        proof: TwoLists,
+    ) {
+        if from.is_some_and(|from| !self.has_patience(from)) {
+            return;
+        }
+        let Some(home) = self.home().cloned() else { return };
+        let Some(leader) = home.leader().cloned() else { return };
+        let ours = proof.first.subgroup == home.subgroup() && proof.first.term == home.list.term;
+        let proven = proof.first.contradicts(&proof.second)
+            && proof.first.holds(keys, &leader)
+            && proof.second.holds(keys, &leader);
+        if !ours || !proven || self.observed.banned.contains(&leader.contact.peer) {
+            return;
+        }
+        for member in home.list.members.iter().map(|member| &member.contact) {
+            if member.peer != self.me.peer && Some(member.peer) != from {
+                ctx.out.send(member, SubgroupMessage::TwoLists(proof.clone()));
+            }
+        }
+        self.observed.ban(leader.contact.peer);
+        if self.leads() {
+            // It was us, by whatever fault: others lead better.
+            self.step_down(ctx);
+            self.home.membership = None;
+            ctx.out.emit(SubgroupEvent::Changed { guest: false, leader: true });
+            self.unseated(ctx.now);
+            return self.begin(ctx, keys, false);
+        }
+        self.leader_deposed(ctx, keys);
+    }
+}
