@@ -346,7 +346,7 @@ mod tests {
                 return Some((out.now, event));
             }
             out.timers.sort();
-            let due = out.timers.first().filter(|(due, _)| *due <= end)?.clone();
+            let due = *out.timers.first().filter(|(due, _)| *due <= end)?;
             out.timers.remove(0);
             at(links, out, due.0, |links, ctx| links.expired(ctx, due.1));
         }
