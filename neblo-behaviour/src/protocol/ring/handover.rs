@@ -308,6 +308,8 @@ impl<P: Peer> Ring<P> {
         if self.received.iter().any(|received| received.from.is(by) && received.epoch >= give.epoch) {
             return true;
         }
+        // Also what is refused: should it leave all the same, we or ours inherit under a higher one.
+        self.see(give.epoch);
         if self.leaving.is_some() || self.received.iter().filter(|received| !received.settled).count() >= MAX_RECEIVED {
             return false;
         }
@@ -335,7 +337,6 @@ impl<P: Peer> Ring<P> {
         } else {
             return false;
         }
-        self.see(give.epoch);
         let given = give.epoch.min(self.seen);
         // Both may have counted to the same number; our own epoch grows all the same.
         self.epoch = if given > self.epoch { given } else { self.next_epoch() };

@@ -118,6 +118,17 @@ fn who_leaves_cannot_take_from_us_what_is_ours() {
 }
 
 #[test]
+fn the_epoch_of_a_refused_range_is_heard() {
+    let mut ring = member();
+    let range = AddrRange { after: OverlayAddr(250), to: OverlayAddr(300) };
+    let give = Give { by: principal(3, 300), incarnation: 8, range, epoch: 90, before: None, predecessor: None };
+    let out = act(&mut ring, RingInput::Received(3, RingMessage::Give(give)));
+    assert!(matches!(out.sent.as_slice(), [(3, RingMessage::Refused(_))]));
+    act(&mut ring, RingInput::Received(4, RingMessage::Join(join(4, 50, 1))));
+    assert_eq!(ring.range().unwrap().1, 91);
+}
+
+#[test]
 fn a_notifier_that_speaks_for_another_or_claims_our_address_is_ignored() {
     for (from, claimed) in [(4, principal(5, 50)), (4, principal(4, 100)), (1, principal(1, 50))] {
         let mut ring = member();
