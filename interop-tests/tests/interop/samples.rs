@@ -144,9 +144,6 @@ fn ring() -> Vec<RingMessage<PeerId>> {
         }),
         RingMessage::Notify(Notify { me: principal(1), epoch: Some(5), start: Some(start()) }),
         RingMessage::Nudge(Nudge { leaving: true }),
-<<<<<<< HEAD
-        RingMessage::Give(Give { by: principal(2), incarnation: 1 << 56, range, epoch: 6, before: Some(start()) }),
-=======
         RingMessage::Give(Give {
             by: principal(2),
             incarnation: 1 << 56,
@@ -155,7 +152,6 @@ fn ring() -> Vec<RingMessage<PeerId>> {
             before: Some(start()),
             predecessor: Some(principal(4)),
         }),
->>>>>>> ring-leave-fixes
         RingMessage::Accepted(step()),
         RingMessage::Refused(step()),
         RingMessage::Migrated(step()),

@@ -326,7 +326,7 @@ fn two_leaders_after_a_partition_become_one_and_nothing_is_lost() {
         let subgroup = home(&sim, members(&sim)[0]);
         // One side keeps the leader, the other side takes another.
         let conditions = Conditions::default();
-        let partition = (0..24).map(|peer| u8::from((peer as u64 + seed) % 3 == 0)).collect();
+        let partition = (0..24).map(|peer| u8::from((peer as u64 + seed).is_multiple_of(3))).collect();
         sim.set_conditions(Conditions { partition, ..conditions.clone() });
         sim.run(Duration::from_secs(40));
         let both = leaders(&sim).into_iter().filter(|leader| home(&sim, *leader) == subgroup).count();

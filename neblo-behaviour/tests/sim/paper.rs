@@ -44,7 +44,8 @@ fn look_up(sim: &mut Simulation, peer: u32, query: &[u8]) -> Vec<Hit> {
 }
 
 /// Paper's frames as they are sent: from, to, message.
-type Frames = Rc<RefCell<Vec<(u32, u32, PaperMessage<u32>)>>>;
+type Sent = (u32, u32, PaperMessage<u32>);
+type Frames = Rc<RefCell<Vec<Sent>>>;
 
 fn watch(sim: &mut Simulation) -> Frames {
     let frames = Frames::default();
@@ -218,8 +219,7 @@ fn section_3_2_a_lookup_reaches_all_leaders_and_the_response_names_the_last_peer
         assert_eq!(reference.last.peer, hops[hops.len() - 2], "seed {seed}");
         // The owner's path was checked before the response.
         let (leader, owner) = (leader_of(&sim, publisher), reference.owner);
-        let position =
-            |wanted: &dyn Fn(&(u32, u32, PaperMessage<u32>)) -> bool| frames.borrow().iter().position(wanted);
+        let position = |wanted: &dyn Fn(&Sent) -> bool| frames.borrow().iter().position(wanted);
         let ping = position(&|(from, _, message)| {
             *from == leader
                 && matches!(message, PaperMessage::TotalPing(ping) if ping.connection == owner && !ping.answer)

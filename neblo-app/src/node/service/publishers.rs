@@ -202,7 +202,7 @@ impl Service {
         };
         // What is late is left out: those that are there will do.
         let _in_time = timeout(COLLECT, collect).await;
-        all.truncate(usize::from(TRIED));
+        all.truncate(TRIED);
         all.shuffle(&mut rand::rng());
         Ok((all, answers.asked))
     }

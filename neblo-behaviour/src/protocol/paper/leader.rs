@@ -1,6 +1,8 @@
 //! The leader: a table of (identifier, metadata, last peer), lookups to all leaders and their responses (seed 003 §3.1, §3.2),
 //! and copies of the table (§4).
 
+use std::collections::btree_map::Entry;
+
 use super::*;
 use crate::protocol::codec::{Blob, from_bytes, to_bytes};
 use crate::protocol::interface::Verdict;
@@ -93,9 +95,8 @@ impl<P: Peer> Paper<P> {
         self.leader.ends.insert(connection, last);
         let name = (connection, content.id());
         let told = TableRow { connection, last: self.contact(last), content: Some(content.clone()) };
-        if !self.leader.by_content.contains_key(&name) {
-            let row = u64::from_be_bytes(draw(ctx.rng));
-            self.leader.by_content.insert(name, row);
+        if let Entry::Vacant(place) = self.leader.by_content.entry(name) {
+            let row = *place.insert(u64::from_be_bytes(draw(ctx.rng)));
             ctx.out.emit(PaperEvent::RowAdded { row, payload: content.payload.clone().into_inner() });
             self.leader.rows.insert(row, Row { connection, content });
         }
@@ -317,7 +318,7 @@ impl<P: Peer> Paper<P> {
         if table.whole {
             self.replica.clear();
         }
-        self.replica.retain(|row| !table.gone.iter().any(|gone| *gone == row.connection));
+        self.replica.retain(|row| !table.gone.contains(&row.connection));
         for row in table.rows.into_inner() {
             let same = |other: &TableRow<P>| other.connection == row.connection && other.content == row.content;
             self.replica.retain(|other| !same(other));

@@ -96,6 +96,8 @@ pub enum Opening {
     Data(Box<DataJob>),
 }
 
+// The result of a future that is looked at as soon as it is there: a box would cost more than the room.
+#[allow(clippy::large_enum_variant)]
 enum Work {
     /// The header of a stream was read, or could not be.
     Asked(Result<(StreamHeader, Tied), NoHeader>),

@@ -34,6 +34,9 @@ fn seal(sim: &mut Simulation, to: &[u8; 32], envelope: &Envelope) -> Blob<16_384
     Blob::new(StandInKeys::new(0).seal(&mut rng, to, &plain)).unwrap()
 }
 
+/// The values of walks, by sender and name.
+type Values = Rc<RefCell<BTreeMap<(u32, u64), [u8; 16]>>>;
+
 struct Stage {
     sim: Simulation,
     owner: u32,
@@ -44,7 +47,7 @@ struct Stage {
 }
 
 fn stage(seed: u64) -> Stage {
-    let values: Rc<RefCell<BTreeMap<(u32, u64), [u8; 16]>>> = Rc::default();
+    let values = Values::default();
     let kept = values.clone();
     let mut sim = Simulation::new(seed, Conditions::default());
     sim.watch_frames(move |sent| {
