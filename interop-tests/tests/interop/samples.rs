@@ -321,6 +321,13 @@ pub(crate) fn paper_lookup() -> paper::Lookup {
 
 fn paper() -> Vec<PaperMessage<PeerId>> {
     let content = || Content { key: [7; 32], expiry_day: 20_900, payload: blob(b"what was published") };
+    let request = || DownloadRequest {
+        content: [11; 32],
+        requester: REQUESTER,
+        owner: OWNER,
+        owner_last: contact(4),
+        requester_last: Some(contact(5)),
+    };
     let row = |connection, content| TableRow { connection, last: contact(4), content };
     vec![
         PaperMessage::Publish(Publish { connection: OWNER, ttl: 10, content: content() }),
@@ -331,13 +338,9 @@ fn paper() -> Vec<PaperMessage<PeerId>> {
             owner: OWNER,
             last: contact(4),
         }),
-        PaperMessage::DownloadRequest(DownloadRequest {
-            content: [11; 32],
-            requester: REQUESTER,
-            owner: OWNER,
-            owner_last: contact(4),
-            requester_last: Some(contact(5)),
-        }),
+        PaperMessage::DownloadRequest(DownloadRequest { requester_last: None, ..request() }),
+        PaperMessage::RequestCrosses(request()),
+        PaperMessage::RequestDown(request()),
         PaperMessage::Ping(paper::Ping { connection: OWNER, answer: true }),
         PaperMessage::Failure(paper::Failure { connection: OWNER, to_leader: true }),
         PaperMessage::TotalPing(TotalPing { connection: OWNER, to_leader: true, answer: true }),
@@ -438,6 +441,8 @@ fn name(frame: &Frame<PeerId>) -> String {
             PaperMessage::PathFailed(_) => "path-failed",
             PaperMessage::Replace(_) => "replace",
             PaperMessage::Table(_) => "table",
+            PaperMessage::RequestCrosses(_) => "request-crosses",
+            PaperMessage::RequestDown(_) => "request-down",
         },
     };
     format!("{}-{which}", frame.kind())
