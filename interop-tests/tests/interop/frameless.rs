@@ -4,10 +4,15 @@
 use libp2p::PeerId;
 use neblo_behaviour::protocol::directory::LookupCast;
 use neblo_behaviour::protocol::errand::{
-    Announce, Announced, Declined, Envelope, Errand, Hits, Incoming, Lookup, Notice, Resolve, Resolved, Withdraw,
+    Announce, Announced, Declined, Envelope, Errand, Hits, Incoming, Lookup, Notice, Resolve, Resolved, Resume, Vouch,
+    Withdraw,
 };
+use neblo_behaviour::protocol::node::{FingerAsk, Locate, RegenerateAsk, RingRequest};
+use neblo_behaviour::protocol::paper::PaperCast;
 use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{FindRows, RegistryRequest, Rows};
+
+use neblo_behaviour::AddrRange;
 
 use super::samples::{self, NOW, blob, contact, keys, list, place};
 
@@ -32,6 +37,31 @@ pub(crate) fn cast() -> LookupCast<PeerId> {
     cast.sign(&keys)
 }
 
+/// The same under the paper's policy.
+pub(crate) fn paper_cast() -> PaperCast<PeerId> {
+    let keys = keys(1);
+    let cast = PaperCast {
+        asker: contact(1),
+        identity: blob(&Keys::<PeerId>::identity(&keys)),
+        lookup: samples::paper_lookup(),
+        nonce: [3; 16],
+        sent: NOW,
+        signature: blob(b""),
+    };
+    cast.sign(&keys)
+}
+
+/// What is asked on the ring's own port.
+pub(crate) fn ring_requests() -> Vec<(String, RingRequest)> {
+    let range = AddrRange { after: place(0x55), to: place(1) };
+    let requests = vec![
+        ("locate", RingRequest::Locate(Locate { reply: [8; 32] })),
+        ("finger", RingRequest::Finger(FingerAsk { reply: [8; 32], slack: [0x10; 16] })),
+        ("regenerate", RingRequest::Regenerate(RegenerateAsk { range, shift: 7, epoch: 6 })),
+    ];
+    named("ring-request", requests)
+}
+
 pub(crate) fn registry() -> Vec<(String, RegistryRequest<PeerId>)> {
     let register = RegistryRequest::Register(samples::row());
     named("registry", vec![("register", register), ("find", RegistryRequest::Find(FindRows { most: 64 }))])
@@ -53,12 +83,16 @@ pub(crate) fn envelopes() -> Vec<(String, Envelope)> {
         Errand::Withdraw(Withdraw { registration: [4; 16] }),
         Errand::Lookup(Lookup { request: 2, query: blob(b"what is looked for"), limit: 50, window: 3_000 }),
         Errand::Resolve(Resolve { request: 3, subgroup: place(0xaa), registration: 5, ticket: [9; 16] }),
+        Errand::Vouch(Vouch { checks: list(vec![[12; 8], [13; 8]]) }),
+        Errand::Resume(Resume { value: [14; 16] }),
     ];
     let name = |errand: &Errand| match errand {
         Errand::Announce(_) => "announce",
         Errand::Withdraw(_) => "withdraw",
         Errand::Lookup(_) => "lookup",
         Errand::Resolve(_) => "resolve",
+        Errand::Vouch(_) => "vouch",
+        Errand::Resume(_) => "resume",
     };
     let envelopes = errands.into_iter().map(|errand| (name(&errand), Envelope { reply: [8; 32], errand }));
     named("envelope", envelopes.collect())

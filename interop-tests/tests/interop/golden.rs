@@ -10,6 +10,8 @@ use neblo_behaviour::protocol::WireError;
 use neblo_behaviour::protocol::directory::LookupCast;
 use neblo_behaviour::protocol::errand::{Envelope, Notice, SEALED_SIZES};
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
+use neblo_behaviour::protocol::node::RingRequest;
+use neblo_behaviour::protocol::paper::{Download, PaperCast, Reference};
 use neblo_behaviour::protocol::seal::{Keys, SEAL_OVERHEAD};
 use neblo_behaviour::protocol::subgroup::{RegistryRequest, Rows};
 use neblo_behaviour::protocol::wire::Frame;
@@ -30,12 +32,18 @@ fn write(name: &str, bytes: &[u8]) {
     fs::write(folder().join(format!("{name}.hex")), text.join("\n") + "\n").unwrap();
 }
 
-fn read(name: &str) -> Vec<u8> {
+pub(crate) fn read(name: &str) -> Vec<u8> {
     let path = folder().join(format!("{name}.hex"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (title, hex) = text.split_once('\n').unwrap();
     assert_eq!(title, format!("# {name}"));
     hex::decode(hex.split_whitespace().collect::<String>()).unwrap()
+}
+
+/// What there are golden files for.
+pub(crate) fn names() -> BTreeSet<String> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 /// Compares with the golden bytes, both ways, and tries the bytes with a key more in each of their maps.
@@ -111,22 +119,30 @@ fn every_kind_of_frame_has_the_agreed_bytes() {
     for (name, frame) in &onions {
         check(name, frame, Frame::to_bytes, Frame::from_bytes);
     }
-    let headers = [("stream-header", samples::stream_header()), ("stream-header-crossing", samples::crossing_header())];
+    let headers = [
+        ("stream-header", samples::stream_header()),
+        ("stream-header-crossing", samples::crossing_header()),
+        ("stream-header-download", samples::download_header()),
+    ];
     for (name, header) in &headers {
         check(name, header, StreamHeader::to_bytes, StreamHeader::from_bytes);
     }
-    check("hit", &samples::hit(), Hit::to_bytes, Hit::from_bytes);
+    let hits = [("hit", samples::hit()), ("hit-by-the-paper", samples::paper_hit())];
+    for (name, hit) in &hits {
+        check(name, hit, Hit::to_bytes, Hit::from_bytes);
+    }
 
-    let names = frames.keys().map(String::as_str).chain(headers.iter().map(|(name, _)| *name)).chain(["hit"]);
+    let names = frames.keys().map(String::as_str).chain(headers.iter().map(|(name, _)| *name));
+    let names = names.chain(hits.iter().map(|(name, _)| *name));
     let names = names.chain(onions.iter().map(|(name, _)| *name));
     let names: BTreeSet<_> = names.map(str::to_owned).chain(frameless_names()).collect();
-    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let files: BTreeSet<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
-    assert_eq!(files, names, "files of kinds that there are");
+    assert_eq!(self::names(), names, "files of kinds that there are");
 }
 
 fn frameless_names() -> Vec<String> {
-    let mut names: Vec<_> = ["lookup-cast", "registry-rows", SEALED].map(str::to_owned).to_vec();
+    let alone = ["lookup-cast", "registry-rows", "paper-cast", "paper-reference", "paper-download", SEALED];
+    let mut names: Vec<_> = alone.map(str::to_owned).to_vec();
+    names.extend(frameless::ring_requests().into_iter().map(|(name, _)| name));
     names.extend(frameless::registry().into_iter().map(|(name, _)| name));
     names.extend(frameless::envelopes().into_iter().map(|(name, _)| name));
     names.extend(frameless::notices().into_iter().map(|(name, _)| name));
@@ -142,6 +158,22 @@ fn what_travels_in_no_frame_of_its_own_has_the_agreed_bytes() {
     let mut forged = cast.clone();
     forged.limit += 1;
     assert!(!forged.holds(&keys));
+    let paper_cast = frameless::paper_cast();
+    check("paper-cast", &paper_cast, PaperCast::to_bytes, PaperCast::from_bytes);
+    assert!(paper_cast.holds(&keys));
+    let mut forged = paper_cast.clone();
+    forged.lookup.ttl += 1;
+    assert!(!forged.holds(&keys));
+    check("paper-reference", &samples::reference(), Reference::to_bytes, Reference::from_bytes);
+    check("paper-download", &samples::download(), Download::to_bytes, Download::from_bytes);
+    let ring_requests = frameless::ring_requests();
+    for (kind, (name, request)) in ring_requests.iter().enumerate() {
+        check(name, request, RingRequest::to_bytes, RingRequest::from_bytes);
+        let mut bytes = request.to_bytes();
+        assert_eq!(bytes[..2], [0x82, kind as u8], "{name}");
+        bytes[1] = ring_requests.len() as u8;
+        assert_eq!(RingRequest::from_bytes(&bytes), Err(WireError::UnknownKind));
+    }
     for (name, request) in &frameless::registry() {
         check(name, request, RegistryRequest::to_bytes, RegistryRequest::from_bytes);
     }

@@ -8,7 +8,11 @@ use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
 use neblo_behaviour::protocol::io::Contact;
 use neblo_behaviour::protocol::link::LinkMessage;
 use neblo_behaviour::protocol::messaging::{Message, MessagingMessage, NoResponse, Request, Response};
-use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Open, Opened, PathMessage, Up};
+use neblo_behaviour::protocol::paper::{
+    self, Content, Download, DownloadRequest, LookupResponse, PaperMessage, PathFailed, Publish, Reference, Replace,
+    Table, TableRow, TotalPing,
+};
+use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Mended, Open, Opened, PathMessage, Up};
 use neblo_behaviour::protocol::ring::{
     Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster, Start,
 };
@@ -91,7 +95,14 @@ pub(crate) fn hit() -> Hit {
         payload: blob(b"what was announced"),
         subgroup: place(0xaa),
         registration: 5,
+        reference: None,
     }
+}
+
+/// What a lookup finds under the paper's policy.
+pub(crate) fn paper_hit() -> Hit {
+    let reference = Some(blob(&reference().to_bytes()));
+    Hit { subgroup: place(0), registration: 0, reference, ..hit() }
 }
 
 /// A stream that comes over a path.
@@ -102,6 +113,11 @@ pub(crate) fn stream_header() -> StreamHeader {
 /// A stream that crosses from one path's last relay to the other's.
 pub(crate) fn crossing_header() -> StreamHeader {
     StreamHeader { link: None, ..stream_header() }
+}
+
+/// A stream that carries a download under the paper's policy.
+pub(crate) fn download_header() -> StreamHeader {
+    StreamHeader { link: None, ticket: [0; 16], version: 1, download: Some(blob(&download().to_bytes())) }
 }
 
 fn ring() -> Vec<RingMessage<PeerId>> {
@@ -121,7 +137,7 @@ fn ring() -> Vec<RingMessage<PeerId>> {
             predecessor: Some(principal(4)),
         }),
         RingMessage::NotJoined(NotJoined { request: 1, ask: Some(contact(3)), not_owner: true }),
-        RingMessage::Roster(roster()),
+        RingMessage::Roster(Roster { open: true, ..roster() }),
         RingMessage::Ask(Ask { request: 2 }),
         RingMessage::Neighbours(Neighbours {
             request: 2,
@@ -136,9 +152,6 @@ fn ring() -> Vec<RingMessage<PeerId>> {
         }),
         RingMessage::Notify(Notify { me: principal(1), epoch: Some(5), start: Some(start()) }),
         RingMessage::Nudge(Nudge { leaving: true }),
-<<<<<<< HEAD
-        RingMessage::Give(Give { by: principal(2), incarnation: 1 << 56, range, epoch: 6, before: Some(start()) }),
-=======
         RingMessage::Give(Give {
             by: principal(2),
             incarnation: 1 << 56,
@@ -147,7 +160,6 @@ fn ring() -> Vec<RingMessage<PeerId>> {
             before: Some(start()),
             predecessor: Some(principal(4)),
         }),
->>>>>>> ring-leave-fixes
         RingMessage::Accepted(step()),
         RingMessage::Refused(step()),
         RingMessage::Migrated(step()),
@@ -226,7 +238,7 @@ fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
 fn path() -> Vec<PathMessage<PeerId>> {
     let sealed = || blob(b"sealed");
     vec![
-        PathMessage::Open(Open { id: 77, subgroup: place(0xaa) }),
+        PathMessage::Open(Open { id: 77, subgroup: place(0xaa), resume: [6; 16] }),
         PathMessage::Opened(Opened { id: 77 }),
         PathMessage::Up(Up { id: 77, sealed: sealed() }),
         PathMessage::Down(Down { id: 77, sealed: sealed() }),
@@ -234,6 +246,7 @@ fn path() -> Vec<PathMessage<PeerId>> {
         PathMessage::Expect(Expect { id: 77, ticket: [9; 16] }),
         PathMessage::Expecting(Expecting { ticket: [9; 16] }),
         PathMessage::Bind(Bind { id: 77, ticket: [9; 16], next: contact(4), next_ticket: [10; 16] }),
+        PathMessage::Mended(Mended { id: 77 }),
     ]
 }
 
@@ -243,6 +256,54 @@ fn directory() -> Vec<DirectoryMessage<PeerId>> {
         DirectoryMessage::Found(Found { nonce, subgroup: place(0xaa), hits: list(vec![hit()]), last: true }),
         DirectoryMessage::ResolveAsk(ResolveAsk { nonce, registration: 5 }),
         DirectoryMessage::ResolveAnswer(ResolveAnswer { nonce, next: Some(contact(4)), ticket: [10; 16] }),
+    ]
+}
+
+/// Connection identifiers of the paper: a requester's and a content owner's.
+const REQUESTER: paper::Connection = [0xc1; 16];
+const OWNER: paper::Connection = [0xc2; 16];
+
+pub(crate) fn reference() -> Reference<PeerId> {
+    Reference { owner: OWNER, last: contact(4) }
+}
+
+pub(crate) fn download() -> Download<PeerId> {
+    Download { content: [11; 32], requester: REQUESTER, owner: OWNER, requester_last: contact(5) }
+}
+
+pub(crate) fn paper_lookup() -> paper::Lookup {
+    paper::Lookup { connection: REQUESTER, ttl: 9, query: blob(b"what is looked for") }
+}
+
+fn paper() -> Vec<PaperMessage<PeerId>> {
+    let content = || Content { key: [7; 32], expiry_day: 20_900, payload: blob(b"what was published") };
+    let row = |connection, content| TableRow { connection, last: contact(4), content };
+    vec![
+        PaperMessage::Publish(Publish { connection: OWNER, ttl: 10, content: content() }),
+        PaperMessage::Lookup(paper_lookup()),
+        PaperMessage::LookupResponse(LookupResponse {
+            requester: REQUESTER,
+            content: content(),
+            owner: OWNER,
+            last: contact(4),
+        }),
+        PaperMessage::DownloadRequest(DownloadRequest {
+            content: [11; 32],
+            requester: REQUESTER,
+            owner: OWNER,
+            owner_last: contact(4),
+            requester_last: Some(contact(5)),
+        }),
+        PaperMessage::Ping(paper::Ping { connection: OWNER, answer: true }),
+        PaperMessage::Failure(paper::Failure { connection: OWNER, to_leader: true }),
+        PaperMessage::TotalPing(TotalPing { connection: OWNER, to_leader: true, answer: true }),
+        PaperMessage::PathFailed(PathFailed { connection: OWNER }),
+        PaperMessage::Replace(Replace { connection: OWNER, next: true, by: contact(6) }),
+        PaperMessage::Table(Table {
+            whole: true,
+            rows: list(vec![row(OWNER, Some(content())), row(REQUESTER, None)]),
+            gone: list(vec![[0xc3; 16]]),
+        }),
     ]
 }
 
@@ -256,6 +317,7 @@ pub(crate) fn frames() -> BTreeMap<String, Frame<PeerId>> {
     frames.extend(subgroup().into_iter().map(Frame::Subgroup));
     frames.extend(path().into_iter().map(Frame::Path));
     frames.extend(directory().into_iter().map(Frame::Directory));
+    frames.extend(paper().into_iter().map(Frame::Paper));
     frames.into_iter().map(|frame| (name(&frame), frame)).collect()
 }
 
@@ -308,11 +370,24 @@ fn name(frame: &Frame<PeerId>) -> String {
             PathMessage::Expect(_) => "expect",
             PathMessage::Expecting(_) => "expecting",
             PathMessage::Bind(_) => "bind",
+            PathMessage::Mended(_) => "mended",
         },
         Frame::Directory(message) => match message {
             DirectoryMessage::Found(_) => "found",
             DirectoryMessage::ResolveAsk(_) => "resolve-ask",
             DirectoryMessage::ResolveAnswer(_) => "resolve-answer",
+        },
+        Frame::Paper(message) => match message {
+            PaperMessage::Publish(_) => "publish",
+            PaperMessage::Lookup(_) => "lookup",
+            PaperMessage::LookupResponse(_) => "lookup-response",
+            PaperMessage::DownloadRequest(_) => "download-request",
+            PaperMessage::Ping(_) => "ping",
+            PaperMessage::Failure(_) => "failure",
+            PaperMessage::TotalPing(_) => "total-ping",
+            PaperMessage::PathFailed(_) => "path-failed",
+            PaperMessage::Replace(_) => "replace",
+            PaperMessage::Table(_) => "table",
         },
     };
     format!("{}-{which}", frame.kind())

@@ -34,6 +34,7 @@ use ranges::Ranges;
 use sink::Happened;
 pub use sink::Timer;
 use subscription::Subscription;
+pub use subscription::{FingerAsk, Locate, RegenerateAsk, RingRequest};
 
 /// The port on which owners are located and fingers asked for.
 const PORT_RING: u16 = 0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::address::AddrRange;
-use crate::protocol::codec::{Wire, choice, from_bytes, record, to_bytes};
+use crate::protocol::codec::{Wire, choice, from_bytes, record, standalone, to_bytes};
 use crate::protocol::interface::{Answer, Failure, Recipients};
 use crate::protocol::io::{below, draw};
 use crate::protocol::messaging::{Asking, Request};
@@ -22,28 +22,32 @@ const MAX_KNOWN: usize = 32;
 
 record! {
     /// "Who owns this address?" The answer is sealed to `reply`, so that nobody on the way learns who owns what.
-    pub(super) struct Locate { 1 => reply: [u8; 32] }
+    pub struct Locate { 1 => reply: [u8; 32] }
 }
 
 record! {
     /// "Who lies here or at most `slack` further on?" (design D6). The answer is a sealed contact without address.
-    pub(super) struct FingerAsk { 1 => reply: [u8; 32], 2 => slack: [u8; 16] }
+    pub struct FingerAsk { 1 => reply: [u8; 32], 2 => slack: [u8; 16] }
 }
 
 record! {
     /// "The owner of a range died; here may be copies of what it held." Acknowledged when the handlers of all owners of
     /// `range`, which lies `shift` steps of 2^128 / R after the lost range, have run (design D4).
-    pub(super) struct RegenerateAsk { 1 => range: AddrRange, 2 => shift: u8, 3 => epoch: u64 }
+    pub struct RegenerateAsk { 1 => range: AddrRange, 2 => shift: u8, 3 => epoch: u64 }
 }
 
 choice! {
     /// What is asked on the ring's own port.
-    pub(super) enum RingRequest {
+    pub enum RingRequest {
+        /// Who owns it?
         0 => Locate(Locate),
+        /// Who lies near it?
         1 => Finger(FingerAsk),
+        /// Copies of it were lost.
         2 => Regenerate(RegenerateAsk),
     }
 }
+standalone!(RingRequest);
 
 /// Where subscribing stands.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! (seed 003 §3.3). No leader carries either.
 
 use super::*;
-use crate::protocol::codec::{Blob, from_bytes, record, to_bytes};
+use crate::protocol::codec::{Blob, from_bytes, record, standalone, to_bytes};
 
 record! {
     /// Download (§3.3), in the header of the stream over which the content follows.
@@ -14,6 +14,7 @@ record! {
         4 => requester_last: Contact<P>,
     }
 }
+standalone!(Download<P>);
 
 impl<P: Peer> Download<P> {
     fn header(&self) -> StreamHeader {

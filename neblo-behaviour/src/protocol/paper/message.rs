@@ -190,12 +190,14 @@ impl<P: Peer> PaperCast<P> {
         bytes
     }
 
-    pub(super) fn sign(mut self, keys: &dyn Keys<P>) -> Self {
+    /// Signs it.
+    pub fn sign(mut self, keys: &dyn Keys<P>) -> Self {
         self.signature = Blob::new(keys.sign(&self.signed())).unwrap_or_default();
         self
     }
 
-    pub(super) fn holds(&self, keys: &dyn Keys<P>) -> bool {
+    /// Whether the leader that it names signed it.
+    pub fn holds(&self, keys: &dyn Keys<P>) -> bool {
         keys.verify(&self.asker.peer, &self.identity, &self.signed(), &self.signature)
     }
 }
