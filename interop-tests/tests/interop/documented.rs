@@ -21,23 +21,24 @@ use neblo_behaviour::protocol::wire::Frame;
 
 use super::golden;
 
-type Reads = fn(&[u8]) -> Result<(), WireError>;
+/// What the code reads, as it would write it again.
+type Reads = fn(&[u8]) -> Result<Vec<u8>, WireError>;
 
 /// What of the golden files is documented where, by how their names begin: the rule, and the code that reads it. The first
 /// that fits counts; frames have names of many kinds.
 const DOCUMENTED: &[(&str, &str, Reads)] = &[
-    ("stream-header", "StreamHeader", |bytes| StreamHeader::from_bytes(bytes).map(drop)),
-    ("hit", "Hit", |bytes| Hit::from_bytes(bytes).map(drop)),
-    ("lookup-cast", "LookupCast", |bytes| LookupCast::<PeerId>::from_bytes(bytes).map(drop)),
-    ("paper-cast", "PaperCast", |bytes| PaperCast::<PeerId>::from_bytes(bytes).map(drop)),
-    ("paper-reference", "Reference", |bytes| Reference::<PeerId>::from_bytes(bytes).map(drop)),
-    ("paper-download", "Download", |bytes| Download::<PeerId>::from_bytes(bytes).map(drop)),
-    ("registry-rows", "Rows", |bytes| Rows::<PeerId>::from_bytes(bytes).map(drop)),
-    ("registry", "RegistryRequest", |bytes| RegistryRequest::<PeerId>::from_bytes(bytes).map(drop)),
-    ("ring-request", "RingRequest", |bytes| RingRequest::from_bytes(bytes).map(drop)),
-    ("envelope", "Envelope", |bytes| Envelope::from_bytes(bytes).map(drop)),
-    ("notice", "Notice", |bytes| Notice::from_bytes(bytes).map(drop)),
-    ("", "Frame", |bytes| Frame::<PeerId>::from_bytes(bytes).map(drop)),
+    ("stream-header", "StreamHeader", |bytes| StreamHeader::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("hit", "Hit", |bytes| Hit::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("lookup-cast", "LookupCast", |bytes| LookupCast::<PeerId>::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("paper-cast", "PaperCast", |bytes| PaperCast::<PeerId>::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("paper-reference", "Reference", |bytes| Reference::<PeerId>::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("paper-download", "Download", |bytes| Download::<PeerId>::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("registry-rows", "Rows", |bytes| Rows::<PeerId>::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("registry", "RegistryRequest", |bytes| RegistryRequest::<PeerId>::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("ring-request", "RingRequest", |bytes| RingRequest::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("envelope", "Envelope", |bytes| Envelope::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("notice", "Notice", |bytes| Notice::from_bytes(bytes).map(|it| it.to_bytes())),
+    ("", "Frame", |bytes| Frame::<PeerId>::from_bytes(bytes).map(|it| it.to_bytes())),
 ];
 
 /// The bytes of a sealed payload are no CBOR.
@@ -152,9 +153,12 @@ fn the_document_takes_what_the_code_reads_and_nothing_else() {
             if read == Err(WireError::Malformed("peer")) {
                 continue;
             }
+            // Keys that the code does not know are skipped, and no business of the document.
+            let skipped = read.as_ref().is_ok_and(|again| *again != bytes);
             let documented = accepts(&rules, rule, &value);
+            let agreed = read.is_ok() == documented.is_ok() || skipped;
             let shown = || hex::encode(&bytes[..bytes.len().min(200)]);
-            assert_eq!(read.is_ok(), documented.is_ok(), "{name}: {read:?}, documented: {documented:?}: {}", shown());
+            assert!(agreed, "{name}: {:?}, documented: {documented:?}: {}", read.map(drop), shown());
             *(if read.is_ok() { &mut taken } else { &mut refused }) += 1;
         }
     }

@@ -14,8 +14,6 @@ use neblo_behaviour::protocol::subgroup::{FindRows, RegistryRequest, Rows, Unreg
 
 use neblo_behaviour::AddrRange;
 
-use neblo_behaviour::AddrRange;
-
 use super::samples::{self, NOW, blob, contact, keys, list, place};
 
 /// Names what follows it: `envelope-announce`.

@@ -354,54 +354,6 @@ fn paper() -> Vec<PaperMessage<PeerId>> {
     ]
 }
 
-/// Connection identifiers of the paper: a requester's and a content owner's.
-const REQUESTER: paper::Connection = [0xc1; 16];
-const OWNER: paper::Connection = [0xc2; 16];
-
-pub(crate) fn reference() -> Reference<PeerId> {
-    Reference { owner: OWNER, last: contact(4) }
-}
-
-pub(crate) fn download() -> Download<PeerId> {
-    Download { content: [11; 32], requester: REQUESTER, owner: OWNER, requester_last: contact(5) }
-}
-
-pub(crate) fn paper_lookup() -> paper::Lookup {
-    paper::Lookup { connection: REQUESTER, ttl: 9, query: blob(b"what is looked for") }
-}
-
-fn paper() -> Vec<PaperMessage<PeerId>> {
-    let content = || Content { key: [7; 32], expiry_day: 20_900, payload: blob(b"what was published") };
-    let row = |connection, content| TableRow { connection, last: contact(4), content };
-    vec![
-        PaperMessage::Publish(Publish { connection: OWNER, ttl: 10, content: content() }),
-        PaperMessage::Lookup(paper_lookup()),
-        PaperMessage::LookupResponse(LookupResponse {
-            requester: REQUESTER,
-            content: content(),
-            owner: OWNER,
-            last: contact(4),
-        }),
-        PaperMessage::DownloadRequest(DownloadRequest {
-            content: [11; 32],
-            requester: REQUESTER,
-            owner: OWNER,
-            owner_last: contact(4),
-            requester_last: Some(contact(5)),
-        }),
-        PaperMessage::Ping(paper::Ping { connection: OWNER, answer: true }),
-        PaperMessage::Failure(paper::Failure { connection: OWNER, to_leader: true }),
-        PaperMessage::TotalPing(TotalPing { connection: OWNER, to_leader: true, answer: true }),
-        PaperMessage::PathFailed(PathFailed { connection: OWNER }),
-        PaperMessage::Replace(Replace { connection: OWNER, next: true, by: contact(6) }),
-        PaperMessage::Table(Table {
-            whole: true,
-            rows: list(vec![row(OWNER, Some(content())), row(REQUESTER, None)]),
-            gone: list(vec![[0xc3; 16]]),
-        }),
-    ]
-}
-
 /// Every kind of frame by name.
 pub(crate) fn frames() -> BTreeMap<String, Frame<PeerId>> {
     let hello = Hello { versions: 0b10, features: 0, incarnation: 0x0102_0304_0506_0708, max_frame: 163_840 };
@@ -491,18 +443,6 @@ fn name(frame: &Frame<PeerId>) -> String {
             PaperMessage::Table(_) => "table",
             PaperMessage::RequestCrosses(_) => "request-crosses",
             PaperMessage::RequestDown(_) => "request-down",
-        },
-        Frame::Paper(message) => match message {
-            PaperMessage::Publish(_) => "publish",
-            PaperMessage::Lookup(_) => "lookup",
-            PaperMessage::LookupResponse(_) => "lookup-response",
-            PaperMessage::DownloadRequest(_) => "download-request",
-            PaperMessage::Ping(_) => "ping",
-            PaperMessage::Failure(_) => "failure",
-            PaperMessage::TotalPing(_) => "total-ping",
-            PaperMessage::PathFailed(_) => "path-failed",
-            PaperMessage::Replace(_) => "replace",
-            PaperMessage::Table(_) => "table",
         },
     };
     format!("{}-{which}", frame.kind())
