@@ -35,9 +35,10 @@ pub(super) struct Asking<P> {
     pub(super) end: End<P>,
     reply: [u8; 32],
     request: u64,
-    /// Leaders that have answered, by subgroup.
+    /// The leaders that were asked, by subgroup, ourselves among them.
+    leaders: Vec<(OverlayAddr, P)>,
+    /// Those of them that have answered, by subgroup.
     answered: Vec<OverlayAddr>,
-    asked: u32,
     until: Time,
 }
 
@@ -55,7 +56,7 @@ impl<P: Peer> Directory<P> {
         &mut self,
         ctx: &mut DirectoryCtx<'_, P>,
         keys: &dyn Keys<P>,
-        others: usize,
+        others: Vec<OtherLeader<P>>,
         (end, reply): (End<P>, [u8; 32]),
         lookup: Lookup,
     ) {
@@ -70,8 +71,12 @@ impl<P: Peer> Directory<P> {
             end,
             reply,
             request: lookup.request,
+            leaders: others
+                .iter()
+                .map(|(subgroup, leader)| (*subgroup, leader.peer))
+                .chain([(subgroup, self.me.peer)])
+                .collect(),
             answered: Vec::new(),
-            asked: u32::try_from(others + 1).unwrap_or(u32::MAX),
             until: ctx.now + window,
         };
         self.asking.insert(nonce, asking);
@@ -88,7 +93,7 @@ impl<P: Peer> Directory<P> {
             signature: Blob::default(),
         };
         self.saw(nonce);
-        if others > 0 {
+        if !others.is_empty() {
             ctx.out.emit(DirectoryEvent::Cast(to_bytes(&cast.sign(keys))));
         }
         self.search(ctx, nonce, None, lookup.query.into_inner(), lookup.limit);
@@ -170,22 +175,22 @@ impl<P: Peer> Directory<P> {
             let found = Found { nonce: answering.nonce, subgroup, hits: List::chop(batch), last: at + 1 == count };
             match &answering.asker {
                 Some(asker) => ctx.out.send(asker, DirectoryMessage::Found(found)),
-                None => self.found(ctx, found),
+                None => self.found(ctx, self.me.peer, found),
             }
         }
     }
 
-    /// A leader has answered: its hits go on to the requester at once.
-    pub(super) fn found(&mut self, ctx: &mut DirectoryCtx<'_, P>, found: Found) {
+    /// A leader has answered: its hits go on to the requester at once. Nobody but the leader that was asked ends what is to come
+    /// from its subgroup; hits of one that leads it by now, or of one that nobody had heard of, are as good as others.
+    pub(super) fn found(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, found: Found) {
         let Some(asking) = self.asking.get_mut(&found.nonce) else { return };
         if asking.answered.contains(&found.subgroup) {
             return;
         }
-        if found.last {
+        if found.last && asking.leaders.contains(&(found.subgroup, from)) {
             asking.answered.push(found.subgroup);
-            asking.asked = asking.asked.max(u32::try_from(asking.answered.len()).unwrap_or(u32::MAX));
         }
-        let ended = asking.answered.len() >= asking.asked as usize;
+        let ended = asking.answered.len() >= asking.leaders.len();
         pass_on(ctx, asking, found.hits.into_inner(), ended);
         if ended {
             self.asking.remove(&found.nonce);
@@ -214,7 +219,7 @@ fn pass_on<P: Peer>(ctx: &mut DirectoryCtx<'_, P>, asking: &Asking<P>, mut hits:
             request: asking.request,
             hits: List::chop(hits),
             answered: u32::try_from(asking.answered.len()).unwrap_or(u32::MAX),
-            asked: asking.asked,
+            asked: u32::try_from(asking.leaders.len()).unwrap_or(u32::MAX),
             ended: ended && last,
         });
         ctx.out.emit(DirectoryEvent::Notice { end: asking.end, reply: asking.reply, notice: Box::new(notice) });

@@ -239,7 +239,7 @@ impl<P: Peer> Directory<P> {
         match envelope.errand {
             Errand::Announce(announce) => self.announced(ctx, end, reply, announce),
             Errand::Withdraw(withdraw) => self.withdrawn(ctx, withdraw.registration),
-            Errand::Lookup(lookup) => self.look_up(ctx, keys, others().len(), (end, reply), lookup),
+            Errand::Lookup(lookup) => self.look_up(ctx, keys, others(), (end, reply), lookup),
             Errand::Resolve(resolve) => self.resolve(ctx, others, (end, reply), &resolve),
             Errand::Vouch(vouch) => self.vouched(ctx, end, vouch),
             Errand::Resume(resume) => self.resumed(ctx, end, &resume),
@@ -249,7 +249,7 @@ impl<P: Peer> Directory<P> {
     /// Handles a message from another leader, or between leader and candidate.
     pub fn received(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, message: DirectoryMessage<P>) {
         match message {
-            DirectoryMessage::Found(found) => self.found(ctx, found),
+            DirectoryMessage::Found(found) => self.found(ctx, from, found),
             DirectoryMessage::ResolveAsk(ask) => self.resolve_asked(ctx, from, &ask),
             DirectoryMessage::ResolveAnswer(answer) => self.resolve_answered(ctx, from, answer),
             DirectoryMessage::TableCopy(piece) => self.table_came(ctx, from, piece),
