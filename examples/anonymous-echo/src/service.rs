@@ -1,7 +1,7 @@
 //! The service, and those who use it.
 
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use futures::io::{BufReader, Lines, ReadHalf, WriteHalf};
@@ -9,11 +9,14 @@ use futures::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, StreamExt};
 use neblo_behaviour::Handle;
 use neblo_behaviour::protocol::interface::{Announcement, Hit};
 use neblo_behaviour::swarm::{AnonymousStream, LookupEvent};
+use tokio::time::sleep;
 
 /// How long leaders may take to answer a lookup.
 const WINDOW: Duration = Duration::from_secs(3);
-/// Lookups until the service is given up: what was announced a moment ago may not be known everywhere.
-const LOOKUPS: u32 = 5;
+/// How long the service is looked for until it is given up, and the pause between two lookups: what was announced a moment ago
+/// may not be known everywhere.
+const LOOKED_FOR: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(300);
 /// Streams tried to what was found.
 const CONNECTS: u32 = 5;
 /// How long after today the offer holds, in days.
@@ -101,7 +104,8 @@ impl Conversation {
 
 /// Asks all leaders.
 async fn find(handle: &Handle, topic: &str) -> Result<Hit> {
-    for _ in 0..LOOKUPS {
+    let until = Instant::now() + LOOKED_FOR;
+    while Instant::now() < until {
         let mut lookup = handle.lookup(name(topic), 1, WINDOW, false);
         while let Some(event) = lookup.next().await {
             match event {
@@ -115,6 +119,8 @@ async fn find(handle: &Handle, topic: &str) -> Result<Hit> {
                 _ => {}
             }
         }
+        // In a network that has just begun its path may be under way.
+        sleep(PAUSE).await;
     }
     bail!("nobody offers \"echo v1 {topic}\": is it being served, on the network of this --peer?")
 }

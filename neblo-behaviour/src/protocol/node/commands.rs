@@ -194,6 +194,7 @@ impl<P: Peer> Node<P> {
             publications,
             publications_held,
             rows: self.directory.rows(),
+            copied_rows: self.directory.copied_rows(),
             counters: self.counters.iter().map(|(name, count)| (*name, *count)).collect(),
         }
     }

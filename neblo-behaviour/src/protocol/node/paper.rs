@@ -104,6 +104,7 @@ impl<P: Peer> Node<P> {
             publications,
             publications_held,
             rows: self.paper.rows(),
+            copied_rows: self.paper.copied_rows(),
             ..self.usual_status()
         }
     }

@@ -211,6 +211,11 @@ impl<P: Peer> Paper<P> {
         self.leader.rows()
     }
 
+    /// Rows of the leader's table that are kept as its candidate.
+    pub fn copied_rows(&self) -> usize {
+        self.replica.len()
+    }
+
     fn leads(&self) -> bool {
         self.members.as_ref().is_some_and(|members| members.leader.peer == self.me.peer)
     }
