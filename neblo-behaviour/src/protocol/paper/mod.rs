@@ -61,6 +61,8 @@ pub enum PaperTimer {
     Deadline(u64),
     /// The application's time to answer a search has passed.
     Search(u64),
+    /// All peers have heard by now that our path has failed.
+    Republish,
 }
 
 /// What the mechanism reports.
@@ -260,6 +262,7 @@ impl<P: Peer> Paper<P> {
             PaperTimer::Checked => self.checked(ctx),
             PaperTimer::TotalPing(number) => self.total_ping_expired(ctx, number),
             PaperTimer::Deadline(request) => self.deadline(ctx, keys, request),
+            PaperTimer::Republish => self.republish(ctx),
             PaperTimer::Search(ask) => self.answer(ctx, ask, &[]),
         }
     }

@@ -4,6 +4,8 @@ use super::*;
 
 /// A ping that is not answered within this has failed. choice
 const PING_WITHIN: Duration = Duration::from_secs(2);
+/// How long an owner waits after the leader's broadcast, until all have heard it. choice
+const AFTER_BROADCAST: Duration = Duration::from_millis(500);
 
 impl<P: Peer> Paper<P> {
     /// "For each entry, it will send a ping message to the previous and the following peer."
@@ -137,7 +139,8 @@ impl<P: Peer> Paper<P> {
         }
         self.table.remove_path(&connection);
         if self.own.connection == Some(connection) {
-            self.republish(ctx);
+            // A peer that heard of it later than a new walk came to it would delete that one's entry.
+            ctx.out.arm(AFTER_BROADCAST, PaperTimer::Republish);
         }
     }
 
