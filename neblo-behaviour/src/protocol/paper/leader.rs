@@ -310,9 +310,8 @@ impl<P: Peer> Paper<P> {
 
     pub(super) fn table_came(&mut self, ctx: &mut PaperCtx<'_, P>, from: P, table: Table<P>) {
         let led = self.leads();
-        // From the leader of our subgroup, or from the one that it was just now.
-        let known = self.members.iter().flat_map(|members| members.others.iter().chain([&members.leader]));
-        if !known.into_iter().any(|known| known.peer == from) {
+        // Anybody else could put rows into the table, or take them out.
+        if !self.is_leader(from) && self.former != Some(from) {
             return;
         }
         if table.whole {

@@ -148,6 +148,8 @@ pub struct Paper<P> {
     checking: BTreeMap<Connection, Checking<P>>,
     /// The leader's table as it was told to us as a candidate.
     replica: Vec<TableRow<P>>,
+    /// The leader before the present one, who may still hand its table over.
+    former: Option<P>,
     /// Candidates that have the whole table.
     replicas: Vec<P>,
     seen: VecDeque<[u8; 16]>,
@@ -186,6 +188,7 @@ impl<P: Peer> Paper<P> {
             leader: Leader::default(),
             checking: BTreeMap::new(),
             replica: Vec::new(),
+            former: None,
             replicas: Vec::new(),
             seen: VecDeque::new(),
             running: false,
@@ -277,6 +280,7 @@ impl<P: Peer> Paper<P> {
         self.members = members;
         let after = self.members.as_ref().map(|members| (members.subgroup, members.leader.peer));
         if before != after {
+            self.former = before.map(|(_, leader)| leader);
             self.leader_changed(ctx, before, led);
         } else if self.leads() {
             self.replicate_all(ctx);

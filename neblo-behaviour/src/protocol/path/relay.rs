@@ -10,7 +10,7 @@ use crate::protocol::io::{chance, draw};
 const MAX_RELAYED: usize = 8_192;
 /// Paths relayed for one previous peer, so that one cannot fill the table. choice
 const MAX_A_PREVIOUS: usize = 512;
-/// Paths that may end at a leader, and from one last relay. choice
+/// Paths that may end at a leader. choice
 const MAX_ENDS: usize = 65_536;
 /// Relays that a walk turns away from at one relay, before it is given up. choice
 const MAX_TURNED: u8 = 3;
