@@ -390,6 +390,35 @@ macro_rules! standalone {
 }
 pub(crate) use standalone;
 
+/// Signatures of records: over a context, which keeps one kind from being taken for another, and the record without them.
+macro_rules! signed {
+    ($($name:ident $(<$p:ident>)? : $context:literal),* $(,)?) => { $(
+        impl $(<$p: $crate::protocol::io::Peer>)? $name $(<$p>)? {
+            fn to_sign(&self) -> Vec<u8> {
+                let unsigned = Self { signature: Default::default(), ..self.clone() };
+                [$context.as_slice(), &$crate::protocol::codec::to_bytes(&unsigned)].concat()
+            }
+
+            /// Signs it with this node's identity.
+            pub fn sign<Q: $crate::protocol::io::Peer>(mut self, keys: &dyn $crate::protocol::seal::Keys<Q>) -> Self {
+                self.signature = $crate::protocol::codec::Blob::new(keys.sign(&self.to_sign())).unwrap_or_default();
+                self
+            }
+
+            /// Whether `peer`, whose public key is `identity`, signed it.
+            pub fn is_signed_by<Q: $crate::protocol::io::Peer>(
+                &self,
+                keys: &dyn $crate::protocol::seal::Keys<Q>,
+                peer: &Q,
+                identity: &[u8],
+            ) -> bool {
+                keys.verify(peer, identity, &self.to_sign(), &self.signature)
+            }
+        }
+    )* };
+}
+pub(crate) use signed;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -175,7 +175,8 @@ pub struct Status {
     pub publications_held: usize,
     /// Rows in the directory (as a leader).
     pub rows: usize,
-    /// Rows of its leader's table that this node keeps a copy of, as one of the next two candidates (design D9). It can read them.
+    /// Rows of its leader's table that this node keeps a copy of, as one of the next two candidates (design D9). It cannot read
+    /// them before it leads.
     pub copied_rows: usize,
     /// Counters by name: frames, bytes, drops, by kind.
     pub counters: Vec<(&'static str, u64)>,

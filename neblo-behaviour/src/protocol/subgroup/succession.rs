@@ -51,6 +51,9 @@ impl<P: Peer> Subgroups<P> {
     pub(super) fn leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
         let leader = self.home().and_then(|home| Some((home.subgroup(), home.leader()?.contact.clone())));
         let Some((subgroup, leader)) = leader.filter(|_| self.succession.is_none()) else { return };
+        if self.believe_at_once(ctx, keys, leader.peer) {
+            return;
+        }
         self.unseated(ctx.now);
         self.ask_leader(ctx, keys, false, subgroup, leader);
         let generation = self.next_number();
