@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use libp2p::{PeerId, identity::Keypair};
 use neblo_behaviour::protocol::directory::{
-    AskTableKey, CopiedPath, CopiedRow, DirectoryMessage, Found, GonePath, ResolveAnswer, ResolveAsk, TableCopied, TableCopy, TableKey,
+    AskTableKey, CopiedPath, CopiedRow, DirectoryMessage, Found, GonePath, ResolveAnswer, ResolveAsk, TableCopied,
+    TableCopy, TableKey,
 };
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
 use neblo_behaviour::protocol::io::Contact;
@@ -18,7 +19,6 @@ use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Men
 use neblo_behaviour::protocol::ring::{
     Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster, Start,
 };
-use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{
     AskMembers, Elsewhere, InSubgroup, JoinSubgroup, Lead, LeaderHello, LeaderRow, LeaveSubgroup, MemberChange,
     MemberList, MoveTo, Moved, Resources, Statement, SubgroupMessage, Suspect, TwoLists, Which,
@@ -86,7 +86,8 @@ pub(crate) fn resourceful(seed: u8) -> Statement<PeerId> {
 }
 
 pub(crate) fn row() -> LeaderRow<PeerId> {
-    LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75, signature: Default::default() }.sign(&keys(1))
+    LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75, signature: Default::default() }
+        .sign(&keys(1))
 }
 
 pub(crate) fn members() -> MemberList<PeerId> {

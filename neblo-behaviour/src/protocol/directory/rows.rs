@@ -72,7 +72,12 @@ impl<P: Peer> Row<P> {
     }
 
     /// For a candidate, who cannot read what was announced without `table_key`.
-    pub(super) fn copied(&self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, table_key: &[u8; 32]) -> CopiedRow<P> {
+    pub(super) fn copied(
+        &self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        table_key: &[u8; 32],
+    ) -> CopiedRow<P> {
         let head: Vec<u8> =
             [&self.registration[..], &self.reply, &self.key, &self.expiry_day.to_be_bytes(), &[0; 4]].concat();
         let mut plain = [0; LAYER_PLAIN];

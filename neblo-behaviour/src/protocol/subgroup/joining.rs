@@ -222,8 +222,7 @@ impl<P: Peer> Subgroups<P> {
         result: Result<Vec<u8>, Failure>,
     ) {
         let rows = result.ok().and_then(|bytes| from_bytes::<Rows<P>>(&bytes).ok()).map(|rows| rows.rows.into_inner());
-        let rows: Vec<_> =
-            rows.unwrap_or_default().into_iter().filter(|row| row.holds(keys, ctx.unix)).collect();
+        let rows: Vec<_> = rows.unwrap_or_default().into_iter().filter(|row| row.holds(keys, ctx.unix)).collect();
         for row in &rows {
             self.heard_of(ctx.now, row.clone());
             self.rival(ctx, keys, row.statement.subgroup, row.statement.contact.clone(), row.term);

@@ -61,13 +61,7 @@ impl<P: Peer> Subgroups<P> {
         self.lead(ctx, keys, list, false);
     }
 
-    pub(super) fn lead(
-        &mut self,
-        ctx: &mut SubgroupCtx<'_, P>,
-        keys: &dyn Keys<P>,
-        list: MemberList<P>,
-        handed: bool,
-    ) {
+    pub(super) fn lead(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, list: MemberList<P>, handed: bool) {
         let list = list.sign(keys);
         let renewing = self.next_number();
         self.leading = Some(Leading {

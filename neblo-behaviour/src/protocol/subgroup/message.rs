@@ -87,9 +87,7 @@ impl<P: Peer> Statement<P> {
         let (count, longest) = STATED_ADDRESSES;
         let modest = self.contact.addresses().count() <= count
             && self.contact.addresses().all(|address| address.len() <= longest);
-        modest
-            && self.expires > unix
-            && self.is_signed_by(keys, &self.contact.peer, &self.identity)
+        modest && self.expires > unix && self.is_signed_by(keys, &self.contact.peer, &self.identity)
     }
 }
 

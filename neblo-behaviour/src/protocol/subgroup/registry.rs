@@ -159,6 +159,23 @@ mod tests {
     }
 
     #[test]
+    fn nobody_registers_another_raises_its_term_or_jumps_out_of_reach() {
+        let mut registry = Registry::default();
+        ask(&mut registry, &RegistryRequest::Register(row(4, 2)));
+        // A member's statement, with a row around it that somebody else has made, or changed.
+        let forged = LeaderRow { term: 3, ..row(3, 2) };
+        let by_another = LeaderRow { term: 3, ..row(3, 2) }.sign(&StandInKeys::new(9));
+        let larger = LeaderRow { size: 75, ..row(4, 2) };
+        for forged in [forged, by_another, larger] {
+            assert_eq!(ask(&mut registry, &RegistryRequest::Register(forged)), None);
+        }
+        for term in [u64::MAX, 3 + TERM_STEP] {
+            assert_eq!(ask(&mut registry, &RegistryRequest::Register(row(3, term))), None);
+        }
+        assert_eq!(registered(&mut registry), [4]);
+    }
+
+    #[test]
     fn only_the_leader_itself_takes_its_registration_back() {
         let mut registry = Registry::default();
         ask(&mut registry, &RegistryRequest::Register(row(4, 2)));
