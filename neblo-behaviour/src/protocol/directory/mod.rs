@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use copying::{Follower, Key};
-use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY};
+use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY, MAX_SEEN};
 pub use message::*;
 use replica::{Replica, SealedRow};
-use resolve::Resolving;
+use resolve::{RESOLVES_A_LEADER, Resolving};
 use rows::Row;
 use table_key::OwnTableKey;
 use vouched::VouchedPaths;
@@ -28,6 +28,7 @@ use super::errand::{End, Envelope, Errand, Notice};
 use super::io::{Contact, Ctx, Part, Peer, Time};
 use super::rate::Rates;
 use super::seal::Keys;
+use super::seen::Seen;
 use crate::address::OverlayAddr;
 
 /// What the directory waits for.
@@ -132,10 +133,11 @@ pub struct Directory<P> {
     answering: BTreeMap<u64, Answering<P>>,
     resolving: BTreeMap<[u8; 16], Resolving<P>>,
     /// Lookups seen lately.
-    seen: VecDeque<[u8; 16]>,
+    seen: Seen<[u8; 16]>,
     path_rate: Rates<End<P>>,
     relay_rate: Rates<P>,
     cast_rate: Rates<Option<P>>,
+    resolve_rate: Rates<P>,
     /// Since when it leads.
     began: Time,
     followers: Vec<Follower<P>>,
@@ -178,10 +180,11 @@ impl<P: Peer> Directory<P> {
             asking: BTreeMap::new(),
             answering: BTreeMap::new(),
             resolving: BTreeMap::new(),
-            seen: VecDeque::new(),
+            seen: Seen::new(MAX_SEEN),
             path_rate: Rates::new(LOOKUPS_A_PATH.0, LOOKUPS_A_PATH.1),
             relay_rate: Rates::new(LOOKUPS_A_RELAY.0, LOOKUPS_A_RELAY.1),
             cast_rate: Rates::new(CASTS_A_LEADER.0, CASTS_A_LEADER.1),
+            resolve_rate: Rates::new(RESOLVES_A_LEADER.0, RESOLVES_A_LEADER.1),
             began: Time(0),
             followers: Vec::new(),
             gathering: false,

@@ -157,6 +157,8 @@ pub struct Status {
     pub leader: Option<Vec<u8>>,
     /// Members of the home subgroup, the leader included.
     pub members: usize,
+    /// This node's place among those who lead next, from 1; none for a leader.
+    pub candidate: Option<usize>,
     /// Members of the subgroup in which this node publishes and asks (its own, or another as a guest).
     pub anonymity_set: usize,
     /// Leaders known (as a leader).

@@ -48,6 +48,11 @@ impl<P: Peer> Subgroups<P> {
         members.iter().skip(1).filter(|member| !member.guest).map(|member| member.contact.clone()).collect()
     }
 
+    /// This peer's place among the candidates, from 1.
+    pub fn place(&self) -> Option<usize> {
+        self.candidates().iter().position(|candidate| candidate.peer == self.me.peer).map(|at| at + 1)
+    }
+
     pub(super) fn leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
         let leader = self.home().and_then(|home| Some((home.subgroup(), home.leader()?.contact.clone())));
         let Some((subgroup, leader)) = leader.filter(|_| self.succession.is_none()) else { return };
