@@ -10,6 +10,7 @@
 
 mod keys;
 mod network;
+pub mod paths;
 mod queue;
 mod streams;
 mod trace;
@@ -27,6 +28,7 @@ pub use network::Conditions;
 use queue::{Due, Queue};
 pub use streams::SimStream;
 use trace::Trace;
+pub use wheel::Wheel;
 
 use crate::protocol::interface::{Answer, Command, Event, Input, Output, Passage, Token};
 use crate::protocol::io::{Contact, Time};
@@ -88,7 +90,7 @@ impl<F: FnMut(u32, &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>> Applic
 /// A network of nodes under simulated conditions.
 pub struct Simulation {
     now: Time,
-    queue: Queue,
+    queue: Queue<Due>,
     hosts: Vec<Host>,
     rng: ChaCha8Rng,
     conditions: Conditions,

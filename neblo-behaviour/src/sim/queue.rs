@@ -18,15 +18,20 @@ pub(super) enum Due {
 }
 
 /// The wheel holds small keys and the things lie in slots beside it: moving whole things about is what costs.
-#[derive(Default)]
-pub(super) struct Queue {
+pub(super) struct Queue<D> {
     wheel: Wheel,
-    slots: Vec<Option<Due>>,
+    slots: Vec<Option<D>>,
     free: Vec<u32>,
 }
 
-impl Queue {
-    pub(super) fn push(&mut self, at: Time, due: Due) {
+impl<D> Default for Queue<D> {
+    fn default() -> Self {
+        Self { wheel: Wheel::default(), slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<D> Queue<D> {
+    pub(super) fn push(&mut self, at: Time, due: D) {
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(due);
@@ -41,7 +46,7 @@ impl Queue {
     }
 
     /// The next thing due before `end`.
-    pub(super) fn pop(&mut self, end: Time) -> Option<(Time, Due)> {
+    pub(super) fn pop(&mut self, end: Time) -> Option<(Time, D)> {
         let (at, slot) = self.wheel.pop(end)?;
         self.free.push(slot);
         self.slots[slot as usize].take().map(|due| (at, due))

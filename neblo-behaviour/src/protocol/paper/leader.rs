@@ -197,7 +197,7 @@ impl<P: Peer> Paper<P> {
         for row in rows.iter().take(usize::from(LIMIT)) {
             let Some(found) = self.leader.rows.get(row) else { continue };
             let (owner, content) = (found.connection, found.content.clone());
-            if self.leader.end(&owner) == Some(self.me.peer) {
+            if self.leader.end(&owner) == Some(self.me.peer) || !self.config.restoration {
                 self.respond(ctx, &owner, (asker.clone(), requester, content));
                 continue;
             }
@@ -245,7 +245,7 @@ impl<P: Peer> Paper<P> {
         let Some(connection) = found.map(|(connection, _)| *connection) else { return };
         self.checking.remove(&connection);
         self.forget(ctx, &connection);
-        for other in self.members.iter().flat_map(|members| members.others.iter()) {
+        for other in self.members.iter().flat_map(|members| members.others(self.me.peer)) {
             ctx.out.send(other, PaperMessage::PathFailed(PathFailed { connection }));
         }
     }
@@ -268,7 +268,7 @@ impl<P: Peer> Paper<P> {
     // ---- copies of the table ---------------------------------------------------------------------------------
 
     fn candidates(&self) -> Vec<Contact<P>> {
-        self.members.iter().flat_map(|members| members.others.iter().take(COPIES).cloned()).collect()
+        self.members.iter().flat_map(|members| members.others(self.me.peer).take(COPIES).cloned()).collect()
     }
 
     fn whole_table(&self) -> Vec<TableRow<P>> {
