@@ -10,7 +10,7 @@ use crate::runs::{Job, Outcome, all};
 use crate::scenario::Plan;
 
 /// How much is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Size {
     pub(crate) hours: u32,
     pub(crate) seeds: u32,
@@ -60,10 +60,10 @@ fn readings(restoration: bool) -> Vec<Reading> {
 }
 
 /// Makes figures 7 and 8.
-pub(crate) fn over_time(out: &Path, at_once: usize, size: Size) -> Result<()> {
+pub(crate) fn over_time(out: &Path, at_once: usize, size: &Size, wanted: impl Fn(u8) -> bool) -> Result<()> {
     let (hours, share) = if size.quick { (size.hours.min(24), 10) } else { (size.hours, 1) };
     let mut jobs = Vec::new();
-    for (figure, restoration) in [(7, false), (8, true)] {
+    for (figure, restoration) in [(7, false), (8, true)].into_iter().filter(|(figure, _)| wanted(*figure)) {
         for Reading { name, scenario } in readings(restoration) {
             let scenario = Scenario {
                 peers: scenario.peers / share,
@@ -80,8 +80,13 @@ pub(crate) fn over_time(out: &Path, at_once: usize, size: Size) -> Result<()> {
     let outcomes = all(&jobs, at_once)?;
     let share = f64::from(share);
     let of = |figure: &str| outcomes.iter().filter(|outcome| outcome.job.name.starts_with(figure)).collect::<Vec<_>>();
-    seven(out, &of("7"), share)?;
-    eight(out, &of("8"), share)
+    if wanted(7) {
+        seven(out, &of("7"), share)?;
+    }
+    if wanted(8) {
+        eight(out, &of("8"), share)?;
+    }
+    Ok(())
 }
 
 /// The mean over the seeds of each name, hour by hour, in the order of first appearance.

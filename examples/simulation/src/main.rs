@@ -42,6 +42,9 @@ enum Command {
         /// A tenth of the peers, 24 hours at most, few points: to see that it works.
         #[arg(long)]
         quick: bool,
+        /// Only these figures, as 5,6: 5 and 6 come together, 7 and 8 alone.
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(5..=8))]
+        only: Vec<u8>,
     },
     /// Runs one scenario: a CSV with all counts of every hour, and a plot.
     Run {
@@ -89,10 +92,13 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Figures { out, hours, seeds, quick } => {
+        Command::Figures { out, hours, seeds, quick, only } => {
             let jobs = out.prepare()?;
-            walking::figures(&out.out, jobs, quick)?;
-            figures::over_time(&out.out, jobs, figures::Size { hours, seeds, quick })
+            let wanted = |figure: u8| only.is_empty() || only.contains(&figure);
+            // A value that is off is told at the end: the other figures are of use without it.
+            let walks = if wanted(5) || wanted(6) { walking::figures(&out.out, jobs, quick) } else { Ok(()) };
+            figures::over_time(&out.out, jobs, &figures::Size { hours, seeds, quick }, wanted)?;
+            walks
         }
         Command::Run { scenario, out } => {
             let jobs = out.prepare()?;

@@ -24,6 +24,7 @@ pub(crate) struct Outcome {
     pub(crate) hours: Vec<Hour>,
     pub(crate) events: u64,
     pub(crate) trace: u64,
+    /// On a core, where the system tells, else by the clock: other programs must not count.
     pub(crate) seconds: f64,
     /// Memory of this process at the end of the run for each peer that was simulated in it then.
     pub(crate) bytes_a_peer: Option<u64>,
@@ -36,7 +37,7 @@ impl Outcome {
         let memory = self.bytes_a_peer.map_or("?".to_string(), |bytes| bytes.to_string());
         let rate = self.events as f64 / self.seconds / 1e6;
         format!(
-            "{name:<34} seed {seed}: {hours} h in {:.1} s, {} events, {rate:.2} M events/s, {memory} bytes a node, trace {:016x}",
+            "{name:<34} seed {seed}: {hours} h in {:.1} s of a core, {} events, {rate:.2} M events/s, {memory} bytes a node, trace {:016x}",
             self.seconds, self.events, self.trace
         )
     }
@@ -75,6 +76,12 @@ pub(crate) fn bar(steps: u64, of: &'static str) -> ProgressBar {
     ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message(of)
 }
 
+/// Seconds that this thread has been on a core, where the system tells.
+fn on_core() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    stat.split_whitespace().next()?.parse::<f64>().ok().map(|nanos| nanos / 1e9)
+}
+
 /// Resident bytes of this process, where the system tells.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -87,14 +94,15 @@ pub(crate) fn all(jobs: &[Job], at_once: usize) -> Result<Vec<Outcome>> {
     let bar = bar(jobs.iter().map(|job| u64::from(job.hours)).sum(), "simulated hours");
     let peers = AtomicU64::new(0);
     let done = parallel(jobs, at_once, |job| {
-        let begun = Instant::now();
+        let (begun, begun_on_core) = (Instant::now(), on_core());
         peers.fetch_add(u64::from(job.scenario.peers), Ordering::Relaxed);
         let mut run = PathLayer::new(job.seed, job.scenario.clone()).map_err(|rule| anyhow!("{}: {rule}", job.name))?;
         for _ in 0..job.hours {
             run.run(Duration::from_secs(3_600));
             bar.inc(1);
         }
-        let seconds = begun.elapsed().as_secs_f64();
+        let of_core = begun_on_core.zip(on_core()).map(|(begun, ended)| ended - begun);
+        let seconds = of_core.unwrap_or_else(|| begun.elapsed().as_secs_f64());
         let there = peers.fetch_sub(u64::from(job.scenario.peers), Ordering::Relaxed);
         let outcome = Outcome {
             job: job.clone(),

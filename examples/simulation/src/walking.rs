@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_few_points_are_as_near_to_the_formulas_as_all_must_be() {
-        for (p, ttl) in [(0.0, 10), (0.5, 10), (0.7, 10), (1.0, 20), (0.8, 15)] {
+        for (p, ttl) in [(0.0, 10), (0.5, 10), (0.7, 10), (1.0, 20)] {
             let point = measure(p, ttl).unwrap();
             println!("{point:?}");
             point.check().unwrap();
