@@ -25,12 +25,19 @@ fn draw(path: &Path, title: &str, (x, y): (&str, &str), lines: &[Line]) -> Resul
     let root = SVGBackend::new(path, (900, 540)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 18))
+        .caption(title, ("sans-serif", 22))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(70)
         .build_cartesian_2d(0.0..most(|point| point.0), 0.0..most(|point| point.1) * 1.08)?;
-    chart.configure_mesh().x_desc(x).y_desc(y).light_line_style(WHITE).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc(x)
+        .y_desc(y)
+        .label_style(("sans-serif", 15))
+        .axis_desc_style(("sans-serif", 17))
+        .light_line_style(WHITE)
+        .draw()?;
     for (nth, line) in lines.iter().enumerate() {
         let style = match line.reference {
             true => RGBColor(130, 130, 130).stroke_width(1),
@@ -43,6 +50,7 @@ fn draw(path: &Path, title: &str, (x, y): (&str, &str), lines: &[Line]) -> Resul
     }
     chart
         .configure_series_labels()
+        .label_font(("sans-serif", 15))
         .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.8))
         .border_style(RGBColor(200, 200, 200))

@@ -256,7 +256,11 @@ impl<P: Peer> Paper<P> {
     /// Where a peer can be reached, as the member list tells.
     fn contact(&self, peer: P) -> Contact<P> {
         let members = self.members.iter().flat_map(|members| members.list.iter().chain([&members.leader]));
-        members.chain([&self.me]).find(|contact| contact.peer == peer).cloned().unwrap_or_else(|| Contact::bare(peer))
+        std::iter::once(&self.me)
+            .chain(members)
+            .find(|contact| contact.peer == peer)
+            .cloned()
+            .unwrap_or_else(|| Contact::bare(peer))
     }
 
     fn next_number(&mut self) -> u64 {

@@ -68,9 +68,10 @@ mod tests {
 
     #[test]
     fn hops_and_relayed_paths_are_those_of_the_formulas() {
-        for (p, ttl) in [(0.0, 10), (0.7, 10), (0.9, 15), (1.0, 10), (0.8, 255)] {
+        // Only roughly: the example `simulation` measures them to a hundredth.
+        for (p, ttl) in [(0.0, 10), (0.7, 10), (0.8, 255)] {
             let mut all = Walks::default();
-            for seed in 0..6 {
+            for seed in 0..2 {
                 let found = walks(seed, (6_400, 128), (p, ttl), true).unwrap();
                 assert_eq!(found.downloads, 3_200, "p {p} TTL {ttl}");
                 all.paths += found.paths;
@@ -82,8 +83,8 @@ mod tests {
             let relayed = all.relayed as f64 / all.paths as f64;
             let e = mean(p, ttl);
             println!("p {p} TTL {ttl}: {hops:.3} hops ({:.3}), {relayed:.3} relayed ({:.3})", 2.0 * e - 1.0, e - 1.0);
-            assert!((hops - (2.0 * e - 1.0)).abs() <= 0.015 * hops, "p {p} TTL {ttl}: {hops} hops");
-            assert!((relayed - (e - 1.0)).abs() <= 0.02 * relayed, "p {p} TTL {ttl}: {relayed} relayed");
+            assert!((hops - (2.0 * e - 1.0)).abs() <= 0.04 * hops, "p {p} TTL {ttl}: {hops} hops");
+            assert!((relayed - (e - 1.0)).abs() <= 0.04 * relayed, "p {p} TTL {ttl}: {relayed} relayed");
         }
     }
 }
