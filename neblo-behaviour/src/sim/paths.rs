@@ -46,6 +46,9 @@ const EXPIRY_DAY: u32 = (BEGINS / 86_400) as u32 + 36_500;
 const HOUR: Duration = Duration::from_secs(3_600);
 /// How long the churn of [`Start::Aged`] has gone on.
 const AGE: f64 = 160.0 * 3_600e6;
+/// Hops after which a stream is cut. A download names neither where it crosses nor how far it has come, and where the two paths
+/// share a link it may go round.
+const MOST_HOPS: u64 = 1_000;
 /// The token of commands whose answers nobody waits for.
 const NOBODY: u64 = u64::MAX;
 
@@ -450,6 +453,9 @@ impl PathLayer {
 
     fn stream(&mut self, from: u32, to: u32, hops: u64, header: StreamHeader) {
         let hops = hops + u64::from(from != to);
+        if hops > MOST_HOPS {
+            return;
+        }
         let due = Due::Stream { from, to, hops, header: Box::new(header) };
         self.network.after(self.network.latency(from, to), due);
     }
