@@ -216,7 +216,7 @@ pub(crate) fn one(file: &Path, out: &Path, at_once: usize) -> Result<()> {
     }
     csv(&out.join(format!("{name}.csv")), &head, &rows)?;
     let all: Vec<&Outcome> = outcomes.iter().collect();
-    let wanted: [(&str, fn(&Hour) -> f64); 3] = [
+    let wanted: [Count<f64>; 3] = [
         ("requests that failed", |hour| hour.failed() as f64),
         ("requests", |hour| hour.requests as f64),
         ("timers that expired", |hour| hour.timeouts as f64),
@@ -234,8 +234,8 @@ pub(crate) fn one(file: &Path, out: &Path, at_once: usize) -> Result<()> {
 }
 
 /// The counts of an hour by name.
-type Count = (&'static str, fn(&Hour) -> u64);
-const COUNTS: [Count; 14] = [
+type Count<T> = (&'static str, fn(&Hour) -> T);
+const COUNTS: [Count<u64>; 14] = [
     ("requests", |hour| hour.requests),
     ("delivered", |hour| hour.delivered),
     ("failed", Hour::failed),

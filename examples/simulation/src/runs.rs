@@ -76,6 +76,20 @@ pub(crate) fn bar(steps: u64, of: &'static str) -> ProgressBar {
     ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message(of)
 }
 
+/// Measures the time that a thread is on a core, where the system tells, else the time by the clock.
+pub(crate) struct Stopwatch(Instant, Option<f64>);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now(), on_core())
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        let of_core = self.1.zip(on_core()).map(|(begun, now)| now - begun);
+        of_core.unwrap_or_else(|| self.0.elapsed().as_secs_f64())
+    }
+}
+
 /// Seconds that this thread has been on a core, where the system tells.
 fn on_core() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
@@ -94,15 +108,14 @@ pub(crate) fn all(jobs: &[Job], at_once: usize) -> Result<Vec<Outcome>> {
     let bar = bar(jobs.iter().map(|job| u64::from(job.hours)).sum(), "simulated hours");
     let peers = AtomicU64::new(0);
     let done = parallel(jobs, at_once, |job| {
-        let (begun, begun_on_core) = (Instant::now(), on_core());
+        let watch = Stopwatch::start();
         peers.fetch_add(u64::from(job.scenario.peers), Ordering::Relaxed);
         let mut run = PathLayer::new(job.seed, job.scenario.clone()).map_err(|rule| anyhow!("{}: {rule}", job.name))?;
         for _ in 0..job.hours {
             run.run(Duration::from_secs(3_600));
             bar.inc(1);
         }
-        let of_core = begun_on_core.zip(on_core()).map(|(begun, ended)| ended - begun);
-        let seconds = of_core.unwrap_or_else(|| begun.elapsed().as_secs_f64());
+        let seconds = watch.seconds();
         let there = peers.fetch_sub(u64::from(job.scenario.peers), Ordering::Relaxed);
         let outcome = Outcome {
             job: job.clone(),

@@ -1,13 +1,12 @@
 //! Figures 5 and 6: the hops of a download path and the paths that a node relays, by p and TTL, against their formulas.
 
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
 use neblo_behaviour::sim::paths::walks;
 
 use crate::chart::{Line, cell, chart, csv};
-use crate::runs::{bar, parallel};
+use crate::runs::{Stopwatch, bar, parallel};
 
 /// Peers and subgroups of the paper.
 const NETWORK: (u32, u32) = (6_400, 128);
@@ -42,6 +41,8 @@ pub(crate) struct Point {
     pub(crate) relayed: f64,
     pub(crate) downloads: u64,
     events: u64,
+    /// Of a core.
+    seconds: f64,
 }
 
 impl Point {
@@ -72,6 +73,7 @@ impl Point {
 /// Measures a point in as many networks as the bounds ask for. Downloads are what costs: they are left out where walks alone are
 /// still wanted.
 pub(crate) fn measure(p: f64, ttl: u8) -> Result<Point> {
+    let watch = Stopwatch::start();
     let (mean, deviation) = (mean_length(p, ttl), deviation(p, ttl));
     // Each network has 6,400 walks, and 3,200 downloads over two of them each.
     let networks = |relative: f64, within: f64, each: f64| {
@@ -93,7 +95,7 @@ pub(crate) fn measure(p: f64, ttl: u8) -> Result<Point> {
     let asked = downloads * u64::from(NETWORK.0) / 2;
     ensure!(delivered == asked, "p {p:.2} TTL {ttl}: {delivered} of {asked} downloads came");
     let (hops, relayed) = (hops as f64 / delivered as f64, relayed as f64 / paths as f64);
-    Ok(Point { p, ttl, hops, relayed, downloads: delivered, events })
+    Ok(Point { p, ttl, hops, relayed, downloads: delivered, events, seconds: watch.seconds() })
 }
 
 /// Makes figures 5 and 6.
@@ -104,7 +106,6 @@ pub(crate) fn figures(out: &Path, jobs: usize, quick: bool) -> Result<()> {
         .flat_map(|ttl| (0..=20).step_by(step).map(|p| (f64::from(p) / 20.0, *ttl)))
         .filter(|(p, ttl)| *ttl != NO_TTL || *p <= 0.951)
         .collect();
-    let begun = Instant::now();
     let bar = bar(wanted.len() as u64, "points of figures 5 and 6");
     let points = parallel(&wanted, jobs, |(p, ttl)| {
         let point = measure(*p, *ttl);
@@ -112,9 +113,10 @@ pub(crate) fn figures(out: &Path, jobs: usize, quick: bool) -> Result<()> {
         point
     })?;
     bar.finish_and_clear();
-    let (seconds, events) = (begun.elapsed().as_secs_f64(), points.iter().map(|point| point.events).sum::<u64>());
+    let seconds: f64 = points.iter().map(|point| point.seconds).sum();
+    let events: u64 = points.iter().map(|point| point.events).sum();
     println!(
-        "figures 5 and 6: {} points, {events} events in {seconds:.1} s, {:.2} M events/s",
+        "figures 5 and 6: {} points, {events} events in {seconds:.1} s of a core, {:.2} M events/s",
         points.len(),
         events as f64 / seconds / 1e6
     );
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_few_points_are_as_near_to_the_formulas_as_all_must_be() {
-        for (p, ttl) in [(0.0, 10), (0.5, 10), (0.7, 10), (1.0, 20)] {
+        for (p, ttl) in [(0.0, 10), (0.7, 10), (1.0, 10)] {
             let point = measure(p, ttl).unwrap();
             println!("{point:?}");
             point.check().unwrap();

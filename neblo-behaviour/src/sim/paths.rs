@@ -156,7 +156,7 @@ impl PathLayer {
                 let beta = beta.as_micros() as f64;
                 let mut until = pareto(&mut self.churn, alpha, beta);
                 if self.scenario.start == Start::Aged {
-                    present = self.churn.next_u64() % 2 == 0;
+                    present = self.churn.next_u64() & 1 == 0;
                     since = -AGE;
                     until -= AGE;
                     while until < 0.0 {

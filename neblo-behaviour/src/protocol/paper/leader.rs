@@ -96,7 +96,8 @@ impl<P: Peer> Paper<P> {
         let name = (connection, content.id());
         let told = TableRow { connection, last: self.contact(last), content: Some(content.clone()) };
         if let Entry::Vacant(place) = self.leader.by_content.entry(name) {
-            let row = *place.insert(u64::from_be_bytes(draw(ctx.rng)));
+            let row = u64::from_be_bytes(draw(ctx.rng));
+            place.insert(row);
             ctx.out.emit(PaperEvent::RowAdded { row, payload: content.payload.clone().into_inner() });
             self.leader.rows.insert(row, Row { connection, content });
         }
