@@ -26,7 +26,7 @@ pub(super) fn kind(message: &PaperMessage<u32>) -> usize {
         PaperMessage::Publish(_) => 0,
         PaperMessage::Lookup(_) => 1,
         PaperMessage::LookupResponse(_) => 2,
-        PaperMessage::DownloadRequest(_) => 3,
+        PaperMessage::DownloadRequest(_) | PaperMessage::RequestCrosses(_) | PaperMessage::RequestDown(_) => 3,
         PaperMessage::Ping(ping) => 4 + usize::from(ping.answer),
         PaperMessage::Failure(_) => 6,
         PaperMessage::TotalPing(ping) => 7 + usize::from(ping.answer),
