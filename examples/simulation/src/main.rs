@@ -7,6 +7,7 @@
 mod chart;
 mod figures;
 mod kernel;
+mod nodes;
 mod runs;
 mod scenario;
 mod walking;
@@ -49,6 +50,13 @@ enum Command {
     /// Runs one scenario: a CSV with all counts of every hour, and a plot.
     Run {
         /// The scenario, a TOML file; `scenarios/paper.toml` names all that can be set.
+        scenario: PathBuf,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// The paper's scenario with whole nodes, ring and elections and all, under the hardened policy and the paper's.
+    Nodes {
+        /// The scenario, a TOML file; `scenarios/nodes.toml` names all that can be set.
         scenario: PathBuf,
         #[command(flatten)]
         out: Out,
@@ -103,6 +111,10 @@ fn run(command: Command) -> Result<()> {
         Command::Run { scenario, out } => {
             let jobs = out.prepare()?;
             figures::one(&scenario, &out.out, jobs)
+        }
+        Command::Nodes { scenario, out } => {
+            let jobs = out.prepare()?;
+            nodes::run(&scenario, &out.out, jobs)
         }
         Command::Kernel { events } => {
             kernel::time(events);

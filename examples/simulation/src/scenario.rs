@@ -48,7 +48,7 @@ macro_rules! names {
     ($($name:ident for $of:ident: $($value:ident),+;)*) => {$(
         #[derive(Clone, Copy, Debug, Deserialize)]
         #[serde(rename_all = "kebab-case")]
-        enum $name { $($value),+ }
+        pub(crate) enum $name { $($value),+ }
 
         impl From<$name> for $of {
             fn from(name: $name) -> Self {
@@ -98,7 +98,7 @@ impl Default for File {
 }
 
 /// A time of a file; a year is the longest that makes sense.
-fn seconds(name: &str, seconds: f64) -> Result<Duration> {
+pub(crate) fn seconds(name: &str, seconds: f64) -> Result<Duration> {
     ensure!((0.0..=31_536_000.0).contains(&seconds), "{name} lies between 0 and a year, not at {seconds}");
     Ok(Duration::from_secs_f64(seconds))
 }

@@ -19,6 +19,7 @@ pub mod policy;
 pub(crate) mod rate;
 pub mod ring;
 pub mod seal;
+pub(crate) mod seen;
 pub(crate) mod shares;
 pub mod subgroup;
 pub mod wire;

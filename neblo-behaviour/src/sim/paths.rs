@@ -10,7 +10,6 @@
 //! A run depends on its seed and [`Scenario`] alone; [`PathLayer::trace`] is a hash over every event, the same on every machine.
 
 mod counts;
-mod draws;
 mod network;
 mod queries;
 mod scenario;
@@ -25,13 +24,14 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+pub(super) use counts::kind;
 pub use counts::{Hour, KINDS, UPKEEP};
-use draws::{exponential, pareto};
 use network::{Due, Network, Outbox};
 use queries::Query;
 pub use scenario::{Asking, Churn, Rejoin, Scenario, Start, Wanted};
 pub use walks::{Walks, walks};
 
+use super::draws::{exponential, pareto};
 use super::keys::StandInKeys;
 use super::queue::Queue;
 use super::trace::Trace;

@@ -10,7 +10,8 @@ use crate::protocol::wire::Frame;
 /// Something that is due.
 pub(super) enum Due {
     Input(u32, Box<Input<u32>>),
-    Expired(u32, Timer<u32>),
+    /// Of which host, in which of its lives.
+    Expired(u32, u32, Timer<u32>),
     Frame { from: u32, to: u32, frame: Box<Frame<u32>> },
     Dialled { from: u32, to: u32, frame: Option<Box<Frame<u32>>> },
     Multicast { from: u32, to: u32, bytes: Vec<u8> },

@@ -17,7 +17,7 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 /// Clocks may differ, and the multicast takes its time. choice
 const FRESH_SECONDS: u64 = 600;
 /// Lookups remembered as seen. choice
-const MAX_SEEN: usize = 8_192;
+pub(super) const MAX_SEEN: usize = 8_192;
 /// Hits of one leader in one frame, in bytes. choice
 const FRAME_OF_HITS: usize = 64 * 1024;
 
@@ -92,18 +92,11 @@ impl<P: Peer> Directory<P> {
             limit: lookup.limit,
             signature: Blob::default(),
         };
-        self.saw(nonce);
+        self.seen.insert(nonce);
         if !others.is_empty() {
             ctx.out.emit(DirectoryEvent::Cast(to_bytes(&cast.sign(keys))));
         }
         self.search(ctx, nonce, None, lookup.query.into_inner(), lookup.limit);
-    }
-
-    fn saw(&mut self, nonce: [u8; 16]) {
-        self.seen.push_back(nonce);
-        if self.seen.len() > MAX_SEEN {
-            self.seen.pop_front();
-        }
     }
 
     /// A lookup from the multicast: judged before it is passed on (design D13), answered straight to the asking leader.
@@ -127,7 +120,7 @@ impl<P: Peer> Directory<P> {
         if !self.cast_rate.take(ctx.now, asker, 1) {
             return Verdict::Ignore;
         }
-        self.saw(cast.nonce);
+        self.seen.insert(cast.nonce);
         if self.leads.is_some() && cast.asker.peer != self.me.peer {
             self.search(ctx, cast.nonce, Some(cast.asker), cast.query.into_inner(), cast.limit);
         }

@@ -11,11 +11,11 @@ mod resolve;
 mod rows;
 mod vouched;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use copying::{Follower, Key};
-use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY};
+use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY, MAX_SEEN};
 pub use message::*;
 use replica::Replica;
 use resolve::Resolving;
@@ -26,6 +26,7 @@ use super::errand::{End, Envelope, Errand, Notice};
 use super::io::{Contact, Ctx, Part, Peer, Time};
 use super::rate::Rates;
 use super::seal::Keys;
+use super::seen::Seen;
 use crate::address::OverlayAddr;
 
 /// What the directory waits for.
@@ -128,7 +129,7 @@ pub struct Directory<P> {
     answering: BTreeMap<u64, Answering<P>>,
     resolving: BTreeMap<[u8; 16], Resolving<P>>,
     /// Lookups seen lately.
-    seen: VecDeque<[u8; 16]>,
+    seen: Seen,
     path_rate: Rates<End<P>>,
     relay_rate: Rates<P>,
     cast_rate: Rates<Option<P>>,
@@ -168,7 +169,7 @@ impl<P: Peer> Directory<P> {
             asking: BTreeMap::new(),
             answering: BTreeMap::new(),
             resolving: BTreeMap::new(),
-            seen: VecDeque::new(),
+            seen: Seen::new(MAX_SEEN),
             path_rate: Rates::new(LOOKUPS_A_PATH.0, LOOKUPS_A_PATH.1),
             relay_rate: Rates::new(LOOKUPS_A_RELAY.0, LOOKUPS_A_RELAY.1),
             cast_rate: Rates::new(CASTS_A_LEADER.0, CASTS_A_LEADER.1),

@@ -22,7 +22,8 @@ const TOTAL_PING_WITHIN: Duration = Duration::from_secs(4);
 const LIMIT: u16 = 256;
 /// Clocks may differ, and the multicast takes its time. choice
 const FRESH_SECONDS: u64 = 600;
-const MAX_SEEN: usize = 8_192;
+/// Lookups remembered as seen. choice
+pub(super) const MAX_SEEN: usize = 8_192;
 /// Candidates that keep a copy of the table (seed 003 §4).
 const COPIES: usize = 2;
 
@@ -154,16 +155,9 @@ impl<P: Peer> Paper<P> {
             sent: ctx.unix,
             signature: Blob::default(),
         };
-        self.saw(cast.nonce);
+        self.seen.insert(cast.nonce);
         ctx.out.emit(PaperEvent::Cast(to_bytes(&cast.sign(keys))));
         self.search(ctx, None, lookup);
-    }
-
-    fn saw(&mut self, nonce: [u8; 16]) {
-        self.seen.push_back(nonce);
-        if self.seen.len() > MAX_SEEN {
-            self.seen.pop_front();
-        }
     }
 
     /// A lookup from the multicast.
@@ -175,7 +169,7 @@ impl<P: Peer> Paper<P> {
         if !cast.holds(keys) {
             return Verdict::Reject;
         }
-        self.saw(cast.nonce);
+        self.seen.insert(cast.nonce);
         if self.leads() && cast.asker.peer != self.me.peer {
             self.search(ctx, Some(cast.asker), cast.lookup);
         }

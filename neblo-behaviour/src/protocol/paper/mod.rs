@@ -25,6 +25,7 @@ use table::{Entry, RoutingTable};
 use super::interface::{Answer, PublicationId, Refusal, StreamHeader, Token};
 use super::io::{Contact, Ctx, Part, Peer};
 use super::seal::Keys;
+use super::seen::Seen;
 use crate::address::OverlayAddr;
 
 /// What the mechanism is told once.
@@ -57,10 +58,6 @@ impl<P: Peer> Members<P> {
     /// Neither the leader nor `me`.
     fn others(&self, me: P) -> impl Iterator<Item = &Contact<P>> {
         self.list.iter().filter(move |other| other.peer != me && other.peer != self.leader.peer)
-    }
-
-    fn contains(&self, peer: P) -> bool {
-        self.leader.peer == peer || self.list.iter().any(|member| member.peer == peer)
     }
 }
 
@@ -175,7 +172,8 @@ pub struct Paper<P> {
     former: Option<P>,
     /// Candidates that have the whole table.
     replicas: Vec<P>,
-    seen: VecDeque<[u8; 16]>,
+    /// Lookups of the multicast seen lately.
+    seen: Seen,
     running: bool,
     next: u64,
 }
@@ -213,7 +211,7 @@ impl<P: Peer> Paper<P> {
             replica: Vec::new(),
             former: None,
             replicas: Vec::new(),
-            seen: VecDeque::new(),
+            seen: Seen::new(leader::MAX_SEEN),
             running: false,
             next: 0,
         }
@@ -227,6 +225,22 @@ impl<P: Peer> Paper<P> {
     /// Paths that this peer relays.
     pub fn relayed(&self) -> usize {
         self.table.relayed()
+    }
+
+    /// The first hop of the own path, to be looked at by tests and simulations.
+    pub fn first_hop(&self) -> Option<(Connection, P)> {
+        let own = self.own.connection?;
+        self.next_hop(&own, None).map(|next| (own, next))
+    }
+
+    /// Where a path goes on that comes from `previous`, `None` for the own one; to be looked at by tests and simulations.
+    pub fn next_hop(&self, connection: &Connection, previous: Option<P>) -> Option<P> {
+        self.table.by_previous(connection, previous).map(|entry| entry.next)
+    }
+
+    /// Whether a path ends here, at the leader, coming from `last`; to be looked at by tests and simulations.
+    pub fn is_end(&self, connection: &Connection, last: P) -> bool {
+        self.leads() && self.leader.end(connection) == Some(last)
     }
 
     /// Peers in the subgroup, this one included; 0 when in none.

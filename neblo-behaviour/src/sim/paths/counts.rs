@@ -21,7 +21,7 @@ pub const KINDS: [&str; 12] = [
 /// Kinds that upkeep sends: pings, failure notifications, totalPings, the leaders' broadcast, replacements, copies of tables.
 pub const UPKEEP: std::ops::Range<usize> = 4..12;
 
-pub(super) fn kind(message: &PaperMessage<u32>) -> usize {
+pub(in crate::sim) fn kind(message: &PaperMessage<u32>) -> usize {
     match message {
         PaperMessage::Publish(_) => 0,
         PaperMessage::Lookup(_) => 1,
