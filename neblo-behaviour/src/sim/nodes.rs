@@ -38,8 +38,9 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long the churn of [`Start::Aged`] has gone on.
 const AGE: f64 = 160.0 * 3_600e6;
-/// At the beginning peers join one after another: the longest and the shortest time between two.
-const JOINS_AFTER: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(20));
+/// At the beginning peers join one after another, with so much time between two. Of many at once several would make the same new
+/// subgroup, whose leaders then become one of more members than it should have.
+const JOINS_AFTER: Duration = Duration::from_millis(150);
 /// Members through which a peer tries to join.
 const KNOWN: usize = 3;
 /// The time after which a peer that could not join, or not publish, tries again.
@@ -192,9 +193,8 @@ impl Nodes {
             }
         }
         let mut at = Duration::ZERO;
-        for (nth, peer) in there.iter().enumerate() {
-            let gap = Duration::from_secs(20) / (nth as u32 + 1);
-            at += gap.clamp(JOINS_AFTER.1, JOINS_AFTER.0);
+        for peer in &there {
+            at += JOINS_AFTER;
             self.after(at, Due::Begin(*peer));
         }
         for (peer, until) in turns {
@@ -219,6 +219,7 @@ impl Nodes {
                 self.events += 1;
                 self.hour.events += 1;
                 self.look_at_answers();
+                self.look_at_seated();
             }
             if next == hour {
                 self.hour_ends();
@@ -333,10 +334,17 @@ impl Nodes {
         place.unpublished = self.owned[peer as usize].clone();
         self.sim.restart(peer, self.scenario.config.clone());
         self.subscribe(peer);
-        for content in self.owned[peer as usize].clone() {
-            self.announce(peer, content);
-        }
         self.ask_later(peer);
+    }
+
+    /// Whoever has a place in a subgroup publishes.
+    fn look_at_seated(&mut self) {
+        let seated = std::mem::take(&mut self.shared.borrow_mut().seated);
+        for peer in seated {
+            for content in self.owned[peer as usize].clone() {
+                self.announce(peer, content);
+            }
+        }
     }
 
     fn depart(&mut self, peer: u32) {

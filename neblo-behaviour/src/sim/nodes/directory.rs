@@ -16,6 +16,8 @@ use crate::sim::{Application, Sent};
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) leads: bool,
+    /// Whether it has had a place in a subgroup in this stay.
+    seated: bool,
     /// Rows as a leader, and those of each content.
     rows: BTreeMap<u64, u32>,
     offers: BTreeMap<u32, Vec<u64>>,
@@ -49,6 +51,8 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) hosts: Vec<Seen>,
+    /// Those who have just got their place.
+    pub(super) seated: Vec<u32>,
     pub(super) count_bytes: bool,
     pub(super) messages: [u64; KINDS.len()],
     pub(super) bytes: [u64; KINDS.len()],
@@ -90,7 +94,7 @@ impl Shared {
     /// A host is gone, and all that its application knew.
     pub(super) fn gone(&mut self, peer: u32) {
         if let Some(host) = self.hosts.get_mut(peer as usize) {
-            host.leads = false;
+            (host.leads, host.seated) = (false, false);
             host.clear();
         }
     }
@@ -117,7 +121,12 @@ impl Application for Directory {
         let mut shared = self.0.borrow_mut();
         let host = shared.hosts.get_mut(peer as usize)?;
         match event {
-            Event::SubgroupChanged { is_leader, .. } => host.leads = *is_leader,
+            Event::SubgroupChanged { is_leader, .. } => {
+                host.leads = *is_leader;
+                if !std::mem::replace(&mut host.seated, true) {
+                    shared.seated.push(peer);
+                }
+            }
             Event::RowAdded { row, payload } => {
                 if let Some(content) = content_of(payload) {
                     host.add(*row, content);
