@@ -36,8 +36,7 @@ pub(crate) fn run(file: &Path, out: &Path, at_once: usize) -> Result<()> {
         scenario: scenario.clone(),
         seed,
     };
-    let jobs: Vec<Job> =
-        plan.seeds.iter().flat_map(|seed| plan.scenarios.iter().map(|one| job(one, *seed))).collect();
+    let jobs: Vec<Job> = plan.seeds.iter().flat_map(|seed| plan.scenarios.iter().map(|one| job(one, *seed))).collect();
     let bar = bar(u64::from(plan.hours) * jobs.len() as u64, "simulated hours");
     let peers = AtomicU64::new(0);
     let outcomes = parallel(&jobs, at_once, |job| {

@@ -176,11 +176,19 @@ mod tests {
 
     #[test]
     fn a_few_points_are_as_near_to_the_formulas_as_all_must_be() {
-        for (p, ttl) in [(0.0, 10), (0.7, 10), (1.0, 10)] {
+        for (p, ttl) in [(0.0, 10), (0.5, NO_TTL), (0.7, 10), (1.0, 10), (1.0, 15), (1.0, 20)] {
             let point = measure(p, ttl).unwrap();
             println!("{point:?}");
             point.check().unwrap();
         }
         assert!((mean_length(0.7, 10) - 3.239).abs() < 0.001);
+    }
+
+    #[test]
+    fn the_traces_of_known_seeds_are_the_same_everywhere() {
+        let traces: Vec<String> = (0..2)
+            .map(|seed| walks(seed, (640, 16), (0.7, 10), true).map(|found| format!("{:016x}", found.trace)).unwrap())
+            .collect();
+        assert_eq!(traces, ["a2366220c02881ee", "7837c0f288778a80"]);
     }
 }

@@ -30,7 +30,7 @@ fn a_scenario_gives_a_table_a_plot_and_always_the_same_trace() {
 }
 
 /// Of seed 1 of `scenarios/small.toml`.
-const TRACE: &str = "trace 5d51787e1387bb7a";
+const TRACE: &str = "trace 858d28537ce1214d";
 
 #[test]
 fn what_is_wrong_with_a_scenario_is_said() {

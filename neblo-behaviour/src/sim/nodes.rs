@@ -9,8 +9,6 @@ mod counts;
 mod directory;
 mod queries;
 mod scenario;
-#[cfg(test)]
-mod tests;
 mod whole;
 
 use std::cell::RefCell;
@@ -386,8 +384,7 @@ impl Nodes {
     fn announce(&mut self, peer: u32, content: u32) {
         let mut secret = [0; 32];
         secret[..4].copy_from_slice(&content.to_le_bytes());
-        let announcement =
-            Announcement { secret, payload: content.to_le_bytes().to_vec(), expiry_day: EXPIRY_DAY };
+        let announcement = Announcement { secret, payload: content.to_le_bytes().to_vec(), expiry_day: EXPIRY_DAY };
         let token = self.sim.command(peer, |token| Command::Announce { token, announcement, allow_weak: false });
         self.wait(token, peer, queries::What::Announced(content));
     }

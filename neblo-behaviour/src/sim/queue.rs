@@ -12,9 +12,21 @@ pub(super) enum Due {
     Input(u32, Box<Input<u32>>),
     /// Of which host, in which of its lives.
     Expired(u32, u32, Timer<u32>),
-    Frame { from: u32, to: u32, frame: Box<Frame<u32>> },
-    Dialled { from: u32, to: u32, frame: Option<Box<Frame<u32>>> },
-    Multicast { from: u32, to: u32, bytes: Vec<u8> },
+    Frame {
+        from: u32,
+        to: u32,
+        frame: Box<Frame<u32>>,
+    },
+    Dialled {
+        from: u32,
+        to: u32,
+        frame: Option<Box<Frame<u32>>>,
+    },
+    Multicast {
+        from: u32,
+        to: u32,
+        bytes: Vec<u8>,
+    },
     Stream(StreamStep),
 }
 

@@ -95,7 +95,8 @@ fn quantile(times: &mut [Duration], share: f64) -> f64 {
 /// The means of an hour after the warm-up, over all seeds.
 fn summary(runs: &[&Outcome], warm_up: usize) -> Vec<(String, f64)> {
     let hours: Vec<&Hour> = runs.iter().flat_map(|run| run.hours.iter().skip(warm_up)).collect();
-    let each = |value: &dyn Fn(&Hour) -> f64| hours.iter().map(|hour| value(hour)).sum::<f64>() / hours.len().max(1) as f64;
+    let each =
+        |value: &dyn Fn(&Hour) -> f64| hours.iter().map(|hour| value(hour)).sum::<f64>() / hours.len().max(1) as f64;
     let mut rows: Vec<(String, f64)> = Vec::new();
     let mut row = |what: &str, value: f64| rows.push((what.to_string(), value));
     for (name, count) in COUNTS {
@@ -138,7 +139,10 @@ fn summary(runs: &[&Outcome], warm_up: usize) -> Vec<(String, f64)> {
 
 fn reasons(outcomes: &[Outcome], policy: &str, warm_up: usize) -> Vec<(String, u64)> {
     let mut all = std::collections::BTreeMap::new();
-    let hours = outcomes.iter().filter(|outcome| outcome.policy == policy).flat_map(|outcome| outcome.hours.iter().skip(warm_up));
+    let hours = outcomes
+        .iter()
+        .filter(|outcome| outcome.policy == policy)
+        .flat_map(|outcome| outcome.hours.iter().skip(warm_up));
     for (reason, count) in hours.flat_map(|hour| &hour.reasons) {
         *all.entry(reason.clone()).or_insert(0) += count;
     }

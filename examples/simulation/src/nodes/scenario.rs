@@ -178,7 +178,7 @@ mod tests {
         let text = include_str!("../../scenarios/nodes.toml");
         Plan::parse(text).unwrap();
         let named = text.lines().filter(|line| line.contains('=') && !line.starts_with('#')).count();
-        assert_eq!(named, 29);
+        assert_eq!(named, 28);
     }
 
     #[test]
