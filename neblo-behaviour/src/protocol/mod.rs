@@ -19,7 +19,7 @@ pub mod policy;
 pub(crate) mod rate;
 pub mod ring;
 pub mod seal;
-pub mod seen;
+pub(crate) mod seen;
 pub(crate) mod shares;
 pub mod subgroup;
 pub mod wire;

@@ -1,38 +1,35 @@
-//! What was seen lately, in bounded memory.
+//! Names of what came lately, so that a second copy is known at once.
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// The last so many different things.
-#[derive(Clone, Debug)]
-pub struct Seen<T> {
+/// The last names, the oldest forgotten first.
+#[derive(Debug)]
+pub(crate) struct Seen {
     most: usize,
-    all: BTreeSet<T>,
-    order: VecDeque<T>,
+    order: VecDeque<[u8; 16]>,
+    names: BTreeSet<[u8; 16]>,
 }
 
-impl<T: Copy + Ord> Seen<T> {
-    /// Remembers `most`; then the oldest is forgotten.
-    pub fn new(most: usize) -> Self {
-        Self { most, all: BTreeSet::new(), order: VecDeque::new() }
+impl Seen {
+    /// Remembers at most `most` names.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, order: VecDeque::new(), names: BTreeSet::new() }
     }
 
-    /// Whether it is remembered.
-    pub fn contains(&self, thing: &T) -> bool {
-        self.all.contains(thing)
+    pub(crate) fn contains(&self, name: &[u8; 16]) -> bool {
+        self.names.contains(name)
     }
 
-    /// Remembers it; false if it was there.
-    pub fn insert(&mut self, thing: T) -> bool {
-        let new = self.all.insert(thing);
-        if new {
-            self.order.push_back(thing);
-            if self.order.len() > self.most
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.all.remove(&oldest);
-            }
+    pub(crate) fn insert(&mut self, name: [u8; 16]) {
+        if !self.names.insert(name) {
+            return;
         }
-        new
+        self.order.push_back(name);
+        if self.order.len() > self.most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
     }
 }
 
@@ -41,10 +38,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_is_forgotten_and_what_is_seen_again_takes_no_second_place() {
+    fn the_oldest_is_forgotten_and_what_came_twice_counts_once() {
+        let name = |nth: u8| [nth; 16];
         let mut seen = Seen::new(3);
-        assert!([1, 2, 3].into_iter().all(|thing| seen.insert(thing)));
-        assert!(!seen.insert(2) && seen.insert(4));
-        assert_eq!([1, 2, 3, 4].map(|thing| seen.contains(&thing)), [false, true, true, true]);
+        for nth in [1, 2, 2, 2, 3] {
+            seen.insert(name(nth));
+        }
+        assert!([1, 2, 3].iter().all(|nth| seen.contains(&name(*nth))));
+        seen.insert(name(4));
+        assert!(!seen.contains(&name(1)) && [2, 3, 4].iter().all(|nth| seen.contains(&name(*nth))));
     }
 }

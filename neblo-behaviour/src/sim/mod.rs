@@ -8,8 +8,12 @@
 //! is all kept. [`Simulation::step`] does one thing at a time and tells which hosts it touched, so that what must always
 //! hold can be checked after every single event.
 
+mod application;
+mod draws;
 mod keys;
 mod network;
+pub mod nodes;
+pub mod paths;
 mod queue;
 mod streams;
 mod trace;
@@ -22,11 +26,14 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+pub use application::Application;
 pub use keys::StandInKeys;
 pub use network::Conditions;
+use network::SeenLately;
 use queue::{Due, Queue};
 pub use streams::SimStream;
 use trace::Trace;
+pub use wheel::Wheel;
 
 use crate::protocol::interface::{Answer, Command, Event, Input, Output, Passage, Token};
 use crate::protocol::io::{Contact, Time};
@@ -39,6 +46,8 @@ const BEGINS: u64 = 1_800_000_000;
 /// One simulated peer.
 struct Host {
     node: Node<u32>,
+    /// Which of its lives this is: a timer of an earlier one does not expire.
+    life: u32,
     rng: ChaCha8Rng,
     alive: bool,
     frozen: bool,
@@ -46,7 +55,7 @@ struct Host {
     connected: BTreeSet<u32>,
     multicast: bool,
     multicast_links: BTreeSet<u32>,
-    multicast_seen: BTreeSet<[u8; 32]>,
+    multicast_seen: SeenLately,
     /// What came while the host was frozen.
     missed: Vec<Input<u32>>,
     /// The rows that its application has been told of.
@@ -72,29 +81,17 @@ type Watcher = Box<dyn FnMut(Sent<'_>)>;
 /// Says whether a frame is let through.
 type Filter = Box<dyn FnMut(&Sent<'_>) -> bool>;
 
-/// What runs on the simulated hosts.
-pub trait Application {
-    /// An event of one host; what the application wants of its node in answer, each after some time. `None` leaves the event
-    /// to the simulator's own application.
-    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>;
-}
-
-impl<F: FnMut(u32, &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>>> Application for F {
-    fn event(&mut self, peer: u32, event: &Event<u32>) -> Option<Vec<(Duration, Command<u32>)>> {
-        self(peer, event)
-    }
-}
-
 /// A network of nodes under simulated conditions.
 pub struct Simulation {
     now: Time,
-    queue: Queue,
+    queue: Queue<Due>,
     hosts: Vec<Host>,
     rng: ChaCha8Rng,
     conditions: Conditions,
     latencies: Vec<u32>,
     trace: Trace,
     events: Vec<(Time, u32, Event<u32>)>,
+    keeping: bool,
     answers: BTreeMap<(u32, Token), Vec<Answer>>,
     streams: BTreeMap<u64, SimStream>,
     /// Streams by their name at a hop.
@@ -135,6 +132,7 @@ impl Simulation {
             latencies: Vec::new(),
             trace: Trace::default(),
             events: Vec::new(),
+            keeping: true,
             answers: BTreeMap::new(),
             streams: BTreeMap::new(),
             stream_names: BTreeMap::new(),
@@ -159,13 +157,14 @@ impl Simulation {
         let node = Node::new(peer, config, Box::new(StandInKeys::new(peer)), &mut rng);
         self.hosts.push(Host {
             node,
+            life: 0,
             rng,
             alive: true,
             frozen: false,
             connected: BTreeSet::new(),
             multicast: false,
             multicast_links: BTreeSet::new(),
-            multicast_seen: BTreeSet::new(),
+            multicast_seen: SeenLately::default(),
             missed: Vec::new(),
             rows: BTreeMap::new(),
         });
@@ -178,16 +177,18 @@ impl Simulation {
         if self.hosts[peer as usize].alive {
             self.kill(peer);
         }
+        self.close_connections(peer);
         let host = &mut self.hosts[peer as usize];
         let node = Node::new(peer, config, Box::new(StandInKeys::new(peer)), &mut host.rng);
         host.node = node;
+        host.life += 1;
         host.alive = true;
         host.frozen = false;
         host.multicast = false;
         host.missed.clear();
         host.rows.clear();
         host.multicast_links.clear();
-        host.multicast_seen.clear();
+        host.multicast_seen = SeenLately::default();
         self.input(peer, Input::Addresses(vec![peer.to_be_bytes().to_vec()]));
     }
 
@@ -225,6 +226,11 @@ impl Simulation {
     /// Takes out the events since the last time.
     pub fn take_events(&mut self) -> Vec<(Time, u32, Event<u32>)> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Whether events are kept to be looked at or taken out. On at first; an [`Application`] is told of them in any case.
+    pub fn keep_events(&mut self, on: bool) {
+        self.keeping = on;
     }
 
     /// Whether frames are encoded to count their bytes, which is most of what a frame costs. On at first.
@@ -298,8 +304,12 @@ impl Simulation {
     /// A host dies: its connections close, nothing more comes from it.
     pub fn kill(&mut self, peer: u32) {
         self.vanish(peer);
-        let host = &mut self.hosts[peer as usize];
-        for other in std::mem::take(&mut host.connected) {
+        self.close_connections(peer);
+    }
+
+    /// All connections of a host close, as when those who were connected to one that has vanished have waited long enough.
+    pub fn close_connections(&mut self, peer: u32) {
+        for other in std::mem::take(&mut self.hosts[peer as usize].connected) {
             self.disconnect(peer, other);
         }
     }
@@ -376,7 +386,11 @@ impl Simulation {
                     self.input(peer, *input);
                 }
             }
-            Due::Expired(peer, timer) => self.input(peer, Input::Expired(timer)),
+            Due::Expired(peer, life, timer) => {
+                if self.hosts[peer as usize].life == life {
+                    self.input(peer, Input::Expired(timer));
+                }
+            }
             Due::Frame { from, to, frame } => self.frame_arrives(from, to, frame),
             Due::Dialled { from, to, frame } => self.dialled(from, to, frame),
             Due::Multicast { from, to, bytes } => self.multicast_arrives(from, to, bytes),
@@ -406,7 +420,8 @@ impl Simulation {
         match output {
             Output::Send { to, frame, .. } => self.send(peer, &to, frame),
             Output::Arm { after, timer } => {
-                self.queue.push(self.now + after, Due::Expired(peer, timer));
+                let life = self.hosts[peer as usize].life;
+                self.queue.push(self.now + after, Due::Expired(peer, life, timer));
             }
             Output::Hold(contact) => self.dial(peer, &contact, None),
             Output::Release(_) => {}
@@ -438,50 +453,6 @@ impl Simulation {
             Output::Event(event) => self.happened(peer, event),
             Output::Done { token, answer } => self.answers.entry((peer, token)).or_default().push(answer),
         }
-    }
-
-    /// The simulator's own application: it searches its rows for the query as a substring, answers requests with their own
-    /// payload, and lets pass what passes.
-    fn happened(&mut self, peer: u32, event: Event<u32>) {
-        let mut own = self.application.take();
-        let done = own.as_mut().and_then(|application| application.event(peer, &event));
-        self.application = own;
-        match &event {
-            _ if done.is_some() => {
-                for (after, command) in done.into_iter().flatten() {
-                    self.queue.push(self.now + after, Due::Input(peer, Box::new(Input::Command(command))));
-                }
-            }
-            Event::Passing { pass, payload, .. } => {
-                let command = Command::Pass { pass: *pass, passage: Ok(Passage::Forward(payload.clone())) };
-                self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(command))));
-            }
-            Event::DirectoryAsked { ask, query, .. } => {
-                let rows = self.rows_of(peer).iter();
-                let matching =
-                    rows.filter(|(_, payload)| payload.windows(query.len().max(1)).any(|part| part == query));
-                let answer = Command::DirectoryAnswer { ask: *ask, rows: matching.map(|(row, _)| *row).collect() };
-                self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(answer))));
-            }
-            Event::Asked { ask, payload, .. } => {
-                let respond = Command::Respond { ask: *ask, payload: Ok(payload.clone()) };
-                self.queue.push(self.now, Due::Input(peer, Box::new(Input::Command(respond))));
-            }
-            Event::RowAdded { row, payload } => {
-                self.hosts[peer as usize].rows.insert(*row, payload.clone());
-            }
-            Event::RowRemoved { row } => {
-                self.hosts[peer as usize].rows.remove(row);
-            }
-            Event::RowsCleared => self.hosts[peer as usize].rows.clear(),
-            _ => {}
-        }
-        self.events.push((self.now, peer, event));
-    }
-
-    /// The rows that the application of a leader has been told of.
-    pub fn rows_of(&self, peer: u32) -> &BTreeMap<u64, Vec<u8>> {
-        &self.hosts[peer as usize].rows
     }
 }
 

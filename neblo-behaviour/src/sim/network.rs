@@ -1,5 +1,6 @@
 //! Connections, frames and the leaders' multicast under simulated conditions.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
@@ -48,6 +49,31 @@ impl Conditions {
     fn apart(&self, a: u32, b: u32) -> bool {
         let group = |peer: u32| self.partition.get(peer as usize).copied().unwrap_or(0);
         group(a) != group(b)
+    }
+}
+
+/// How long gossipsub knows a message again.
+const DUPLICATES_FOR: Duration = Duration::from_secs(60);
+
+/// Messages of the multicast that came lately, by their hashes.
+#[derive(Default)]
+pub(super) struct SeenLately {
+    hashes: BTreeSet<[u8; 32]>,
+    order: VecDeque<(Time, [u8; 32])>,
+}
+
+impl SeenLately {
+    /// Whether it is new.
+    fn insert(&mut self, now: Time, hash: [u8; 32]) -> bool {
+        while let Some((_, old)) = self.order.front().filter(|(since, _)| now.since(*since) > DUPLICATES_FOR) {
+            self.hashes.remove(old);
+            self.order.pop_front();
+        }
+        let new = self.hashes.insert(hash);
+        if new {
+            self.order.push_back((now, hash));
+        }
+        new
     }
 }
 
@@ -158,7 +184,7 @@ impl Simulation {
 
     pub(super) fn multicast(&mut self, peer: u32, but: Option<u32>, bytes: &[u8]) {
         let host = &mut self.hosts[peer as usize];
-        host.multicast_seen.insert(*blake3::hash(bytes).as_bytes());
+        host.multicast_seen.insert(self.now, *blake3::hash(bytes).as_bytes());
         for other in host.multicast_links.clone() {
             if Some(other) != but && self.hosts[peer as usize].connected.contains(&other) {
                 let due = Due::Multicast { from: peer, to: other, bytes: bytes.to_vec() };
@@ -173,7 +199,7 @@ impl Simulation {
     pub(super) fn multicast_arrives(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
         let host = &mut self.hosts[to as usize];
         let hash = *blake3::hash(&bytes).as_bytes();
-        if !host.multicast || host.frozen || !host.multicast_seen.insert(hash) {
+        if !host.multicast || host.frozen || !host.multicast_seen.insert(self.now, hash) {
             return;
         }
         self.next += 1;

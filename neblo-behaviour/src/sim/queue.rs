@@ -10,23 +10,41 @@ use crate::protocol::wire::Frame;
 /// Something that is due.
 pub(super) enum Due {
     Input(u32, Box<Input<u32>>),
-    Expired(u32, Timer<u32>),
-    Frame { from: u32, to: u32, frame: Box<Frame<u32>> },
-    Dialled { from: u32, to: u32, frame: Option<Box<Frame<u32>>> },
-    Multicast { from: u32, to: u32, bytes: Vec<u8> },
+    /// Of which host, in which of its lives.
+    Expired(u32, u32, Timer<u32>),
+    Frame {
+        from: u32,
+        to: u32,
+        frame: Box<Frame<u32>>,
+    },
+    Dialled {
+        from: u32,
+        to: u32,
+        frame: Option<Box<Frame<u32>>>,
+    },
+    Multicast {
+        from: u32,
+        to: u32,
+        bytes: Vec<u8>,
+    },
     Stream(StreamStep),
 }
 
 /// The wheel holds small keys and the things lie in slots beside it: moving whole things about is what costs.
-#[derive(Default)]
-pub(super) struct Queue {
+pub(super) struct Queue<D> {
     wheel: Wheel,
-    slots: Vec<Option<Due>>,
+    slots: Vec<Option<D>>,
     free: Vec<u32>,
 }
 
-impl Queue {
-    pub(super) fn push(&mut self, at: Time, due: Due) {
+impl<D> Default for Queue<D> {
+    fn default() -> Self {
+        Self { wheel: Wheel::default(), slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<D> Queue<D> {
+    pub(super) fn push(&mut self, at: Time, due: D) {
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(due);
@@ -41,7 +59,7 @@ impl Queue {
     }
 
     /// The next thing due before `end`.
-    pub(super) fn pop(&mut self, end: Time) -> Option<(Time, Due)> {
+    pub(super) fn pop(&mut self, end: Time) -> Option<(Time, D)> {
         let (at, slot) = self.wheel.pop(end)?;
         self.free.push(slot);
         self.slots[slot as usize].take().map(|due| (at, due))

@@ -6,7 +6,7 @@ use crate::protocol::interface::{Failure, PublicationId, Refusal, StreamHeader};
 /// One stream from a requester to a publisher.
 #[derive(Clone, Debug)]
 pub struct SimStream {
-    /// The command that asked for it.
+    /// The command that asked for it; under the paper's policy known when it comes.
     pub token: Token,
     /// Hosts on its way so far, the requester first; under the paper's policy, where the publisher opens it, the publisher.
     pub hops: Vec<u32>,
@@ -49,7 +49,13 @@ impl Simulation {
                 self.streams.insert(self.next, opened);
                 self.go_on(self.next, peer, next.peer, header);
             }
-            Output::StreamReceived { token, .. } => self.answers.entry((peer, token)).or_default().push(Answer::Ok),
+            Output::StreamReceived { token, stream } => {
+                let stream = self.stream_names.get(&stream);
+                if let Some(found) = stream.and_then(|stream| self.streams.get_mut(stream)) {
+                    found.token = token;
+                }
+                self.answers.entry((peer, token)).or_default().push(Answer::Ok);
+            }
             Output::StreamGranted { stream, next, header } => {
                 if let Some(stream) = self.stream_names.get(&stream).copied() {
                     self.go_on(stream, peer, next.peer, header);
@@ -100,6 +106,18 @@ impl Simulation {
             self.answers.entry((found.hops[0], found.token)).or_default().push(answer);
         }
         self.break_streams_named(&[stream]);
+    }
+
+    /// Ends a stream at all hosts on its way.
+    pub fn end_stream(&mut self, stream: u64) {
+        self.break_streams_named(&[stream]);
+    }
+
+    /// Forgets the streams that have ended.
+    pub fn forget_ended_streams(&mut self) {
+        let (streams, names) = (&mut self.streams, &mut self.stream_names);
+        streams.retain(|_, stream| !stream.ended);
+        names.retain(|_, stream| streams.contains_key(stream));
     }
 
     pub(super) fn break_streams(&mut self, broken: impl Fn(&SimStream) -> bool) {

@@ -46,9 +46,9 @@ impl Level {
     }
 }
 
-/// The wheel.
+/// The wheel: what is due comes out in order of time and then of arrival, and is named by a number of the caller's.
 #[derive(Debug)]
-pub(super) struct Wheel {
+pub struct Wheel {
     /// The millisecond whose entries are in `current`, with all earlier ones.
     now: u64,
     current: BinaryHeap<Reverse<Entry>>,
@@ -83,7 +83,8 @@ fn slot_of(millis: u64, level: usize) -> usize {
 }
 
 impl Wheel {
-    pub(super) fn push(&mut self, at: Time, what: u32) {
+    /// Puts in what is due at a time.
+    pub fn push(&mut self, at: Time, what: u32) {
         self.next += 1;
         self.place((at, self.next, what));
     }
@@ -131,8 +132,8 @@ impl Wheel {
         true
     }
 
-    /// The next thing due before `end`.
-    pub(super) fn pop(&mut self, end: Time) -> Option<(Time, u32)> {
+    /// The next thing due before `end`, and when it is.
+    pub fn pop(&mut self, end: Time) -> Option<(Time, u32)> {
         loop {
             if let Some(Reverse((at, _, what))) = self.current.peek().copied() {
                 if at >= end {

@@ -133,7 +133,7 @@ pub struct Directory<P> {
     answering: BTreeMap<u64, Answering<P>>,
     resolving: BTreeMap<[u8; 16], Resolving<P>>,
     /// Lookups seen lately.
-    seen: Seen<[u8; 16]>,
+    seen: Seen,
     path_rate: Rates<End<P>>,
     relay_rate: Rates<P>,
     cast_rate: Rates<Option<P>>,

@@ -55,8 +55,8 @@ impl<P: Peer> Node<P> {
         }
         let members = self.subgroups.home().and_then(|home| {
             let leader = home.leader()?.contact.clone();
-            let others = home.relays(self.me.peer).cloned().collect();
-            Some(Members { subgroup: home.subgroup(), leader, others })
+            let list = home.list.members.iter().map(|member| member.contact.clone()).collect();
+            Some(Members { subgroup: home.subgroup(), leader, list })
         });
         let was_ready = self.paper.members() > 0;
         part!(self, step, |ctx| self.paper.set_members(ctx, members));

@@ -22,7 +22,8 @@ const TOTAL_PING_WITHIN: Duration = Duration::from_secs(4);
 const LIMIT: u16 = 256;
 /// Clocks may differ, and the multicast takes its time. choice
 const FRESH_SECONDS: u64 = 600;
-const MAX_SEEN: usize = 8_192;
+/// Lookups remembered as seen. choice
+pub(super) const MAX_SEEN: usize = 8_192;
 /// Candidates that keep a copy of the table (seed 003 §4).
 const COPIES: usize = 2;
 
@@ -96,7 +97,8 @@ impl<P: Peer> Paper<P> {
         let name = (connection, content.id());
         let told = TableRow { connection, last: self.contact(last), content: Some(content.clone()) };
         if let Entry::Vacant(place) = self.leader.by_content.entry(name) {
-            let row = *place.insert(u64::from_be_bytes(draw(ctx.rng)));
+            let row = u64::from_be_bytes(draw(ctx.rng));
+            place.insert(row);
             ctx.out.emit(PaperEvent::RowAdded { row, payload: content.payload.clone().into_inner() });
             self.leader.rows.insert(row, Row { connection, content });
         }
@@ -153,16 +155,9 @@ impl<P: Peer> Paper<P> {
             sent: ctx.unix,
             signature: Blob::default(),
         };
-        self.saw(cast.nonce);
+        self.seen.insert(cast.nonce);
         ctx.out.emit(PaperEvent::Cast(to_bytes(&cast.sign(keys))));
         self.search(ctx, None, lookup);
-    }
-
-    fn saw(&mut self, nonce: [u8; 16]) {
-        self.seen.push_back(nonce);
-        if self.seen.len() > MAX_SEEN {
-            self.seen.pop_front();
-        }
     }
 
     /// A lookup from the multicast.
@@ -174,7 +169,7 @@ impl<P: Peer> Paper<P> {
         if !cast.holds(keys) {
             return Verdict::Reject;
         }
-        self.saw(cast.nonce);
+        self.seen.insert(cast.nonce);
         if self.leads() && cast.asker.peer != self.me.peer {
             self.search(ctx, Some(cast.asker), cast.lookup);
         }
@@ -197,7 +192,7 @@ impl<P: Peer> Paper<P> {
         for row in rows.iter().take(usize::from(LIMIT)) {
             let Some(found) = self.leader.rows.get(row) else { continue };
             let (owner, content) = (found.connection, found.content.clone());
-            if self.leader.end(&owner) == Some(self.me.peer) {
+            if self.leader.end(&owner) == Some(self.me.peer) || !self.config.restoration {
                 self.respond(ctx, &owner, (asker.clone(), requester, content));
                 continue;
             }
@@ -245,7 +240,7 @@ impl<P: Peer> Paper<P> {
         let Some(connection) = found.map(|(connection, _)| *connection) else { return };
         self.checking.remove(&connection);
         self.forget(ctx, &connection);
-        for other in self.members.iter().flat_map(|members| members.others.iter()) {
+        for other in self.members.iter().flat_map(|members| members.others(self.me.peer)) {
             ctx.out.send(other, PaperMessage::PathFailed(PathFailed { connection }));
         }
     }
@@ -268,7 +263,7 @@ impl<P: Peer> Paper<P> {
     // ---- copies of the table ---------------------------------------------------------------------------------
 
     fn candidates(&self) -> Vec<Contact<P>> {
-        self.members.iter().flat_map(|members| members.others.iter().take(COPIES).cloned()).collect()
+        self.members.iter().flat_map(|members| members.others(self.me.peer).take(COPIES).cloned()).collect()
     }
 
     fn whole_table(&self) -> Vec<TableRow<P>> {

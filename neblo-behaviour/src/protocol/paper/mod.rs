@@ -13,6 +13,7 @@ mod table;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use download::Download;
@@ -24,6 +25,7 @@ use table::{Entry, RoutingTable};
 use super::interface::{Answer, PublicationId, Refusal, StreamHeader, Token};
 use super::io::{Contact, Ctx, Part, Peer};
 use super::seal::Keys;
+use super::seen::Seen;
 use crate::address::OverlayAddr;
 
 /// What the mechanism is told once.
@@ -35,17 +37,35 @@ pub struct PaperConfig {
     pub ttl: u8,
     /// The timer after which a peer pings the neighbours of its entries.
     pub timer: Duration,
+    /// Whether paths are kept up. Off, as for the paper's figure 7, there are no timer with its pings and no totalPing: what is
+    /// sent counts as held, leaders answer with all that they know, and no path is found to have failed, so none is made anew.
+    /// What a leader hands to its candidates or its successor (§4) stays. On everywhere but in simulations.
+    pub restoration: bool,
 }
 
-/// The subgroup as this mechanism sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The subgroup as this mechanism sees it. A clone shares the list.
+#[derive(Clone, Debug)]
 pub struct Members<P> {
     /// The subgroup.
     pub subgroup: OverlayAddr,
     /// Its leader; it may be this peer.
     pub leader: Contact<P>,
-    /// All others in their order as candidates: neither the leader nor this peer.
-    pub others: Vec<Contact<P>>,
+    /// Everybody in their order as candidates. The leader and this peer may be anywhere in it: they are passed over.
+    pub list: Arc<[Contact<P>]>,
+}
+
+impl<P: Peer> Members<P> {
+    /// Neither the leader nor `me`.
+    fn others(&self, me: P) -> impl Iterator<Item = &Contact<P>> {
+        self.list.iter().filter(move |other| other.peer != me && other.peer != self.leader.peer)
+    }
+}
+
+impl<P: Peer> PartialEq for Members<P> {
+    fn eq(&self, other: &Self) -> bool {
+        let same_list = || Arc::ptr_eq(&self.list, &other.list) || self.list == other.list;
+        self.subgroup == other.subgroup && self.leader == other.leader && same_list()
+    }
 }
 
 /// What the mechanism waits for.
@@ -152,7 +172,8 @@ pub struct Paper<P> {
     former: Option<P>,
     /// Candidates that have the whole table.
     replicas: Vec<P>,
-    seen: VecDeque<[u8; 16]>,
+    /// Lookups of the multicast seen lately.
+    seen: Seen,
     running: bool,
     next: u64,
 }
@@ -190,7 +211,7 @@ impl<P: Peer> Paper<P> {
             replica: Vec::new(),
             former: None,
             replicas: Vec::new(),
-            seen: VecDeque::new(),
+            seen: Seen::new(leader::MAX_SEEN),
             running: false,
             next: 0,
         }
@@ -206,9 +227,26 @@ impl<P: Peer> Paper<P> {
         self.table.relayed()
     }
 
+    /// The first hop of the own path, to be looked at by tests and simulations.
+    pub fn first_hop(&self) -> Option<(Connection, P)> {
+        let own = self.own.connection?;
+        self.next_hop(&own, None).map(|next| (own, next))
+    }
+
+    /// Where a path goes on that comes from `previous`, `None` for the own one; to be looked at by tests and simulations.
+    pub fn next_hop(&self, connection: &Connection, previous: Option<P>) -> Option<P> {
+        self.table.by_previous(connection, previous).map(|entry| entry.next)
+    }
+
+    /// Whether a path ends here, at the leader, coming from `last`; to be looked at by tests and simulations.
+    pub fn is_end(&self, connection: &Connection, last: P) -> bool {
+        self.leads() && self.leader.end(connection) == Some(last)
+    }
+
     /// Peers in the subgroup, this one included; 0 when in none.
     pub fn members(&self) -> usize {
-        self.members.as_ref().map_or(0, |members| members.others.len() + 1 + usize::from(!self.leads()))
+        let me = self.me.peer;
+        self.members.as_ref().map_or(0, |members| members.others(me).count() + 1 + usize::from(!self.leads()))
     }
 
     /// Rows of this peer's table as a leader.
@@ -231,8 +269,12 @@ impl<P: Peer> Paper<P> {
 
     /// Where a peer can be reached, as the member list tells.
     fn contact(&self, peer: P) -> Contact<P> {
-        let members = self.members.iter().flat_map(|members| members.others.iter().chain([&members.leader]));
-        members.chain([&self.me]).find(|contact| contact.peer == peer).cloned().unwrap_or_else(|| Contact::bare(peer))
+        let members = self.members.iter().flat_map(|members| members.list.iter().chain([&members.leader]));
+        std::iter::once(&self.me)
+            .chain(members)
+            .find(|contact| contact.peer == peer)
+            .cloned()
+            .unwrap_or_else(|| Contact::bare(peer))
     }
 
     fn next_number(&mut self) -> u64 {
@@ -285,7 +327,7 @@ impl<P: Peer> Paper<P> {
         } else if self.leads() {
             self.replicate_all(ctx);
         }
-        if self.members.is_some() && !self.running {
+        if self.config.restoration && self.members.is_some() && !self.running {
             // "From this joint to the anonymous system, each peer maintains a timeout timer" (§3.1).
             self.running = true;
             ctx.out.arm(self.config.timer, PaperTimer::Check);

@@ -123,7 +123,7 @@ impl<P: Peer> Paper<P> {
             return;
         }
         let connection = self.connection(ctx);
-        if self.table.by_previous(&connection, None).is_none() {
+        if self.table.by_previous(&connection, None).is_none() || !self.config.restoration {
             self.publish_new(ctx);
         } else if self.own.contents.values().any(|content| !content.sent) {
             self.total_ping(ctx);
@@ -166,6 +166,9 @@ impl<P: Peer> Paper<P> {
 
     /// After a change of leader: a totalPing tells whether the path still ends at one that knows what was published.
     pub(super) fn publish_again_if_failed(&mut self, ctx: &mut PaperCtx<'_, P>) {
+        if !self.config.restoration {
+            return;
+        }
         self.own.contents.values_mut().for_each(|content| content.held = false);
         match self.own.connection.is_some_and(|own| self.table.by_previous(&own, None).is_some()) {
             true => self.total_ping(ctx),
@@ -178,6 +181,9 @@ impl<P: Peer> Paper<P> {
         let Some(next) = self.table.by_previous(&connection, None).map(|entry| entry.next) else { return };
         let number = self.next_number();
         self.pinging = Some(number);
+        if !self.config.restoration {
+            return self.path_is_whole(ctx);
+        }
         ctx.out.arm(TOTAL_PING_WITHIN, PaperTimer::TotalPing(number));
         let ping = TotalPing { connection, to_leader: true, answer: false };
         self.send_own(ctx, next, PaperMessage::TotalPing(ping));

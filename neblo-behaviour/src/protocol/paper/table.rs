@@ -6,6 +6,8 @@ use crate::protocol::io::{below, chance};
 /// Entries in all, and for one previous peer. choice
 const MAX_ENTRIES: usize = 8_192;
 const MAX_A_PREVIOUS: usize = 512;
+/// Draws from the whole list before those that may be drawn are collected. choice
+const DRAWS: usize = 8;
 
 /// One entry. A walk that visits a peer twice leaves two, which differ in their neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,17 +89,20 @@ impl<P: Peer> Paper<P> {
     /// Not over a link that it has taken before in the same direction: the identifier alone could not tell the two visits apart.
     fn walk(&self, ctx: &mut PaperCtx<'_, P>, connection: &Connection, ttl: u8) -> Option<P> {
         let members = self.members.as_ref()?;
-        let on = ttl > 1 && chance(ctx.rng, self.config.p);
-        let fresh: Vec<_> = members
-            .others
-            .iter()
-            .filter(|_| on)
-            .filter(|other| self.table.by_next(connection, other.peer).is_none())
-            .collect();
-        match fresh.get(below(ctx.rng, fresh.len())) {
-            Some(other) => Some(other.peer),
-            None => Some(members.leader.peer),
+        if ttl <= 1 || !chance(ctx.rng, self.config.p) {
+            return Some(members.leader.peer);
         }
+        let (me, leader) = (self.me.peer, members.leader.peer);
+        let fresh = |peer: P| peer != me && peer != leader && self.table.by_next(connection, peer).is_none();
+        // Almost always the first or second draw is good; only in small subgroups are those that may be drawn collected.
+        for _ in 0..DRAWS {
+            if let Some(drawn) = members.list.get(below(ctx.rng, members.list.len())).filter(|drawn| fresh(drawn.peer))
+            {
+                return Some(drawn.peer);
+            }
+        }
+        let left: Vec<P> = members.list.iter().map(|member| member.peer).filter(|peer| fresh(*peer)).collect();
+        Some(left.get(below(ctx.rng, left.len())).copied().unwrap_or(leader))
     }
 
     /// The next peer of a path for what comes from `previous` (`None`: from this peer itself): by the table, or by a walk that

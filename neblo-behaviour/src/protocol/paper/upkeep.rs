@@ -171,7 +171,7 @@ impl<P: Peer> Paper<P> {
     }
 
     fn candidates_first(&self) -> Option<Contact<P>> {
-        self.members.as_ref().and_then(|members| members.others.first()).cloned()
+        self.members.as_ref().and_then(|members| members.others(self.me.peer).next()).cloned()
     }
 
     pub(super) fn replaced(&mut self, ctx: &mut PaperCtx<'_, P>, from: P, replace: Replace<P>) {

@@ -203,6 +203,11 @@ impl<P: Peer> Paths<P> {
         self.relayed.links()
     }
 
+    /// The link over which a path goes on that comes over this one: next peer and name; to be looked at by tests and simulations.
+    pub fn next_link(&self, (previous, id): (P, u64)) -> Option<(P, u64)> {
+        self.relayed.towards_leader(previous, id).map(|link| (link.contact.peer, link.id))
+    }
+
     /// The first link of a path of our own that is ready, to be looked at by tests and simulations.
     pub fn first_link(&self, purpose: Purpose) -> Option<(P, u64)> {
         self.own.get(&purpose).and_then(OwnPath::link).map(|(first, id)| (first.peer, id))

@@ -36,12 +36,23 @@ impl<P: Peer> Subgroups<P> {
         self.comparing = 0;
         self.compared.clear();
         self.state_again(ctx, keys);
-        let Some(home) = self.home().cloned() else { return };
-        self.compare_later(ctx);
+        let Some(home) = self.home() else { return };
         let others: Vec<_> = home.relays(self.me.peer).collect();
-        if let Some(other) = others.get(below(ctx.rng, others.len())) {
-            ctx.out.send(other, SubgroupMessage::Compare(home.list.list_root()));
+        let other = others.get(below(ctx.rng, others.len())).map(|other| (*other).clone());
+        self.compare_later(ctx);
+        if let Some((other, root)) = other.zip(self.own_root()) {
+            ctx.out.send(&other, SubgroupMessage::Compare(root));
         }
+    }
+
+    /// The root of our own list: it was remembered when the list came, and need not be hashed again.
+    fn own_root(&self) -> Option<ListRoot> {
+        let list = &self.home()?.list;
+        let same = |root: &&ListRoot| {
+            (root.subgroup, root.term, root.version) == (list.subgroup, list.term, list.version)
+                && root.signature == list.signature
+        };
+        Some(self.observed.roots.iter().find(same).cloned().unwrap_or_else(|| list.list_root()))
     }
 
     pub(super) fn remember_root(&mut self, root: ListRoot) {
@@ -61,11 +72,11 @@ impl<P: Peer> Subgroups<P> {
     }
 
     pub(super) fn shown_root(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, root: ListRoot) {
-        let Some(home) = self.home().filter(|home| home.subgroup() == root.subgroup).cloned() else { return };
+        let Some(home) = self.home().filter(|home| home.subgroup() == root.subgroup) else { return };
+        let (ours, theirs) = ((home.list.term, home.list.version), (root.term, root.version));
         if !self.has_patience(from) {
             return;
         }
-        let (ours, theirs) = ((home.list.term, home.list.version), (root.term, root.version));
         if theirs > ours {
             let ask = AskMembers { subgroup: root.subgroup };
             return ctx.out.send(&Contact::bare(from), SubgroupMessage::AskMembers(ask));
@@ -76,7 +87,8 @@ impl<P: Peer> Subgroups<P> {
         }
         if theirs < ours {
             // It is behind, or is none of us any more and does not know.
-            ctx.out.send(&Contact::bare(from), SubgroupMessage::Compare(home.list.list_root()));
+            let root = self.own_root();
+            root.into_iter().for_each(|root| ctx.out.send(&Contact::bare(from), SubgroupMessage::Compare(root)));
         }
     }
 

@@ -1,0 +1,52 @@
+//! The program by its commands.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn simulation(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_simulation")).args(arguments).output().expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_scenario_gives_a_table_a_plot_and_always_the_same_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/small.toml");
+    let out = dir.path().join("out");
+    let done = simulation(&["run", scenario.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let printed = text(&done.stdout);
+    for trace in ["seed 1: 4 h", "seed 2: 4 h", "events/s", "bytes a node", TRACE] {
+        assert!(printed.contains(trace), "no '{trace}' in\n{printed}");
+    }
+    let table = std::fs::read_to_string(out.join("small.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + 2 * 4);
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split(',').collect();
+    assert_eq!(row.len(), table.lines().next().unwrap().split(',').count());
+    assert!(std::fs::read_to_string(out.join("small.svg")).unwrap().contains("<svg"));
+}
+
+/// Of seed 1 of `scenarios/small.toml`.
+const TRACE: &str = "trace 858d28537ce1214d";
+
+#[test]
+fn what_is_wrong_with_a_scenario_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, out) = (dir.path().join("wrong.toml"), dir.path().join("out"));
+    std::fs::write(&file, "hours = 1\npeer = 3\n").unwrap();
+    let done = simulation(&["run", file.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    assert!(!done.status.success());
+    let said = text(&done.stderr);
+    assert!(said.contains("wrong.toml is no scenario") && said.contains("unknown field `peer`"), "{said}");
+    let done = simulation(&["run", "/no/such/file.toml", "--out", out.to_str().unwrap()]);
+    assert!(!done.status.success() && text(&done.stderr).contains("cannot read /no/such/file.toml"));
+}
+
+#[test]
+fn the_kernel_is_timed() {
+    let done = simulation(&["kernel", "--events", "1000"]);
+    assert!(done.status.success() && text(&done.stdout).contains("events/s"));
+}

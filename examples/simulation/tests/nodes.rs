@@ -1,0 +1,62 @@
+//! Small runs of whole nodes.
+
+use std::time::Duration;
+
+use neblo_behaviour::protocol::{Config, PathPolicy};
+use neblo_behaviour::sim::nodes::{Hour, Nodes, Scenario};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn small(policy: PathPolicy) -> Scenario {
+    let config = Config::default().with_subgroup_size(12).with_path_policy(policy);
+    let query_every = Duration::from_secs(300);
+    Scenario { peers: 36, contents: 54, config, query_every, ..Scenario::default() }
+}
+
+fn run(seed: u64, scenario: Scenario, minutes: u32) -> Nodes {
+    let mut run = Nodes::new(seed, scenario).unwrap();
+    run.run(MINUTE * minutes);
+    run
+}
+
+fn sum(run: &Nodes, what: impl Fn(&Hour) -> u64) -> u64 {
+    run.hours().iter().map(what).sum()
+}
+
+#[test]
+fn without_churn_nothing_fails_under_either_policy() {
+    for (policy, hops) in [(PathPolicy::hardened(), 2.0 * 3.33 + 1.0), (PathPolicy::paper(), 2.0 * 2.24 + 1.0)] {
+        let run = run(1, Scenario { churn: None, ..small(policy) }, 60);
+        let hour = &run.hours()[0];
+        // In its first minute a peer may have no path to ask over.
+        assert_eq!(hour.all_failed(), hour.asker_new, "{:?}", hour.reasons);
+        assert!(hour.delivered > 300 && hour.asker_new < 5);
+        let found = hour.hops as f64 / hour.delivered as f64;
+        // 36 owners have one path each, so that the hops of all downloads are far from independent.
+        assert!((found / hops - 1.0).abs() < 0.25, "{found} hops");
+        let carried: u64 = hour.messages.iter().sum();
+        assert_eq!(hour.load.iter().map(|load| load.sent.frames).sum::<u64>(), carried);
+        assert!(hour.bytes.iter().zip(&hour.messages).all(|(bytes, messages)| (*bytes > 0) == (*messages > 0)));
+        let paper = policy.is_paper();
+        assert_eq!((hour.messages[4] == 0, hour.messages[7] == 0), (paper, !paper));
+    }
+}
+
+#[test]
+fn paths_broken_by_peers_that_vanish_are_whole_again_in_seconds() {
+    let run = run(2, small(PathPolicy::hardened()), 120);
+    assert!(sum(&run, |hour| hour.left) > 20);
+    let restored: Vec<Duration> = run.hours().iter().flat_map(|hour| hour.restored[0].clone()).collect();
+    let mean = restored.iter().map(Duration::as_secs_f64).sum::<f64>() / restored.len() as f64;
+    let (failed, requests) = (sum(&run, |hour| hour.failed), sum(&run, |hour| hour.requests));
+    println!("{} paths, {mean:.2} s on average; {failed} of {requests} failed", restored.len());
+    assert!(restored.len() > 60 && mean < 6.0, "{} paths, {mean} s", restored.len());
+    assert!(100 * failed <= requests, "{failed} of {requests}");
+}
+
+#[test]
+fn a_run_is_a_matter_of_its_seed_and_scenario() {
+    // Some have gone by then: the shortest life is 26 minutes.
+    let trace = |seed| format!("{:016x}", run(seed, small(PathPolicy::hardened()), 40).trace());
+    assert_eq!([trace(7), trace(7), trace(8)], ["6fe049f4df749588", "6fe049f4df749588", "58da525d75d3d862"]);
+}

@@ -1,0 +1,80 @@
+//! Which paths are whole, seen from outside: how long one is broken when a peer on it goes.
+
+use super::*;
+use crate::protocol::interface::Purpose;
+
+/// Hops after which a path counts as going round.
+const MOST_HOPS: usize = 256;
+
+impl Nodes {
+    /// The peers of a path behind its owner, the leader last, if all are there and each knows the next.
+    pub(super) fn path(&self, owner: u32, purpose: Purpose) -> Option<Vec<u32>> {
+        match self.scenario.config.path_policy.is_paper() {
+            true if purpose == Purpose::Publishing => self.paper_path(owner),
+            true => None,
+            false => self.hardened_path(owner, purpose),
+        }
+    }
+
+    fn hardened_path(&self, owner: u32, purpose: Purpose) -> Option<Vec<u32>> {
+        let (mut before, mut hops) = (owner, Vec::new());
+        let mut link = self.sim.node(owner).paths().first_link(purpose)?;
+        while hops.len() < MOST_HOPS {
+            let (peer, id) = link;
+            self.present(peer).then(|| hops.push(peer))?;
+            let paths = self.sim.node(peer).paths();
+            if paths.is_end((before, id)) {
+                return Some(hops);
+            }
+            link = paths.next_link((before, id))?;
+            before = peer;
+        }
+        None
+    }
+
+    fn paper_path(&self, owner: u32) -> Option<Vec<u32>> {
+        let (connection, mut next) = self.sim.node(owner).paper().first_hop()?;
+        let (mut before, mut hops) = (owner, Vec::new());
+        // A leader's path ends where it begins.
+        if next == owner {
+            return None;
+        }
+        while hops.len() < MOST_HOPS {
+            self.present(next).then(|| hops.push(next))?;
+            let paper = self.sim.node(next).paper();
+            if paper.is_end(&connection, before) {
+                return Some(hops);
+            }
+            (before, next) = (next, paper.next_hop(&connection, Some(before))?);
+        }
+        None
+    }
+
+    /// The paths that go through a peer, each with whether it ends there. A path of the peer itself is not among them.
+    pub(super) fn paths_through(&self, peer: u32) -> Vec<((u32, Purpose), bool)> {
+        let mut found = Vec::new();
+        for owner in self.there().filter(|owner| *owner != peer) {
+            for purpose in Purpose::ALL {
+                let path = self.path(owner, purpose).unwrap_or_default();
+                if path.contains(&peer) {
+                    found.push(((owner, purpose), path.last() == Some(&peer)));
+                }
+            }
+        }
+        found
+    }
+
+    /// Looks at the paths that were broken.
+    pub(super) fn look_at_broken(&mut self) {
+        let broken = std::mem::take(&mut self.broken);
+        for ((owner, purpose), (since, leader)) in broken {
+            if !self.present(owner) {
+                self.hour.abandoned += 1;
+            } else if self.path(owner, purpose).is_some() {
+                self.hour.restored[usize::from(leader)].push(self.sim.now().since(since));
+            } else {
+                self.broken.insert((owner, purpose), (since, leader));
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Small runs of the path layer.
+
+use super::*;
+
+fn small() -> Scenario {
+    let churn = Some(Churn { alpha: 0.83, beta: Duration::from_secs(1_560) });
+    Scenario { peers: 400, subgroups: 8, contents: 800, churn, ..Scenario::default() }
+}
+
+fn run(seed: u64, scenario: Scenario, hours: u32) -> PathLayer {
+    let mut run = PathLayer::new(seed, scenario).unwrap();
+    run.run(HOUR * hours);
+    run
+}
+
+fn sum(run: &PathLayer, what: impl Fn(&Hour) -> u64) -> u64 {
+    run.hours().iter().map(what).sum()
+}
+
+#[test]
+fn without_churn_nothing_fails() {
+    for restoration in [true, false] {
+        let run = run(1, Scenario { churn: None, restoration, ..small() }, 3);
+        assert_eq!(sum(&run, Hour::failed), 0);
+        assert!(sum(&run, |hour| hour.delivered) > 1_000);
+        let hops = sum(&run, |hour| hour.hops) as f64 / sum(&run, |hour| hour.delivered) as f64;
+        assert!((hops - 5.478).abs() < 0.4, "{hops}");
+        let timeouts = if restoration { 400 * 35 } else { 0 };
+        assert_eq!(sum(&run, |hour| hour.timeouts), timeouts);
+        assert_eq!(sum(&run, Hour::upkeep) > 0, restoration || sum(&run, |hour| hour.messages[11]) > 0);
+    }
+}
+
+#[test]
+fn restoration_is_what_keeps_requests_from_failing() {
+    let with = run(2, small(), 10);
+    let without = run(2, Scenario { restoration: false, ..small() }, 10);
+    let never = run(2, Scenario { restoration: false, rejoin: Rejoin::AsLeft, ..small() }, 10);
+    let left: Vec<u64> = [&with, &without, &never].iter().map(|run| sum(run, |hour| hour.left)).collect();
+    assert!(left[0] > 300 && left[1] == left[0] && left[2] == left[0], "the same churn: {left:?}");
+    let share = |run: &PathLayer| sum(run, Hour::failed_owner_present) as f64 / sum(run, |hour| hour.requests) as f64;
+    println!("{:.3} {:.3} {:.3}", share(&with), share(&without), share(&never));
+    assert!(share(&with) < 0.1 && share(&without) > 2.0 * share(&with) && share(&never) > share(&with));
+}
+
+#[test]
+fn a_run_is_a_matter_of_its_seed_and_scenario() {
+    let first = run(7, small(), 4);
+    let again = run(7, small(), 4);
+    assert_eq!((first.trace(), first.hours()), (again.trace(), again.hours()));
+    assert_ne!(first.trace(), run(8, small(), 4).trace());
+    assert_eq!(first.trace(), 0xc258_f0a8_12fc_22e6, "the trace of seed 7");
+}
