@@ -8,6 +8,7 @@
 //! is all kept. [`Simulation::step`] does one thing at a time and tells which hosts it touched, so that what must always
 //! hold can be checked after every single event.
 
+pub mod anonymity;
 mod keys;
 mod network;
 pub mod paths;
