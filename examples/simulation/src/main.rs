@@ -4,6 +4,7 @@
 //! cargo run --release -p simulation -- figures --out figures
 //! ```
 
+mod anonymity;
 mod chart;
 mod figures;
 mod kernel;
@@ -52,6 +53,17 @@ enum Command {
         scenario: PathBuf,
         #[command(flatten)]
         out: Out,
+    },
+    /// Anonymity as numbers: what colluding peers make of what they are sent, as CSV and SVG, each value beside its formula.
+    Anonymity {
+        #[command(flatten)]
+        out: Out,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// A tenth of the samples: to see that it works.
+        #[arg(long)]
+        quick: bool,
     },
     /// Times the timer wheel alone, its handlers empty.
     Kernel {
@@ -103,6 +115,10 @@ fn run(command: Command) -> Result<()> {
         Command::Run { scenario, out } => {
             let jobs = out.prepare()?;
             figures::one(&scenario, &out.out, jobs)
+        }
+        Command::Anonymity { out, seed, quick } => {
+            let jobs = out.prepare()?;
+            anonymity::all(anonymity::Plan { out: &out.out, jobs, seed, quick })
         }
         Command::Kernel { events } => {
             kernel::time(events);

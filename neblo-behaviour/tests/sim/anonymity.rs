@@ -44,6 +44,18 @@ fn and_as_often_on_the_hardened_walk_of_which_more_are_seen() {
     }
 }
 
+/// The same from whole nodes, from joining to another leader: frames of ring, subgroup and paths, and of walks that fail.
+#[test]
+fn whole_nodes_show_what_their_paths_alone_do() {
+    let (mut seen, mut right, mut members) = (0, 0, 0);
+    for seed in 30..40 {
+        let found = first_predecessor_of_nodes(seed, 37, 6, 60);
+        (seen, right, members) = (seen + found.seen, right + found.right, found.members);
+    }
+    let wanted = Walk::code(members, 6, P, None).posterior();
+    near(&format!("{members} members, 6 collude"), right as f64 / seen as f64, wanted, 0.03);
+}
+
 #[test]
 fn a_ttl_on_the_wire_makes_more_than_a_third_of_the_owners_certain_and_a_random_one_fewer() {
     let fixed = first_predecessor(3, Setting::paper(N, Ttl::Fixed(10)), &[10], (300, 12), true)[0];

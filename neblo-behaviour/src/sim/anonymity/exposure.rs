@@ -83,8 +83,8 @@ pub fn hours_until_exposed(
     let mut mortal: Vec<u32> = relays.iter().skip(c as usize).copied().collect();
     for owner in &owners {
         subgroup.hide(*owner);
-        subgroup.open(*owner);
     }
+    owners.iter().for_each(|owner| subgroup.open(*owner));
     let mut truth = Truth::default();
     let mut exposed: BTreeMap<u32, f64> = BTreeMap::new();
     let mut bare = BTreeSet::new();

@@ -30,7 +30,7 @@ pub struct FirstPredecessor {
     /// The highest posterior of any peer that an observation gave.
     pub worst: f64,
     /// Sum of the degrees of anonymity of the paths seen.
-    degrees: f64,
+    pub(super) degrees: f64,
 }
 
 impl FirstPredecessor {

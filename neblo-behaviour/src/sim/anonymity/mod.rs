@@ -27,7 +27,7 @@ pub use exposure::{Exposure, Keeping, hours_until_exposed};
 pub use first::{FirstPredecessor, first_predecessor};
 pub use forged::{Forged, forged_list};
 pub use log::{Follow, Log, Observation, Step, Tag, Truth};
-pub use nodes::{Guest, Linking, Moments, guest, linking, moments};
+pub use nodes::{Guest, Linking, Moments, first_predecessor_of_nodes, guest, linking, moments};
 pub use resumes::{Resumes, resumes};
 pub use ring::{Mapped, Senders, mapped, senders};
 pub use rounds::{Attack, Rounds, predecessor_attack};

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::log::{Log, Step, Tag, Truth, next_value};
+use super::first::FirstPredecessor;
+use super::log::{Follow, Log, Step, Tag, Truth, next_value};
 use crate::address::OverlayAddr;
 use crate::protocol::Config;
 use crate::protocol::interface::{Announcement, Answer, Command, Purpose};
@@ -213,6 +214,30 @@ pub fn linking(seed: u64, n: u32, between: Duration) -> [Linking; 2] {
     [joining, link_up(&watched)]
 }
 
+/// The peer before the first colluder, from the frames of whole nodes: `n` join one subgroup, another leader takes over, and `sets`
+/// random sets of `c` members look at the walks that follow.
+pub fn first_predecessor_of_nodes(seed: u64, n: u32, c: u32, sets: u32) -> FirstPredecessor {
+    let mut watched = Watched::grown(seed, n, n as usize, Duration::from_millis(150));
+    watched.change_leader();
+    let members = watched.members();
+    let follow = Follow::of(&watched.log);
+    let mut found = FirstPredecessor { members: members.len() as u32, colluders: c, ..FirstPredecessor::default() };
+    let begun = watched.log.steps.iter().filter(|step| watched.truth.begins(step));
+    let owners: Vec<u32> = begun.map(|step| step.from).collect();
+    for _ in 0..sets {
+        let mut colluders: BTreeSet<u32> = BTreeSet::new();
+        while colluders.len() < c as usize {
+            colluders.extend(members.get(watched.sim.draw(members.len())));
+        }
+        found.paths += owners.iter().filter(|owner| !colluders.contains(*owner)).count() as u64;
+        for observation in watched.log.seen_by(&colluders).first_colluders(&colluders, &follow) {
+            found.seen += 1;
+            found.right += u64::from(watched.truth.owner(&observation.step) == Some(observation.before));
+        }
+    }
+    found
+}
+
 /// What is seen of a leader that publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guest {
@@ -238,12 +263,15 @@ pub fn guest(seed: u64, n: u32, subgroup_size: usize) -> Guest {
     let all = leaders(&watched.sim);
     let Some(leader) = all.get(1).copied() else { return Guest::default() };
     let home = watched.sim.node(leader).subgroups().home().map(|home| home.subgroup());
-    let announcement = Announcement { secret: [9; 32], payload: b"from a leader".to_vec(), expiry_day: u32::MAX };
-    let token = watched.sim.command(leader, |token| Command::Announce { token, announcement, allow_weak: false });
-    // Steps are left where they are: the subgroup is of interest here.
-    watched.sim.run(SETTLE);
     let mut found = Guest { leaders: all.len() as u32, ..Guest::default() };
-    found.published = matches!(watched.sim.answers(leader, token), [Answer::Announced(_)]);
+    // A leader that has not needed a place elsewhere so far may refuse the first time, and look for one.
+    for _ in 0..2 {
+        let announcement = Announcement { secret: [9; 32], payload: b"from a leader".to_vec(), expiry_day: u32::MAX };
+        let token = watched.sim.command(leader, |token| Command::Announce { token, announcement, allow_weak: false });
+        // Steps are left where they are: the subgroup is of interest here.
+        watched.sim.run(SETTLE);
+        found.published |= matches!(watched.sim.answers(leader, token), [Answer::Announced(_)]);
+    }
     let steps = watched.steps.borrow();
     let values = |step: &Step| match step.tag {
         Tag::Value(value) => value,
