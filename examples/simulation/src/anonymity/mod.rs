@@ -50,6 +50,9 @@ impl Plan<'_> {
     }
 }
 
+/// What is measured, and what does it.
+type Estimator = (&'static str, fn(Plan<'_>) -> Result<()>);
+
 /// A row: words, then numbers.
 fn row(words: &[&str], numbers: &[f64]) -> Vec<String> {
     words.iter().map(|word| word.to_string()).chain(numbers.iter().map(|number| cell(*number))).collect()
@@ -57,7 +60,7 @@ fn row(words: &[&str], numbers: &[f64]) -> Vec<String> {
 
 /// Makes all of them.
 pub(crate) fn all(plan: Plan<'_>) -> Result<()> {
-    let estimators: [(&str, fn(Plan<'_>) -> Result<()>); 9] = [
+    let estimators: [Estimator; 9] = [
         ("the peer before the first colluder", posterior::make),
         ("a TTL on the wire", ttl::make),
         ("the predecessor attack", rounds::make),

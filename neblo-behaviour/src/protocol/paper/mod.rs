@@ -58,10 +58,6 @@ impl<P: Peer> Members<P> {
     fn others(&self, me: P) -> impl Iterator<Item = &Contact<P>> {
         self.list.iter().filter(move |other| other.peer != me && other.peer != self.leader.peer)
     }
-
-    fn contains(&self, peer: P) -> bool {
-        self.leader.peer == peer || self.list.iter().any(|member| member.peer == peer)
-    }
 }
 
 impl<P: Peer> PartialEq for Members<P> {

@@ -30,13 +30,11 @@ impl Resumes {
     /// Correlation between the place of a relay and where its value stands in the list: 0 if the leader learns nothing from it.
     pub fn correlation(&self) -> f64 {
         let n = self.places.len() as f64;
-        let mean = |of: fn(&(u32, usize)) -> f64| self.places.iter().map(of).sum::<f64>() / n;
-        let (place, index): (fn(&(u32, usize)) -> f64, fn(&(u32, usize)) -> f64) =
-            (|it| f64::from(it.0), |it| it.1 as f64);
-        let (mean_place, mean_index) = (mean(place), mean(index));
+        let all = || self.places.iter().map(|(place, index)| (f64::from(*place), *index as f64));
+        let (mean_place, mean_index) = all().fold((0.0, 0.0), |sum, it| (sum.0 + it.0 / n, sum.1 + it.1 / n));
         let (mut both, mut of_place, mut of_index) = (0.0, 0.0, 0.0);
-        for it in &self.places {
-            let (a, b) = (place(it) - mean_place, index(it) - mean_index);
+        for (place, index) in all() {
+            let (a, b) = (place - mean_place, index - mean_index);
             both += a * b;
             of_place += a * a;
             of_index += b * b;

@@ -2,6 +2,8 @@
 //!
 //! The member list is known to all at once, and the leader of the hardened mechanism keeps no table: what is measured are walks.
 
+mod world;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::protocol::policy::{Mechanism, PathPolicy};
 use crate::protocol::seal::Keys;
 use crate::sim::keys::StandInKeys;
 use crate::sim::queue::Queue;
+use world::{Context, Due, Message, Outbox, Walker, World, WorldOut, latency};
 
 /// Seconds since 1970 at which every run begins, and the day on which what is published expires.
 const BEGINS: u64 = 1_800_000_000;
@@ -28,16 +31,6 @@ const EXPIRY_DAY: u32 = (BEGINS / 86_400) as u32 + 36_500;
 const LEADER: u32 = 0;
 const SECRET: [u8; 32] = [7; 32];
 const SUBGROUP: OverlayAddr = OverlayAddr(1);
-/// One-way latency, microseconds: shortest, and how much longer at most.
-const LATENCY: (u64, u64) = (5_000, 55_000);
-
-/// The latency of a pair of peers, a hash of the two: what is sent over one link arrives in order.
-fn latency(a: u32, b: u32) -> Duration {
-    let mut hash = (u64::from(a.min(b)) << 32 | u64::from(a.max(b))).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    Duration::from_micros(LATENCY.0 + (hash ^ (hash >> 31)) % LATENCY.1)
-}
 
 /// Where a walk's TTL begins, paper's mechanism only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,80 +67,6 @@ impl Setting {
         let policy = PathPolicy::paper();
         Self { mechanism: policy.mechanism, members, p: policy.p, ttl, restoration: false }
     }
-}
-
-enum Walker {
-    Hardened(Box<Paths<u32>>),
-    Paper(Box<Paper<u32>>),
-}
-
-enum Message {
-    Path(PathMessage<u32>),
-    Paper(PaperMessage<u32>),
-}
-
-enum Due {
-    Message {
-        from: u32,
-        to: u32,
-        message: Message,
-    },
-    Path(u32, PathTimer),
-    Paper(u32, PaperTimer),
-    /// A neighbour notices that a peer is gone.
-    Dead {
-        peer: u32,
-        gone: u32,
-    },
-}
-
-/// All but the parts themselves.
-struct World {
-    now: Time,
-    queue: Queue<Due>,
-    log: Log,
-    /// What came to the leader over paths: the last relay, and the errand.
-    arrived: Vec<(u32, Errand)>,
-    rng: ChaCha8Rng,
-}
-
-/// Where the part of one peer puts what it wants done.
-struct Outbox<'a> {
-    peer: u32,
-    world: &'a mut WorldOut,
-}
-
-/// The part of the world that parts write to while one draws from its randomness.
-struct WorldOut {
-    now: Time,
-    sent: Vec<(u32, Message)>,
-    armed: Vec<(Duration, Due)>,
-    arrived: Vec<(u32, Errand)>,
-}
-
-impl Sink<u32, Paths<u32>> for Outbox<'_> {
-    fn send(&mut self, to: &Contact<u32>, message: PathMessage<u32>) {
-        self.world.sent.push((to.peer, Message::Path(message)));
-    }
-    fn arm(&mut self, after: Duration, timer: PathTimer) {
-        self.world.armed.push((after, Due::Path(self.peer, timer)));
-    }
-    fn emit(&mut self, event: PathEvent<u32>) {
-        if let PathEvent::Arrived { end, envelope } = event {
-            let Envelope { errand, .. } = *envelope;
-            self.world.arrived.push((end.0, errand));
-        }
-    }
-}
-
-impl Sink<u32, Paper<u32>> for Outbox<'_> {
-    fn send(&mut self, to: &Contact<u32>, message: PaperMessage<u32>) {
-        self.world.sent.push((to.peer, Message::Paper(message)));
-    }
-    fn arm(&mut self, after: Duration, timer: PaperTimer) {
-        self.world.armed.push((after, Due::Paper(self.peer, timer)));
-    }
-    fn emit(&mut self, _: PaperEvent<u32>) {}
 }
 
 /// A subgroup.
@@ -491,22 +410,5 @@ impl Subgroup {
                 }
             }),
         }
-    }
-}
-
-/// What a part is called with.
-struct Context<'a> {
-    now: Time,
-    rng: &'a mut ChaCha8Rng,
-    outbox: Outbox<'a>,
-}
-
-impl<'a> Context<'a> {
-    fn path(&mut self) -> Ctx<'_, u32, Paths<u32>> {
-        Ctx { now: self.now, unix: BEGINS + self.now.0 / 1_000_000, rng: &mut *self.rng, out: &mut self.outbox }
-    }
-
-    fn paper(&mut self) -> Ctx<'_, u32, Paper<u32>> {
-        Ctx { now: self.now, unix: BEGINS + self.now.0 / 1_000_000, rng: &mut *self.rng, out: &mut self.outbox }
     }
 }
