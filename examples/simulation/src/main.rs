@@ -47,13 +47,6 @@ enum Command {
         #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(5..=8))]
         only: Vec<u8>,
     },
-    /// Runs one scenario: a CSV with all counts of every hour, and a plot.
-    Run {
-        /// The scenario, a TOML file; `scenarios/paper.toml` names all that can be set.
-        scenario: PathBuf,
-        #[command(flatten)]
-        out: Out,
-    },
     /// Anonymity as numbers: what colluding peers make of what they are sent, as CSV and SVG, each value beside its formula.
     Anonymity {
         #[command(flatten)]
@@ -64,6 +57,13 @@ enum Command {
         /// A tenth of the samples: to see that it works.
         #[arg(long)]
         quick: bool,
+    },
+    /// Runs one scenario: a CSV with all counts of every hour, and a plot.
+    Run {
+        /// The scenario, a TOML file; `scenarios/paper.toml` names all that can be set.
+        scenario: PathBuf,
+        #[command(flatten)]
+        out: Out,
     },
     /// Times the timer wheel alone, its handlers empty.
     Kernel {
@@ -112,13 +112,13 @@ fn run(command: Command) -> Result<()> {
             figures::over_time(&out.out, jobs, &figures::Size { hours, seeds, quick }, wanted)?;
             walks
         }
-        Command::Run { scenario, out } => {
-            let jobs = out.prepare()?;
-            figures::one(&scenario, &out.out, jobs)
-        }
         Command::Anonymity { out, seed, quick } => {
             let jobs = out.prepare()?;
             anonymity::all(anonymity::Plan { out: &out.out, jobs, seed, quick })
+        }
+        Command::Run { scenario, out } => {
+            let jobs = out.prepare()?;
+            figures::one(&scenario, &out.out, jobs)
         }
         Command::Kernel { events } => {
             kernel::time(events);

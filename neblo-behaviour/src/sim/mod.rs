@@ -8,7 +8,6 @@
 //! is all kept. [`Simulation::step`] does one thing at a time and tells which hosts it touched, so that what must always
 //! hold can be checked after every single event.
 
-pub mod anonymity;
 mod keys;
 mod network;
 pub mod paths;
@@ -16,6 +15,8 @@ mod queue;
 mod streams;
 mod trace;
 mod wheel;
+
+pub mod anonymity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
