@@ -300,8 +300,9 @@ macro_rules! record {
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        #[allow(missing_docs)]
-        $vis struct $name $(<$p>)? { $($(#[$fmeta])* pub $field: $ty),* }
+        $vis struct $name $(<$p>)? {
+            $($(#[$fmeta])* #[doc = concat!("\n\nKey ", stringify!($key), ".")] pub $field: $ty),*
+        }
 
         impl $(<$p: $crate::protocol::io::Peer>)? $crate::protocol::codec::Wire for $name $(<$p>)? {
             #[allow(unused_mut, unused_variables)]
@@ -347,7 +348,9 @@ macro_rules! choice {
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        $vis enum $name $(<$p>)? { $($(#[$vmeta])* $variant($ty)),* }
+        $vis enum $name $(<$p>)? {
+            $($(#[$vmeta])* #[doc = concat!("\n\nKind ", stringify!($key), ".")] $variant($ty)),*
+        }
 
         impl $(<$p: $crate::protocol::io::Peer>)? $crate::protocol::codec::Wire for $name $(<$p>)? {
             fn put(&self, writer: &mut $crate::protocol::codec::Writer) {
