@@ -146,7 +146,8 @@ fn values_spent_tell_the_leader_nothing_of_the_place_of_a_relay_and_colluders_wh
         found.correlation(),
         found.leader_guesses()
     );
-    assert!(found.places.len() > 250 && found.unknown * 20 < found.repairs);
+    assert!(found.places.len() > 250);
+    assert_eq!(found.unknown, 0, "each value is one of those that the owner vouched for");
     assert!(found.correlation().abs() < 0.12, "{:.3}", found.correlation());
     near("the leader guesses the place", found.leader_guesses(), 1.0 / 24.0, 0.03);
     assert_eq!(found.twice, 0, "no value is spent twice");

@@ -69,11 +69,7 @@ pub fn resumes(seed: u64, members: u32, rounds: u32) -> Resumes {
         follow(&mut found, &subgroup.take_log(), subgroup.leader());
         // The leader's lists, by what it keeps of each value.
         let mut lists: BTreeMap<[u8; 8], usize> = BTreeMap::new();
-        for (_, errand) in subgroup.take_arrived() {
-            if let Errand::Vouch(vouch) = errand {
-                lists.extend(vouch.checks.iter().enumerate().map(|(index, check)| (*check, index)));
-            }
-        }
+        arrived(&mut subgroup, &mut lists);
         let mut seen = BTreeSet::new();
         for owner in owners {
             let path = subgroup.path(owner);
@@ -86,14 +82,7 @@ pub fn resumes(seed: u64, members: u32, rounds: u32) -> Resumes {
             subgroup.break_between(*relay, *next);
             subgroup.run(Duration::from_millis(1_400));
             // Other paths over the same link are repaired, too: by the same relay, in another place.
-            let resumed: Vec<_> = subgroup
-                .take_arrived()
-                .into_iter()
-                .filter_map(|(_, errand)| match errand {
-                    Errand::Resume(resume) => Some(resume.check()),
-                    _ => None,
-                })
-                .collect();
+            let resumed = arrived(&mut subgroup, &mut lists);
             let alone = resumed.len() == 1;
             for check in resumed {
                 found.twice += u64::from(!seen.insert(check));
@@ -110,6 +99,21 @@ pub fn resumes(seed: u64, members: u32, rounds: u32) -> Resumes {
         }
     }
     found
+}
+
+/// Adds the lists that have come to the leader, and returns what has been spent.
+fn arrived(subgroup: &mut Subgroup, lists: &mut BTreeMap<[u8; 8], usize>) -> Vec<[u8; 8]> {
+    let mut spent = Vec::new();
+    for (_, errand) in subgroup.take_arrived() {
+        match errand {
+            Errand::Vouch(vouch) => {
+                lists.extend(vouch.checks.iter().enumerate().map(|(index, check)| (*check, index)));
+            }
+            Errand::Resume(resume) => spent.push(resume.check()),
+            _ => {}
+        }
+    }
+    spent
 }
 
 /// What colluding relays can tell from the values that they are handed: which of them are on one path, and how far apart.
