@@ -1,5 +1,7 @@
 //! The `neblo` program as a library: files published, found and fetched anonymously on top of NEBLO.
 
+#![deny(missing_docs)]
+
 pub mod api;
 mod cbor;
 pub mod cli;

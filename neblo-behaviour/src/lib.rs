@@ -1,3 +1,4 @@
+#![deny(missing_docs)]
 #![cfg_attr(feature = "swarm", doc = include_str!("../README.md"))]
 #![cfg_attr(not(feature = "swarm"), doc = "The pure protocol of NEBLO, without its binding to libp2p.")]
 

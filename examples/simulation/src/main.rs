@@ -4,6 +4,7 @@
 //! cargo run --release -p simulation -- figures --out figures
 //! ```
 
+mod anonymity;
 mod chart;
 mod figures;
 mod kernel;
@@ -46,6 +47,17 @@ enum Command {
         /// Only these figures, as 5,6: 5 and 6 come together, 7 and 8 alone.
         #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(5..=8))]
         only: Vec<u8>,
+    },
+    /// Anonymity as numbers: what colluding peers make of what they are sent, as CSV and SVG, each value beside its formula.
+    Anonymity {
+        #[command(flatten)]
+        out: Out,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// A tenth of the samples: to see that it works.
+        #[arg(long)]
+        quick: bool,
     },
     /// Runs one scenario: a CSV with all counts of every hour, and a plot.
     Run {
@@ -107,6 +119,10 @@ fn run(command: Command) -> Result<()> {
             let walks = if wanted(5) || wanted(6) { walking::figures(&out.out, jobs, quick) } else { Ok(()) };
             figures::over_time(&out.out, jobs, &figures::Size { hours, seeds, quick }, wanted)?;
             walks
+        }
+        Command::Anonymity { out, seed, quick } => {
+            let jobs = out.prepare()?;
+            anonymity::all(anonymity::Plan { out: &out.out, jobs, seed, quick })
         }
         Command::Run { scenario, out } => {
             let jobs = out.prepare()?;

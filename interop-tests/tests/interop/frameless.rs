@@ -65,7 +65,7 @@ pub(crate) fn ring_requests() -> Vec<(String, RingRequest)> {
 pub(crate) fn registry() -> Vec<(String, RegistryRequest<PeerId>)> {
     let register = RegistryRequest::Register(samples::row());
     let find = RegistryRequest::Find(FindRows { most: 64 });
-    let unregister = RegistryRequest::Unregister(Unregister::sign::<PeerId>(&keys(1), place(0xaa), 3));
+    let unregister = RegistryRequest::Unregister(Unregister::of::<PeerId>(&keys(1), place(0xaa), 3));
     named("registry", vec![("register", register), ("find", find), ("unregister", unregister)])
 }
 

@@ -262,9 +262,12 @@ fn what_is_signed_in_the_agreed_bytes_holds() {
     assert!(!forged.holds(&keys, samples::NOW));
     let members = samples::members();
     let leader = members.leader().unwrap();
-    let verify = |root: &[u8]| keys.verify(&leader.contact.peer, &leader.identity, root, &members.signature);
-    assert!(verify(&members.root()));
+    assert!(members.list_root().holds(&keys, leader));
     let mut newer = members.clone();
     newer.version += 1;
-    assert!(!verify(&newer.root()));
+    assert!(!newer.list_root().holds(&keys, leader));
+    let row = samples::row();
+    assert!(row.holds(&keys, samples::NOW));
+    let row = neblo_behaviour::protocol::subgroup::LeaderRow { term: row.term + 1, ..row };
+    assert!(!row.holds(&keys, samples::NOW));
 }

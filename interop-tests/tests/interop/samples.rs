@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use libp2p::{PeerId, identity::Keypair};
 use neblo_behaviour::protocol::directory::{
-    CopiedPath, CopiedRow, DirectoryMessage, Found, GonePath, ResolveAnswer, ResolveAsk, TableCopied, TableCopy,
+    AskTableKey, CopiedPath, CopiedRow, DirectoryMessage, Found, GonePath, ResolveAnswer, ResolveAsk, TableCopied,
+    TableCopy, TableKey,
 };
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
 use neblo_behaviour::protocol::io::Contact;
@@ -18,7 +19,6 @@ use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Men
 use neblo_behaviour::protocol::ring::{
     Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster, Start,
 };
-use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{
     AskMembers, Elsewhere, InSubgroup, JoinSubgroup, Lead, LeaderHello, LeaderRow, LeaveSubgroup, MemberChange,
     MemberList, MoveTo, Moved, Resources, Statement, SubgroupMessage, Suspect, TwoLists, Which,
@@ -76,24 +76,23 @@ fn roster() -> Roster<PeerId> {
 }
 
 pub(crate) fn statement(seed: u8, guest: bool) -> Statement<PeerId> {
-    Statement::sign(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, guest)
+    Statement::of(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, guest)
 }
 
 /// A statement that names resources.
 pub(crate) fn resourceful(seed: u8) -> Statement<PeerId> {
     let resources = Resources { cpu: Some(4), bandwidth: Some(12_500) };
-    Statement::sign_with(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, true, resources)
+    Statement::with_resources(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, true, resources)
 }
 
 pub(crate) fn row() -> LeaderRow<PeerId> {
-    LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75 }
+    LeaderRow { statement: statement(1, false), term: 3, size: 40, full: 75, signature: Default::default() }
+        .sign(&keys(1))
 }
 
 pub(crate) fn members() -> MemberList<PeerId> {
     let members = list(vec![statement(1, false), statement(2, true)]);
-    let mut members = MemberList { subgroup: place(0xaa), term: 3, version: 4, members, signature: blob(&[]) };
-    members.signature = blob(&keys(1).sign(&members.root()));
-    members
+    MemberList { subgroup: place(0xaa), term: 3, version: 4, members, signature: blob(&[]) }.sign(&keys(1))
 }
 
 pub(crate) fn hit() -> Hit {
@@ -285,14 +284,11 @@ fn directory() -> Vec<DirectoryMessage<PeerId>> {
             copy: 8,
             sequence: 1,
             rows: list(vec![CopiedRow {
-                registration: [4; 16],
+                row: 5,
                 last: contact(4),
                 id: 77,
-                reply: [5; 32],
-                key: [7; 32],
-                expiry_day: 20_900,
-                payload: blob(b"what was announced"),
                 lasts: 1_800,
+                sealed: blob(b"what was announced"),
             }]),
             rows_gone: list(vec![5]),
             paths: list(vec![CopiedPath { last: contact(4), id: 77, checks: list(vec![[6; 8]]), resumes: 1 }]),
@@ -300,6 +296,8 @@ fn directory() -> Vec<DirectoryMessage<PeerId>> {
             whole: true,
         }),
         DirectoryMessage::TableCopied(TableCopied { copy: 8, sequence: 1, missed: true }),
+        DirectoryMessage::TableKey(TableKey { subgroup: place(0xaa), key: [11; 32] }),
+        DirectoryMessage::AskTableKey(AskTableKey { subgroup: place(0xaa) }),
     ]
 }
 
@@ -429,6 +427,8 @@ fn name(frame: &Frame<PeerId>) -> String {
             DirectoryMessage::ResolveAnswer(_) => "resolve-answer",
             DirectoryMessage::TableCopy(_) => "table-copy",
             DirectoryMessage::TableCopied(_) => "table-copied",
+            DirectoryMessage::TableKey(_) => "table-key",
+            DirectoryMessage::AskTableKey(_) => "ask-table-key",
         },
         Frame::Paper(message) => match message {
             PaperMessage::Publish(_) => "publish",

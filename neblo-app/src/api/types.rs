@@ -80,6 +80,8 @@ pub struct Subgroup {
     pub leader: Option<String>,
     /// Members, the leader included.
     pub members: usize,
+    /// Its place among those who lead next, from 1; null for the leader.
+    pub candidate: Option<usize>,
 }
 
 /// What a node is in its subgroup.

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Download, Net, Signal, Transport, bytes, is_member, is_one_ring, subgroup, wait_until};
+use crate::harness::{Download, Net, Signal, bytes, is_member, is_one_ring, subgroup, wait_until};
 
-const SUBGROUP: usize = 6;
+pub(crate) const SUBGROUP: usize = 6;
 /// So slow that the download still runs when the last relay fails.
-const CONFIG: &str = "[limits]\ndownload_rate = \"2 MiB/s\"\n";
-const MIB: u64 = 1 << 20;
+pub(crate) const CONFIG: &str = "[limits]\ndownload_rate = \"2 MiB/s\"\n";
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// A node other than `except` through which the download runs.
-fn relay(net: &Net, except: &[usize]) -> usize {
+pub(crate) fn relay(net: &Net, except: &[usize]) -> usize {
     wait_until(Duration::from_secs(10), "a relay carries the download", || {
         (0..net.nodes.len()).find(|number| {
             !except.contains(number) && net.nodes[*number].status()["relayed_streams"].as_u64() > Some(0)
@@ -24,7 +24,7 @@ fn relay(net: &Net, except: &[usize]) -> usize {
 }
 
 /// Waits until the nodes other than `gone` are one ring and ready.
-fn wait_whole(net: &Net, gone: &[usize], within: Duration) -> Vec<Value> {
+pub(crate) fn wait_whole(net: &Net, gone: &[usize], within: Duration) -> Vec<Value> {
     let deadline = Instant::now() + within;
     loop {
         let alive = (0..net.nodes.len()).filter(|number| !gone.contains(number));
@@ -85,7 +85,7 @@ fn sixteen_processes_become_one_network_and_survive_stopped_and_killed_ones() {
     let killed = relay(&net, &[publisher, requester]);
     let since = Instant::now();
     net.nodes[killed].kill();
-    let gap = download.goes_on(since, Duration::from_secs(20)).as_secs_f64();
+    let gap = download.goes_on(since, Duration::from_secs(20)).silent.as_secs_f64();
     println!("measured: kill -9 of a relay: no byte for {gap:.1} s, then the download goes on");
 
     let reached = download.done + 2 * MIB;
@@ -93,7 +93,7 @@ fn sixteen_processes_become_one_network_and_survive_stopped_and_killed_ones() {
     let stopped = relay(&net, &[publisher, requester, killed]);
     let since = Instant::now();
     net.nodes[stopped].signal(Signal::Stop);
-    let gap = download.goes_on(since, Duration::from_secs(30)).as_secs_f64();
+    let gap = download.goes_on(since, Duration::from_secs(30)).silent.as_secs_f64();
     println!("measured: SIGSTOP of a relay: no byte for {gap:.1} s, then the download goes on");
 
     let since = Instant::now();
@@ -117,60 +117,4 @@ fn sixteen_processes_become_one_network_and_survive_stopped_and_killed_ones() {
         (net.nodes[requester].run(&search).code == Some(0)).then_some(())
     });
     println!("measured: kill -9 of the leader: found again after {:.1} s", since.elapsed().as_secs_f64());
-}
-
-/// How long downloads stand still when a relay of theirs is killed: three in one network, and then another network.
-/// `NEBLO_RUNS` says how many (15).
-fn kills(transport: Transport) {
-    let runs = std::env::var("NEBLO_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(15);
-    let mut gaps: Vec<f64> = (0..runs).step_by(3).flat_map(|run| kills_in_one_net(transport, run)).collect();
-    gaps.sort_by(f64::total_cmp);
-    println!("{transport:?}: kill -9 of a relay, {} times: no byte for {gaps:.2?} s", gaps.len());
-    assert!(gaps.iter().all(|gap| *gap < 5.0));
-}
-
-fn kills_in_one_net(transport: Transport, first: u32) -> Vec<f64> {
-    let mut net = Net::over(transport, 16, SUBGROUP, CONFIG);
-    let statuses = wait_whole(&net, &[], Duration::from_secs(60));
-    let publisher = statuses.iter().position(is_member).expect("a member");
-    let elsewhere = |it: &Value| is_member(it) && subgroup(it) != subgroup(&statuses[publisher]);
-    let requester = statuses.iter().position(elsewhere).expect("a member of another subgroup");
-    let mut gaps = Vec::new();
-    for run in first..first + 3 {
-        let source = net.path(&format!("source{run}"));
-        fs::write(&source, bytes(8 << 20, run)).unwrap();
-        let publish = ["publish", source.to_str().unwrap(), "--allow-weak", "--json"];
-        let link = net.nodes[publisher].run(&publish).expect(0).json().remove(0)["link"].as_str().unwrap().to_owned();
-        let mut download = Download::start(&net.nodes[requester], &link, &net.path(&format!("target{run}")));
-        download.reach(MIB, Duration::from_secs(60));
-        let killed = relay(&net, &[publisher, requester]);
-        let since = Instant::now();
-        net.nodes[killed].kill();
-        let gap = download.goes_on(since, Duration::from_secs(60)).as_secs_f64();
-        println!("{transport:?}: run {run}: {gap:.2} s, from {requester} to {publisher}, {killed} killed");
-        net.keep_logs(&format!("{transport:?}-{run}"));
-        gaps.push(gap);
-        assert_eq!(download.end(Duration::from_secs(60)), Some(0), "{:?}", download.error);
-        net.restart(killed);
-        wait_whole(&net, &[], Duration::from_secs(60));
-    }
-    gaps
-}
-
-#[test]
-#[ignore = "a measurement that takes minutes"]
-fn kills_over_tcp() {
-    kills(Transport::Tcp);
-}
-
-#[test]
-#[ignore = "a measurement that takes minutes"]
-fn kills_over_quic() {
-    kills(Transport::Quic);
-}
-
-#[test]
-#[ignore = "a measurement that takes minutes"]
-fn kills_over_both() {
-    kills(Transport::Both);
 }

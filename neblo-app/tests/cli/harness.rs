@@ -333,6 +333,15 @@ pub(crate) struct Download {
     broke: Vec<Value>,
 }
 
+/// What a disturbance cost a download.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    /// From the disturbance until the requester knew that the stream was broken; none if it was not.
+    pub(crate) noticed: Option<Duration>,
+    /// No byte came for so long.
+    pub(crate) silent: Duration,
+}
+
 impl Download {
     /// Starts to fetch `link` through `node` into `target`.
     pub(crate) fn start(node: &Node, link: &str, target: &Path) -> Self {
@@ -392,18 +401,22 @@ impl Download {
     }
 
     /// After a disturbance at `since`: waits until the stream was replaced and bytes come over the new one (the last of the
-    /// old one may be told after its end), and tells how long no byte came. If the stream was not hit, it is enough that
+    /// old one may be told after its end), and tells when that was noticed and how long no byte came. If the stream was not hit, it is enough that
     /// bytes come all the time.
     #[track_caller]
-    pub(crate) fn goes_on(&mut self, since: Instant, within: Duration) -> Duration {
+    pub(crate) fn goes_on(&mut self, since: Instant, within: Duration) -> Gap {
         let (mut last, mut longest, before) = (since, Duration::ZERO, self.streams);
+        let mut noticed = None;
         loop {
             let (at, event) = self.event(since + within).unwrap_or_else(|| panic!("it ended: {:?}", self.error));
+            if event["event"] == "retrying" && at >= since {
+                noticed.get_or_insert(at.duration_since(since));
+            }
             if event["event"] == "progress" && at >= since {
                 longest = longest.max(at.duration_since(last));
                 last = at;
                 if self.streams > before || at.duration_since(since) > Duration::from_secs(15) {
-                    return longest;
+                    return Gap { noticed, silent: longest };
                 }
             }
         }

@@ -2,6 +2,8 @@
 
 mod failures;
 mod harness;
+mod kills;
+mod losses;
 mod network;
 mod paper;
 mod restarts;

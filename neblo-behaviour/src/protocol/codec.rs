@@ -300,8 +300,9 @@ macro_rules! record {
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        #[allow(missing_docs)]
-        $vis struct $name $(<$p>)? { $($(#[$fmeta])* pub $field: $ty),* }
+        $vis struct $name $(<$p>)? {
+            $($(#[$fmeta])* #[doc = concat!("\n\nKey ", stringify!($key), ".")] pub $field: $ty),*
+        }
 
         impl $(<$p: $crate::protocol::io::Peer>)? $crate::protocol::codec::Wire for $name $(<$p>)? {
             #[allow(unused_mut, unused_variables)]
@@ -347,7 +348,9 @@ macro_rules! choice {
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        $vis enum $name $(<$p>)? { $($(#[$vmeta])* $variant($ty)),* }
+        $vis enum $name $(<$p>)? {
+            $($(#[$vmeta])* #[doc = concat!("\n\nKind ", stringify!($key), ".")] $variant($ty)),*
+        }
 
         impl $(<$p: $crate::protocol::io::Peer>)? $crate::protocol::codec::Wire for $name $(<$p>)? {
             fn put(&self, writer: &mut $crate::protocol::codec::Writer) {
@@ -389,6 +392,35 @@ macro_rules! standalone {
     )* };
 }
 pub(crate) use standalone;
+
+/// Signatures of records: over a context, which keeps one kind from being taken for another, and the record without them.
+macro_rules! signed {
+    ($($name:ident $(<$p:ident>)? : $context:literal),* $(,)?) => { $(
+        impl $(<$p: $crate::protocol::io::Peer>)? $name $(<$p>)? {
+            fn to_sign(&self) -> Vec<u8> {
+                let unsigned = Self { signature: Default::default(), ..self.clone() };
+                [$context.as_slice(), &$crate::protocol::codec::to_bytes(&unsigned)].concat()
+            }
+
+            /// Signs it with this node's identity.
+            pub fn sign<Q: $crate::protocol::io::Peer>(mut self, keys: &dyn $crate::protocol::seal::Keys<Q>) -> Self {
+                self.signature = $crate::protocol::codec::Blob::new(keys.sign(&self.to_sign())).unwrap_or_default();
+                self
+            }
+
+            /// Whether `peer`, whose public key is `identity`, signed it.
+            pub fn is_signed_by<Q: $crate::protocol::io::Peer>(
+                &self,
+                keys: &dyn $crate::protocol::seal::Keys<Q>,
+                peer: &Q,
+                identity: &[u8],
+            ) -> bool {
+                keys.verify(peer, identity, &self.to_sign(), &self.signature)
+            }
+        }
+    )* };
+}
+pub(crate) use signed;
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,8 @@ mod streams;
 mod trace;
 mod wheel;
 
+pub mod anonymity;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::time::Duration;

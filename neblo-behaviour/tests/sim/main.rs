@@ -1,5 +1,6 @@
 //! The protocol under the deterministic simulator, by seed.
 
+mod anonymity;
 mod blind;
 mod churn;
 mod flood;

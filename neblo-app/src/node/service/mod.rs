@@ -122,6 +122,7 @@ impl Service {
             role: if status.is_leader { Role::Leader } else { Role::Member },
             leader: status.leader.as_deref().and_then(peer_name),
             members: status.members,
+            candidate: status.candidate,
         });
         let paths = path_state(&status);
         let net = &self.0.net;

@@ -3,6 +3,9 @@
 //! For each of them the leader keeps the set of rows and paths that have changed, and sends them as they are now, one piece at a
 //! time; the next goes when the last is acknowledged. An unanswered piece is sent again as it was. A candidate that has missed
 //! one says so and gets a full copy. The link is encrypted and its ends are known, so the pieces carry no signature.
+//!
+//! A candidate relays too, and relays are not to read what is announced: rows are sealed under a key that other members keep
+//! (`table_key.rs`).
 
 use super::*;
 use crate::protocol::codec::List;
@@ -14,7 +17,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Bytes of a piece, about; a row more may come on top of it. choice: below 64 KiB with the longest row
 const PIECE: usize = 52 * 1024;
 /// What a row, and a vouched path, takes besides its payload. Measured: below this
-const ROW_TAKES: usize = 320;
+const ROW_TAKES: usize = 352;
 const PATH_TAKES: usize = 1_100;
 /// Pieces from which on their time tells something of bandwidth. choice
 const TELLING: usize = 4 * 1024;
@@ -31,7 +34,7 @@ pub(super) enum Key<P> {
 /// A candidate, and what it has of the table.
 #[derive(Debug)]
 pub(super) struct Follower<P> {
-    contact: Contact<P>,
+    pub(super) contact: Contact<P>,
     copy: u64,
     sequence: u64,
     dirty: BTreeSet<Key<P>>,
@@ -43,6 +46,17 @@ pub(super) struct Follower<P> {
     awaited: bool,
 }
 
+impl<P: Peer> Follower<P> {
+    /// A full copy, of a new name.
+    fn begin(&mut self, copy: u64, all: BTreeSet<Key<P>>) {
+        self.copy = copy;
+        self.sequence = 0;
+        self.dirty = all;
+        self.sent = None;
+        self.whole = false;
+    }
+}
+
 impl<P: Peer> Directory<P> {
     fn all_keys(&self) -> BTreeSet<Key<P>> {
         self.rows.keys().map(|row| Key::Row(*row)).chain(self.vouched.ends().map(Key::Path)).collect()
@@ -52,6 +66,7 @@ impl<P: Peer> Directory<P> {
     pub fn set_followers(&mut self, ctx: &mut DirectoryCtx<'_, P>, wanted: &[Contact<P>]) {
         let wanted = if self.leads.is_some() { wanted } else { &[] };
         self.followers.retain(|follower| wanted.contains(&follower.contact));
+        self.keep_key(ctx, wanted);
         for contact in wanted {
             if !self.followers.iter().any(|follower| follower.contact == *contact) {
                 let follower = Follower {
@@ -70,11 +85,11 @@ impl<P: Peer> Directory<P> {
     }
 
     /// [`DirectoryEvent::Copied`] once this follower has all that there is now.
-    pub fn when_copied(&mut self, ctx: &mut DirectoryCtx<'_, P>, peer: P) {
+    pub fn when_copied(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
         if let Some(follower) = self.followers.iter_mut().find(|follower| follower.contact.peer == peer) {
             follower.awaited = true;
         }
-        self.feed(ctx);
+        self.feed(ctx, keys);
     }
 
     /// A row or path has changed.
@@ -94,16 +109,25 @@ impl<P: Peer> Directory<P> {
         }
     }
 
-    pub(super) fn feed_expired(&mut self, ctx: &mut DirectoryCtx<'_, P>, timer: DirectoryTimer) {
+    pub(super) fn feed_expired(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, timer: DirectoryTimer) {
         match timer {
             DirectoryTimer::Gathered => self.gathering = false,
             DirectoryTimer::Feed(generation) if generation == self.feeding => self.feeding = 0,
             _ => return,
         }
-        self.feed(ctx);
+        self.feed(ctx, keys);
     }
 
-    fn feed(&mut self, ctx: &mut DirectoryCtx<'_, P>) {
+    /// All copies begin anew.
+    pub(super) fn copy_anew(&mut self, ctx: &mut DirectoryCtx<'_, P>) {
+        let all = self.all_keys();
+        for follower in &mut self.followers {
+            follower.begin(ctx.rng.next_u64(), all.clone());
+        }
+        self.feed_soon(ctx);
+    }
+
+    fn feed(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>) {
         let Some((subgroup, _)) = self.leads else { return };
         let mut followers = std::mem::take(&mut self.followers);
         let mut waits = false;
@@ -115,11 +139,14 @@ impl<P: Peer> Directory<P> {
                 }
                 waits = true;
             } else if !follower.dirty.is_empty() || !follower.whole {
-                let (piece, size) = self.piece(ctx.now, subgroup, follower);
+                let (piece, size) = self.piece(ctx, keys, subgroup, follower);
                 ctx.out.send(&follower.contact, DirectoryMessage::TableCopy(piece.clone()));
                 follower.sent = Some((piece, size, ctx.now));
                 waits = true;
             } else if std::mem::take(&mut follower.awaited) {
+                // It is about to lead, and may read.
+                let key = TableKey { subgroup, key: self.table_key.key };
+                ctx.out.send(&follower.contact, DirectoryMessage::TableKey(key));
                 ctx.out.emit(DirectoryEvent::Copied(follower.contact.peer));
             }
         }
@@ -131,7 +158,13 @@ impl<P: Peer> Directory<P> {
     }
 
     /// The next piece for a follower.
-    fn piece(&self, now: Time, subgroup: OverlayAddr, follower: &mut Follower<P>) -> (TableCopy<P>, usize) {
+    fn piece(
+        &self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        subgroup: OverlayAddr,
+        follower: &mut Follower<P>,
+    ) -> (TableCopy<P>, usize) {
         let (mut rows, mut rows_gone, mut paths, mut paths_gone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut size = 0;
         while size < PIECE {
@@ -143,7 +176,7 @@ impl<P: Peer> Directory<P> {
                 Key::Row(row) => match self.rows.get(&row) {
                     Some(entry) => {
                         size += entry.payload_len() + ROW_TAKES;
-                        rows.push(entry.copied(now));
+                        rows.push(entry.copied(ctx, keys, &self.table_key.key));
                     }
                     None => {
                         size += 16;
@@ -178,18 +211,20 @@ impl<P: Peer> Directory<P> {
     }
 
     /// A follower has a piece, or has missed one.
-    pub(super) fn table_copied(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, copied: &TableCopied) {
+    pub(super) fn table_copied(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        from: P,
+        copied: &TableCopied,
+    ) {
         let all = self.all_keys();
         let Some(follower) = self.followers.iter_mut().find(|follower| follower.contact.peer == from) else { return };
         if follower.copy != copied.copy {
             return;
         }
         if copied.missed {
-            follower.copy = ctx.rng.next_u64();
-            follower.sequence = 0;
-            follower.dirty = all;
-            follower.sent = None;
-            follower.whole = false;
+            follower.begin(ctx.rng.next_u64(), all);
         } else if let Some((piece, size, at)) = follower.sent.take_if(|(piece, _, _)| piece.sequence == copied.sequence)
         {
             follower.whole |= piece.whole;
@@ -199,6 +234,6 @@ impl<P: Peer> Directory<P> {
                 ctx.out.emit(DirectoryEvent::Measured(from, rate));
             }
         }
-        self.feed(ctx);
+        self.feed(ctx, keys);
     }
 }

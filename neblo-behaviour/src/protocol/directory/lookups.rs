@@ -16,6 +16,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 /// Clocks may differ, and the multicast takes its time. choice
 const FRESH_SECONDS: u64 = 600;
+/// Hits that one leader may give for a lookup, whatever the limit. choice
+const MAX_HITS: u16 = 256;
+/// Leaders besides those that were asked whose hits are taken. choice
+const MAX_OTHERS: usize = 64;
 /// Lookups remembered as seen. choice
 pub(super) const MAX_SEEN: usize = 8_192;
 /// Hits of one leader in one frame, in bytes. choice
@@ -39,6 +43,9 @@ pub(super) struct Asking<P> {
     leaders: Vec<(OverlayAddr, P)>,
     /// Those of them that have answered, by subgroup.
     answered: Vec<OverlayAddr>,
+    /// Hits wanted of each leader, and given by each.
+    limit: usize,
+    given: BTreeMap<P, usize>,
     until: Time,
 }
 
@@ -77,6 +84,8 @@ impl<P: Peer> Directory<P> {
                 .chain([(subgroup, self.me.peer)])
                 .collect(),
             answered: Vec::new(),
+            limit: usize::from(lookup.limit.min(MAX_HITS)),
+            given: BTreeMap::new(),
             until: ctx.now + window,
         };
         self.asking.insert(nonce, asking);
@@ -136,7 +145,7 @@ impl<P: Peer> Directory<P> {
         limit: u16,
     ) {
         let ask = self.next_number();
-        let limit = limit.min(256);
+        let limit = limit.min(MAX_HITS);
         self.answering.insert(ask, Answering { nonce, asker, limit });
         if self.rows.is_empty() || self.answering.len() > MAX_ANSWERING {
             return self.answer(ctx, ask, &[]);
@@ -183,8 +192,16 @@ impl<P: Peer> Directory<P> {
         if found.last && asking.leaders.contains(&(found.subgroup, from)) {
             asking.answered.push(found.subgroup);
         }
+        if !asking.given.contains_key(&from) && asking.given.len() >= asking.leaders.len() + MAX_OTHERS {
+            return;
+        }
         let ended = asking.answered.len() >= asking.leaders.len();
-        pass_on(ctx, asking, found.hits.into_inner(), ended);
+        // No more of one leader than it was asked for.
+        let given = asking.given.entry(from).or_insert(0);
+        let mut hits = found.hits.into_inner();
+        hits.truncate(asking.limit.saturating_sub(*given));
+        *given += hits.len();
+        pass_on(ctx, asking, hits, ended);
         if ended {
             self.asking.remove(&found.nonce);
         }

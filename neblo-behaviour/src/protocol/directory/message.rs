@@ -1,11 +1,11 @@
 //! What leaders say to one another about publications.
 
 use crate::address::OverlayAddr;
-use crate::protocol::codec::{Blob, List, choice, record, standalone, to_bytes};
+use crate::protocol::codec::{Blob, List, choice, record, signed, standalone};
 use crate::protocol::errand::MAX_CHECKS;
 use crate::protocol::interface::{Hit, MAX_PUBLICATION};
 use crate::protocol::io::{Contact, Peer};
-use crate::protocol::seal::Keys;
+use crate::protocol::seal::{Keys, LAYER};
 
 /// Most rows and paths of each kind in one piece of a copy. choice
 pub const MAX_COPIED: usize = 512;
@@ -28,24 +28,13 @@ record! {
 }
 
 impl<P: Peer> LookupCast<P> {
-    fn signed(&self) -> Vec<u8> {
-        let mut bytes = b"neblo 1 lookup".to_vec();
-        bytes.extend(to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
-        bytes
-    }
-
-    /// Signs it.
-    pub fn sign(mut self, keys: &dyn Keys<P>) -> Self {
-        self.signature = Blob::new(keys.sign(&self.signed())).unwrap_or_default();
-        self
-    }
-
     /// Whether the leader that it names signed it.
     pub fn holds(&self, keys: &dyn Keys<P>) -> bool {
-        keys.verify(&self.asker.peer, &self.identity, &self.signed(), &self.signature)
+        self.is_signed_by(keys, &self.asker.peer, &self.identity)
     }
 }
 
+signed!(LookupCast<P>: b"neblo 1 lookup");
 standalone!(LookupCast<P>);
 
 record! {
@@ -81,18 +70,16 @@ record! {
 }
 
 record! {
-    /// One row of a leader's table, for a candidate.
+    /// One row of a leader's table, for a candidate, who can read no more of it than this.
     pub struct CopiedRow<P> {
-        1 => registration: [u8; 16],
+        1 => row: u64,
         /// The last link of the publisher's path.
         2 => last: Contact<P>,
         3 => id: u64,
-        4 => reply: [u8; 32],
-        5 => key: [u8; 32],
-        6 => expiry_day: u32,
-        7 => payload: Blob<{ MAX_PUBLICATION }>,
         /// Seconds until it has to be renewed.
-        8 => lasts: u32,
+        4 => lasts: u32,
+        /// What was announced, under the table key: a sealed layer, then the payload.
+        5 => sealed: Blob<{ MAX_PUBLICATION + LAYER }>,
     }
 }
 
@@ -139,6 +126,16 @@ record! {
     }
 }
 
+record! {
+    /// The key of the copies, to a member that holds none of them, or to the one who leads next.
+    pub struct TableKey { 1 => subgroup: OverlayAddr, 2 => key: [u8; 32] }
+}
+
+record! {
+    /// A new leader asks members for the key of the copy that it has.
+    pub struct AskTableKey { 1 => subgroup: OverlayAddr }
+}
+
 choice! {
     /// The messages between leaders, and between a leader and its candidates.
     pub enum DirectoryMessage<P> {
@@ -147,5 +144,7 @@ choice! {
         2 => ResolveAnswer(ResolveAnswer<P>),
         3 => TableCopy(TableCopy<P>),
         4 => TableCopied(TableCopied),
+        5 => TableKey(TableKey),
+        6 => AskTableKey(AskTableKey),
     }
 }

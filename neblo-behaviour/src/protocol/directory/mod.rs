@@ -9,17 +9,19 @@ mod message;
 mod replica;
 mod resolve;
 mod rows;
+mod table_key;
 mod vouched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use copying::{Follower, Key};
 use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY, MAX_SEEN};
 pub use message::*;
-use replica::Replica;
-use resolve::Resolving;
+use replica::{Replica, SealedRow};
+use resolve::{RESOLVES_A_LEADER, Resolving};
 use rows::Row;
+use table_key::OwnTableKey;
 use vouched::VouchedPaths;
 
 use super::errand::{End, Envelope, Errand, Notice};
@@ -44,6 +46,8 @@ pub enum DirectoryTimer {
     Gathered,
     /// Pieces of the table without an answer are sent again.
     Feed(u64),
+    /// Members are asked once more for the key of the copy.
+    TableKey(u64),
 }
 
 /// What the directory reports.
@@ -133,6 +137,7 @@ pub struct Directory<P> {
     path_rate: Rates<End<P>>,
     relay_rate: Rates<P>,
     cast_rate: Rates<Option<P>>,
+    resolve_rate: Rates<P>,
     /// Since when it leads.
     began: Time,
     followers: Vec<Follower<P>>,
@@ -141,6 +146,12 @@ pub struct Directory<P> {
     /// The subgroup and leader whose table this peer may be sent.
     follows: Option<(OverlayAddr, P)>,
     replica: Option<Replica<P>>,
+    /// As a leader: the key of the copies, and who has it.
+    table_key: OwnTableKey<P>,
+    /// As a member: keys of the leader's copies, which others have.
+    held_keys: VecDeque<(OverlayAddr, [u8; 32])>,
+    /// Rows of the copy that could not be opened yet.
+    sealed: BTreeMap<u64, SealedRow<P>>,
     next: u64,
     sweep: u64,
 }
@@ -173,12 +184,16 @@ impl<P: Peer> Directory<P> {
             path_rate: Rates::new(LOOKUPS_A_PATH.0, LOOKUPS_A_PATH.1),
             relay_rate: Rates::new(LOOKUPS_A_RELAY.0, LOOKUPS_A_RELAY.1),
             cast_rate: Rates::new(CASTS_A_LEADER.0, CASTS_A_LEADER.1),
+            resolve_rate: Rates::new(RESOLVES_A_LEADER.0, RESOLVES_A_LEADER.1),
             began: Time(0),
             followers: Vec::new(),
             gathering: false,
             feeding: 0,
             follows: None,
             replica: None,
+            table_key: OwnTableKey::default(),
+            held_keys: VecDeque::new(),
+            sealed: BTreeMap::new(),
             next: 0,
             sweep: 0,
         }
@@ -200,11 +215,22 @@ impl<P: Peer> Directory<P> {
     }
 
     /// Became leader of a subgroup, or stopped being one; `handed` when the one before hands over.
-    pub fn lead(&mut self, ctx: &mut DirectoryCtx<'_, P>, leads: Option<(OverlayAddr, u64)>, handed: bool) {
+    pub fn lead(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        leads: Option<(OverlayAddr, u64)>,
+        handed: bool,
+    ) {
         if self.leads == leads {
             return;
         }
+        let still = self.leads.zip(leads).is_some_and(|((before, _), (now, _))| before == now);
         self.leads = leads;
+        if still {
+            // Of a higher term, and with what it has.
+            return;
+        }
         if !self.rows.is_empty() {
             ctx.out.emit(DirectoryEvent::RowsCleared);
         }
@@ -214,9 +240,11 @@ impl<P: Peer> Directory<P> {
         self.answering.clear();
         self.resolving.clear();
         self.followers.clear();
+        self.sealed.clear();
+        self.table_key = OwnTableKey::draw(ctx.rng);
         self.began = ctx.now;
         if let Some((subgroup, _)) = leads {
-            self.take_over(ctx, subgroup, handed);
+            self.take_over(ctx, keys, subgroup, handed);
             self.sweep = self.next_number();
             ctx.out.arm(SWEEP_EVERY, DirectoryTimer::Sweep(self.sweep));
         }
@@ -248,18 +276,26 @@ impl<P: Peer> Directory<P> {
     }
 
     /// Handles a message from another leader, or between leader and candidate.
-    pub fn received(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, message: DirectoryMessage<P>) {
+    pub fn received(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        from: P,
+        message: DirectoryMessage<P>,
+    ) {
         match message {
             DirectoryMessage::Found(found) => self.found(ctx, from, found),
             DirectoryMessage::ResolveAsk(ask) => self.resolve_asked(ctx, from, &ask),
             DirectoryMessage::ResolveAnswer(answer) => self.resolve_answered(ctx, from, answer),
             DirectoryMessage::TableCopy(piece) => self.table_came(ctx, from, piece),
-            DirectoryMessage::TableCopied(copied) => self.table_copied(ctx, from, &copied),
+            DirectoryMessage::TableCopied(copied) => self.table_copied(ctx, keys, from, &copied),
+            DirectoryMessage::TableKey(key) => self.key_came(ctx, keys, from, &key),
+            DirectoryMessage::AskTableKey(ask) => self.asked_for_key(ctx, from, &ask),
         }
     }
 
     /// A timer expired.
-    pub fn expired(&mut self, ctx: &mut DirectoryCtx<'_, P>, timer: DirectoryTimer) {
+    pub fn expired(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, timer: DirectoryTimer) {
         match timer {
             DirectoryTimer::Sweep(generation) if generation == self.sweep && self.leads.is_some() => {
                 self.sweep_rows(ctx);
@@ -271,7 +307,8 @@ impl<P: Peer> Directory<P> {
             DirectoryTimer::Sweep(_) => {}
             DirectoryTimer::Lookup(nonce) => self.lookup_expired(ctx, nonce),
             DirectoryTimer::Answer(ask) => self.answer(ctx, ask, &[]),
-            DirectoryTimer::Gathered | DirectoryTimer::Feed(_) => self.feed_expired(ctx, timer),
+            DirectoryTimer::Gathered | DirectoryTimer::Feed(_) => self.feed_expired(ctx, keys, timer),
+            DirectoryTimer::TableKey(tried) => self.ask_again(ctx, tried),
             DirectoryTimer::Resolve(nonce) => self.resolve_failed(ctx, nonce),
         }
     }

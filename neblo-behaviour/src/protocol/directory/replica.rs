@@ -8,13 +8,21 @@ use super::*;
 /// Bytes of payloads that a candidate keeps. choice
 const MOST_BYTES: usize = 256 << 20;
 
+/// A row that cannot be read here.
+#[derive(Clone, Debug)]
+pub(super) struct SealedRow<P> {
+    pub(super) end: End<P>,
+    pub(super) until: Time,
+    pub(super) sealed: Vec<u8>,
+}
+
 /// The copy.
 #[derive(Debug)]
 pub(super) struct Replica<P> {
     subgroup: OverlayAddr,
     copy: u64,
     sequence: u64,
-    pub(super) rows: BTreeMap<u64, Row<P>>,
+    pub(super) rows: BTreeMap<u64, SealedRow<P>>,
     pub(super) vouched: VouchedPaths<P>,
     /// Of an earlier copy, and not seen in this one yet. They go when it is whole: until then they are better than nothing.
     earlier: BTreeSet<Key<P>>,
@@ -34,11 +42,13 @@ impl<P: Peer> Replica<P> {
         }
     }
 
-    fn put_row(&mut self, row: Row<P>) {
-        let number = row_number(&row.registration);
+    fn put_row(&mut self, now: Time, row: CopiedRow<P>) {
+        let number = row.row;
+        let until = now + Duration::from_secs(u64::from(row.lasts));
+        let row = SealedRow { end: (row.last.peer, row.id), until, sealed: row.sealed.into_inner() };
         self.earlier.remove(&Key::Row(number));
         self.remove_row(number);
-        let len = row.payload_len();
+        let len = row.sealed.len();
         if self.rows.len() < MAX_ROWS && self.bytes + len <= MOST_BYTES {
             self.bytes += len;
             self.rows.insert(number, row);
@@ -47,7 +57,7 @@ impl<P: Peer> Replica<P> {
 
     fn remove_row(&mut self, number: u64) {
         if let Some(row) = self.rows.remove(&number) {
-            self.bytes = self.bytes.saturating_sub(row.payload_len());
+            self.bytes = self.bytes.saturating_sub(row.sealed.len());
         }
     }
 
@@ -63,7 +73,7 @@ impl<P: Peer> Replica<P> {
             self.remove_row(*row);
         }
         for row in piece.rows.into_inner() {
-            self.put_row(Row::of_copy(now, row));
+            self.put_row(now, row);
         }
         for gone in piece.paths_gone.iter() {
             self.earlier.remove(&Key::Path((gone.last.peer, gone.id)));
@@ -116,14 +126,38 @@ impl<P: Peer> Directory<P> {
 
     /// Leads what it followed: the rows of the former leader are held for their publishers, whose paths ended there. They are
     /// answered with at once if that leader is `handed`ing them over, else when their publisher is back.
-    pub(super) fn take_over(&mut self, ctx: &mut DirectoryCtx<'_, P>, subgroup: OverlayAddr, handed: bool) {
+    ///
+    /// It has the key if that leader handed over; after a death it asks the members that were given it.
+    pub(super) fn take_over(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        subgroup: OverlayAddr,
+        handed: bool,
+    ) {
         let Some(replica) = self.replica.take().filter(|replica| replica.subgroup == subgroup) else { return };
         self.vouched = replica.vouched;
         self.vouched.all_broken(ctx.now);
-        for (number, mut row) in replica.rows {
-            row.hold(ctx.now, self.lasts, handed);
-            ctx.out.emit(DirectoryEvent::RowAdded { row: number, payload: row.payload() });
-            self.rows.insert(number, row);
+        self.sealed = replica.rows;
+        self.unseal(ctx, keys, handed);
+        self.ask_for_key(ctx);
+    }
+
+    /// Opens rows of the copy with the keys that are here.
+    pub(super) fn unseal(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, handed: bool) {
+        for (number, sealed) in std::mem::take(&mut self.sealed) {
+            let row = self.held_keys.iter().find_map(|(_, key)| Row::of_copy(keys, key, &sealed));
+            match row.filter(|row| row_number(&row.registration) == number) {
+                // Announced again meanwhile: that is newer.
+                Some(_) if self.rows.contains_key(&number) => {}
+                Some(mut row) => {
+                    row.hold(ctx.now, self.lasts, handed);
+                    ctx.out.emit(DirectoryEvent::RowAdded { row: number, payload: row.payload() });
+                    self.rows.insert(number, row);
+                    self.touch(ctx, Key::Row(number));
+                }
+                None => drop(self.sealed.insert(number, sealed)),
+            }
         }
     }
 }

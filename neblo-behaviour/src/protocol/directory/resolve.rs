@@ -13,6 +13,9 @@ const REANNOUNCED_WITHIN: Duration = Duration::from_secs(2);
 const YOUNG: Duration = Duration::from_secs(10);
 /// Streams being prepared at once. choice
 const MAX_RESOLVING: usize = 4_096;
+/// Streams a second, and at once, that one other leader may have prepared. Anybody can be a leader, and each answer names a last
+/// relay. choice: as lookups, which come before
+pub(super) const RESOLVES_A_LEADER: (u64, u64) = (20, 100);
 
 /// A stream that is being prepared.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl<P: Peer> Directory<P> {
             let answer = ResolveAnswer { nonce: ask.nonce, next: None, ticket: [0; 16], elsewhere: true };
             return ctx.out.send(&Contact::bare(from), DirectoryMessage::ResolveAnswer(answer));
         }
-        if self.resolving.len() < MAX_RESOLVING {
+        if self.resolving.len() < MAX_RESOLVING && self.resolve_rate.take(ctx.now, from, 1) {
             self.prepare(ctx, Some(from), ask.nonce, ask.registration);
         }
     }

@@ -6,6 +6,7 @@ use super::*;
 use crate::protocol::codec::Blob;
 use crate::protocol::errand::{Announce, Announced, Declined};
 use crate::protocol::interface::Hit;
+use crate::protocol::seal::{LAYER, LAYER_PLAIN};
 
 /// How long rows that were handed over are answered with, though their publishers have not come back yet. choice: a path is
 /// built within a second or two
@@ -70,34 +71,48 @@ impl<P: Peer> Row<P> {
         self.handed = handed.then_some(now + HANDED_FOR);
     }
 
-    /// For a candidate.
-    pub(super) fn copied(&self, now: Time) -> CopiedRow<P> {
+    /// For a candidate, who cannot read what was announced without `table_key`.
+    pub(super) fn copied(
+        &self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        table_key: &[u8; 32],
+    ) -> CopiedRow<P> {
+        let head: Vec<u8> =
+            [&self.registration[..], &self.reply, &self.key, &self.expiry_day.to_be_bytes(), &[0; 4]].concat();
+        let mut plain = [0; LAYER_PLAIN];
+        plain.iter_mut().zip(head).for_each(|(to, from)| *to = from);
+        let mut payload = self.payload();
+        let layer = keys.seal_layer(ctx.rng, table_key, &plain, &mut payload);
         CopiedRow {
-            registration: self.registration,
+            row: row_number(&self.registration),
             last: Contact::bare(self.end.0),
             id: self.end.1,
-            reply: self.reply,
-            key: self.key,
-            expiry_day: self.expiry_day,
-            payload: self.payload.clone(),
-            lasts: u32::try_from(self.until.since(now).as_secs()).unwrap_or(u32::MAX),
+            lasts: u32::try_from(self.until.since(ctx.now).as_secs()).unwrap_or(u32::MAX),
+            sealed: Blob::new([&layer[..], &payload].concat()).unwrap_or_default(),
         }
     }
 
-    /// Of a leader.
-    pub(super) fn of_copy(now: Time, copy: CopiedRow<P>) -> Self {
-        let lasts = Duration::from_secs(u64::from(copy.lasts));
-        Self {
-            registration: copy.registration,
-            end: (copy.last.peer, copy.id),
+    /// Of a leader's copy; `None` with another key than it was sealed under.
+    pub(super) fn of_copy(keys: &dyn Keys<P>, table_key: &[u8; 32], copy: &SealedRow<P>) -> Option<Self> {
+        let (layer, payload) = copy.sealed.split_first_chunk::<LAYER>()?;
+        let mut payload = payload.to_vec();
+        let plain = keys.open_layer(table_key, layer, &mut payload)?;
+        let (registration, rest) = plain.split_first_chunk()?;
+        let (reply, rest) = rest.split_first_chunk()?;
+        let (key, rest) = rest.split_first_chunk()?;
+        let (day, _) = rest.split_first_chunk()?;
+        Some(Self {
+            registration: *registration,
+            end: copy.end,
             broken: None,
             handed: None,
-            reply: copy.reply,
-            key: copy.key,
-            expiry_day: copy.expiry_day,
-            payload: copy.payload,
-            until: now + lasts,
-        }
+            reply: *reply,
+            key: *key,
+            expiry_day: u32::from_be_bytes(*day),
+            payload: Blob::new(payload)?,
+            until: copy.until,
+        })
     }
 }
 
@@ -140,6 +155,7 @@ impl<P: Peer> Directory<P> {
             until: ctx.now + self.lasts,
         };
         self.rows.insert(row, entry);
+        self.sealed.remove(&row);
         self.touch(ctx, Key::Row(row));
         let notice = Notice::Announced(Announced { request: announce.request, registration: row });
         ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
@@ -158,6 +174,7 @@ impl<P: Peer> Directory<P> {
 
     pub(super) fn withdrawn(&mut self, ctx: &mut DirectoryCtx<'_, P>, registration: [u8; 16]) {
         let row = row_number(&registration);
+        self.sealed.remove(&row);
         if self.rows.get(&row).is_some_and(|known| known.registration == registration) {
             self.rows.remove(&row);
             self.touch(ctx, Key::Row(row));

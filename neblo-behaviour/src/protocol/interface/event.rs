@@ -157,6 +157,8 @@ pub struct Status {
     pub leader: Option<Vec<u8>>,
     /// Members of the home subgroup, the leader included.
     pub members: usize,
+    /// This node's place among those who lead next, from 1; none for a leader.
+    pub candidate: Option<usize>,
     /// Members of the subgroup in which this node publishes and asks (its own, or another as a guest).
     pub anonymity_set: usize,
     /// Leaders known (as a leader).
@@ -175,7 +177,8 @@ pub struct Status {
     pub publications_held: usize,
     /// Rows in the directory (as a leader).
     pub rows: usize,
-    /// Rows of its leader's table that this node keeps a copy of, as one of the next two candidates (design D9). It can read them.
+    /// Rows of its leader's table that this node keeps a copy of, as one of the next two candidates (design D9). It cannot read
+    /// them before it leads.
     pub copied_rows: usize,
     /// Counters by name: frames, bytes, drops, by kind.
     pub counters: Vec<(&'static str, u64)>,

@@ -185,6 +185,7 @@ impl<P: Peer> Node<P> {
             is_leader: self.subgroups.leads(),
             leader: leader.map(|leader| leader.contact.peer.to_bytes()),
             members: home.map_or(0, |home| home.list.members.len()),
+            candidate: self.subgroups.place(),
             anonymity_set: self.paths.anonymity_set(),
             leaders: self.subgroups.leaders().count() + usize::from(self.subgroups.leads()),
             paths_ready: self.paths.ready(),

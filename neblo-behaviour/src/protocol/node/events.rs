@@ -99,7 +99,7 @@ impl<P: Peer> Node<P> {
             SubgroupEvent::HandOver(peer) => {
                 let followers = self.subgroups.followers();
                 part!(self, step, |ctx| self.directory.set_followers(ctx, &followers));
-                part!(self, step, |ctx| self.directory.when_copied(ctx, peer));
+                part!(self, step, |ctx| self.directory.when_copied(ctx, &*self.keys, peer));
             }
             SubgroupEvent::Gone => {
                 self.subgroups_changed(step);
@@ -163,7 +163,7 @@ impl<P: Peer> Node<P> {
         let leads = term.map(|(subgroup, _)| subgroup);
         self.directory.set_members(members.unwrap_or_default());
         let handed = self.subgroups.was_handed_over();
-        part!(self, step, |ctx| self.directory.lead(ctx, term, handed));
+        part!(self, step, |ctx| self.directory.lead(ctx, &*self.keys, term, handed));
         let home = self.subgroups.home();
         let leader = home.and_then(|home| Some((home.subgroup(), home.leader()?.contact.peer)));
         self.directory.follow(leader);

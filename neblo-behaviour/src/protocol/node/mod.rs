@@ -294,7 +294,7 @@ impl<P: Peer> Node<P> {
                 self.refresh_soon(step);
             }
             Frame::Directory(message) => {
-                part!(self, step, |ctx| self.directory.received(ctx, from, message));
+                part!(self, step, |ctx| self.directory.received(ctx, &*self.keys, from, message));
             }
         }
     }
@@ -328,7 +328,7 @@ impl<P: Peer> Node<P> {
                 part!(self, step, |ctx| self.paths.expired(ctx, &*self.keys, timer));
                 self.refresh_soon(step);
             }
-            Timer::Directory(timer) => part!(self, step, |ctx| self.directory.expired(ctx, timer)),
+            Timer::Directory(timer) => part!(self, step, |ctx| self.directory.expired(ctx, &*self.keys, timer)),
             Timer::Client(timer) => part!(self, step, |ctx| self.client.expired(ctx, &*self.keys, timer)),
             Timer::Paper(timer) => part!(self, step, |ctx| self.paper.expired(ctx, &*self.keys, timer)),
             Timer::Upkeep(generation) => self.upkeep_expired(step, generation),

@@ -1,6 +1,6 @@
 //! The frames of the paper's mechanism, with the paper's fields and no others (seed 003 §3).
 
-use crate::protocol::codec::{Blob, List, choice, record, standalone, to_bytes};
+use crate::protocol::codec::{Blob, List, choice, record, signed, standalone};
 use crate::protocol::interface::{MAX_PUBLICATION, PublicationId, publication_id};
 use crate::protocol::io::{Contact, Peer};
 use crate::protocol::seal::Keys;
@@ -188,24 +188,13 @@ record! {
 }
 
 impl<P: Peer> PaperCast<P> {
-    fn signed(&self) -> Vec<u8> {
-        let mut bytes = b"neblo 1 paper lookup".to_vec();
-        bytes.extend(to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
-        bytes
-    }
-
-    /// Signs it.
-    pub fn sign(mut self, keys: &dyn Keys<P>) -> Self {
-        self.signature = Blob::new(keys.sign(&self.signed())).unwrap_or_default();
-        self
-    }
-
     /// Whether the leader that it names signed it.
     pub fn holds(&self, keys: &dyn Keys<P>) -> bool {
-        keys.verify(&self.asker.peer, &self.identity, &self.signed(), &self.signature)
+        self.is_signed_by(keys, &self.asker.peer, &self.identity)
     }
 }
 
+signed!(PaperCast<P>: b"neblo 1 paper lookup");
 standalone!(PaperCast<P>);
 
 record! {

@@ -240,8 +240,13 @@ impl<P: Peer> Paths<P> {
         }
     }
 
-    /// Paths that end at a leader who is none any more are broken.
+    /// Paths that end at a leader who is none any more are broken. A walk that went to a relay who led already, though nobody had
+    /// told us, has ended there.
     pub(super) fn check_relayed(&mut self, ctx: &mut PathCtx<'_, P>) {
+        for entry in self.relayed.entries.values_mut().filter(|entry| !entry.last) {
+            let view = self.views.iter().find(|view| view.subgroup == entry.subgroup);
+            entry.last = view.is_some_and(|view| view.leader == entry.next);
+        }
         let stale = |entry: &&Entry<P>| {
             let view = self.views.iter().find(|view| view.subgroup == entry.subgroup);
             view.is_none_or(|view| entry.last && view.leader != entry.next)

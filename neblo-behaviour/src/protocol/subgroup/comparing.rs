@@ -120,6 +120,9 @@ impl<P: Peer> Subgroups<P> {
         }
         // Another leads, or we were left out: that leader is asked.
         let leader = new.contact.clone();
+        if self.leader_lives(false, leader.peer) {
+            return self.claimed(ctx, false, leader, None);
+        }
         self.ask_leader(ctx, keys, false, list.subgroup, leader);
     }
 

@@ -22,6 +22,13 @@ pub(super) struct Handing<P> {
     tried: Vec<P>,
 }
 
+impl<P: Peer> Handing<P> {
+    /// Who was told to lead.
+    pub(super) fn told_to(&self) -> Option<Contact<P>> {
+        self.told.then(|| self.to.clone())
+    }
+}
+
 impl<P: Peer> Subgroups<P> {
     /// Whether this peer leaves its subgroup, and has not handed it over yet.
     pub fn is_leaving(&self) -> bool {

@@ -19,10 +19,12 @@ impl<P: Peer> Subgroups<P> {
     pub(super) fn in_subgroup(&self, request: u64) -> InSubgroup<P> {
         let home = self.home();
         let members = home.map(|home| home.list.members.iter().filter(|member| !member.guest).count());
+        // Who was told to lead does, though its list is still on its way to us.
+        let told = self.handing.as_ref().and_then(|handing| handing.told_to());
         InSubgroup {
             request,
             subgroup: home.map(Membership::subgroup),
-            leader: home.and_then(Membership::leader).map(|leader| leader.contact.clone()),
+            leader: told.or(home.and_then(Membership::leader).map(|leader| leader.contact.clone())),
             size: members.map(|members| u16::try_from(members).unwrap_or(u16::MAX)),
             full: home.map(|_| u16::try_from(self.config.full).unwrap_or(u16::MAX)),
         }
@@ -36,6 +38,7 @@ impl<P: Peer> Subgroups<P> {
         answer: InSubgroup<P>,
     ) {
         self.rival_confirmed(ctx, keys, from, &answer);
+        self.claim_answered(ctx, keys, from, &answer);
         let request = self.home.generation;
         let Stage::Asking { known, told } = &mut self.home.stage else { return };
         if answer.request != request
@@ -155,7 +158,7 @@ impl<P: Peer> Subgroups<P> {
 
     pub(super) fn statement(&self, unix: u64, keys: &dyn Keys<P>, subgroup: OverlayAddr, guest: bool) -> Statement<P> {
         let expires = unix + STATEMENT_LASTS;
-        Statement::sign_with(keys, &self.me, self.sealing, subgroup, expires, guest, self.config.resources)
+        Statement::with_resources(keys, &self.me, self.sealing, subgroup, expires, guest, self.config.resources)
     }
 
     /// Tries a step again a little later.
@@ -219,11 +222,10 @@ impl<P: Peer> Subgroups<P> {
         result: Result<Vec<u8>, Failure>,
     ) {
         let rows = result.ok().and_then(|bytes| from_bytes::<Rows<P>>(&bytes).ok()).map(|rows| rows.rows.into_inner());
-        let rows: Vec<_> =
-            rows.unwrap_or_default().into_iter().filter(|row| row.statement.holds(keys, ctx.unix)).collect();
+        let rows: Vec<_> = rows.unwrap_or_default().into_iter().filter(|row| row.holds(keys, ctx.unix)).collect();
         for row in &rows {
             self.heard_of(ctx.now, row.clone());
-            self.rival(ctx, keys, row);
+            self.rival(ctx, keys, row.statement.subgroup, row.statement.contact.clone(), row.term);
         }
         self.found_sought(ctx);
         for guest in [false, true] {
@@ -241,12 +243,13 @@ impl<P: Peer> Subgroups<P> {
                 _ => {}
             }
         }
-        self.greet_leaders(ctx);
+        self.greet_leaders(ctx, keys);
     }
 
     pub(super) fn heard_of(&mut self, now: Time, row: LeaderRow<P>) {
         let subgroup = row.statement.subgroup;
-        if self.leaders.get(&subgroup).is_some_and(|(old, until)| registry::outranks(old, &row) && *until > now) {
+        let known = self.leaders.get(&subgroup).filter(|(_, until)| *until > now);
+        if known.is_some_and(|(old, _)| registry::outranks(old, &row) || registry::is_too_far(old, &row)) {
             return;
         }
         if self.leaders.len() >= 4_096 && !self.leaders.contains_key(&subgroup) {

@@ -1,7 +1,4 @@
-//! Leaders among themselves: registering on the ring, finding one another, neighbours in the multicast (design D13), and two
-//! leaders of one subgroup.
-
-use std::cmp::Reverse;
+//! Leaders among themselves: registering on the ring, finding one another, neighbours in the multicast (design D13).
 
 use super::*;
 use crate::protocol::io::shuffle;
@@ -13,23 +10,23 @@ const YOUNG_ROUNDS: u32 = 8;
 const LINKS: usize = 8;
 /// A neighbour that was not heard of as a leader for this long is none any more: two renewals, and a little. choice
 const LINK_LASTS: Duration = Duration::from_secs(35);
-/// Former members asked who leads. choice
-const ASKED_OF_RIVAL: usize = 3;
 /// How often, and how many times, the registry is asked for a leader that somebody wants. choice
 const SEEK_EVERY: Duration = Duration::from_millis(500);
 const SEEKS: u32 = 12;
 
 impl<P: Peer> Subgroups<P> {
     /// The own row in the registry.
-    pub fn own_row(&self) -> Option<LeaderRow<P>> {
+    pub(super) fn own_row(&self, keys: &dyn Keys<P>) -> Option<LeaderRow<P>> {
         let (home, _) = (self.home()?, self.leading.as_ref()?);
         let members = home.list.members.iter().filter(|member| !member.guest).count();
-        Some(LeaderRow {
+        let row = LeaderRow {
             statement: home.leader()?.clone(),
             term: home.list.term,
             size: u16::try_from(members).unwrap_or(u16::MAX),
             full: u16::try_from(self.config.full).unwrap_or(u16::MAX),
-        })
+            signature: Default::default(),
+        };
+        Some(row.sign(keys))
     }
 
     /// Registers, looks for other leaders, and after its own.
@@ -39,7 +36,7 @@ impl<P: Peer> Subgroups<P> {
         }
         let now = ctx.now;
         self.leaders.retain(|_, (_, until)| *until > now);
-        if let Some(row) = self.own_row() {
+        if let Some(row) = self.own_row(keys) {
             let subgroup = row.statement.subgroup;
             let payload = to_bytes(&RegistryRequest::Register(row));
             for to in [subgroup, registry::bucket_of(&self.config.network, subgroup)] {
@@ -63,8 +60,8 @@ impl<P: Peer> Subgroups<P> {
         });
         let young = rounds <= YOUNG_ROUNDS;
         ctx.out.arm(if young { RENEW_YOUNG } else { registry::RENEW }, SubgroupTimer::Renew(renewing));
-        self.look_after_links(ctx, !young);
-        self.greet_leaders(ctx);
+        self.look_after_links(ctx, keys, !young);
+        self.greet_leaders(ctx, keys);
         if self.wants_guest && self.leaders().next().is_some() {
             self.want_guest(ctx, keys);
         }
@@ -75,8 +72,8 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// Neighbours in the multicast that lead no more are let go; the others are asked whether they still do.
-    fn look_after_links(&mut self, ctx: &mut SubgroupCtx<'_, P>, ask: bool) {
-        let (now, row) = (ctx.now, self.own_row());
+    fn look_after_links(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, ask: bool) {
+        let (now, row) = (ctx.now, self.own_row(keys));
         let Some(leading) = &mut self.leading else { return };
         // An answer that was lost makes room for another.
         leading.asked.clear();
@@ -101,8 +98,8 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// Makes neighbours of up to eight random leaders (design D13).
-    pub(super) fn greet_leaders(&mut self, ctx: &mut SubgroupCtx<'_, P>) {
-        let Some(row) = self.own_row() else { return };
+    pub(super) fn greet_leaders(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
+        let Some(row) = self.own_row(keys) else { return };
         let mut others: Vec<_> = self.leaders().map(|other| other.statement.contact.clone()).collect();
         let Some(leading) = &mut self.leading else { return };
         others.retain(|other| !leading.linked().any(|linked| linked == other) && !leading.asked.contains(&other.peer));
@@ -117,14 +114,14 @@ impl<P: Peer> Subgroups<P> {
 
     pub(super) fn greeted(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, hello: LeaderHello<P>) {
         let statement = &hello.row.statement;
-        if statement.contact.peer != from || !statement.holds(keys, ctx.unix) {
+        if statement.contact.peer != from || !hello.row.holds(keys, ctx.unix) {
             return;
         }
         self.heard_of(ctx.now, hello.row.clone());
         self.found_sought(ctx);
-        let Some(row) = self.own_row() else { return };
+        let Some(row) = self.own_row(keys) else { return };
         if row.statement.subgroup == statement.subgroup {
-            return self.rival(ctx, keys, &hello.row);
+            return self.rival(ctx, keys, statement.subgroup, statement.contact.clone(), hello.row.term);
         }
         let Some(leading) = &mut self.leading else { return };
         leading.asked.retain(|asked| *asked != from);
@@ -141,82 +138,6 @@ impl<P: Peer> Subgroups<P> {
             let hello = LeaderHello { row, answer: true };
             ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
         }
-    }
-
-    // ---- two leaders of one subgroup ---------------------------------------------------------------------------
-
-    /// Another peer speaks as the leader of our subgroup. Leaders that were silent or parted from us for a while do not know that
-    /// somebody else leads it: the one of the lower term is told, or of two alike the larger peer.
-    pub(super) fn contest(&self, ctx: &mut SubgroupCtx<'_, P>, from: P, subgroup: OverlayAddr, term: u64) {
-        let (Some(row), Some(home)) = (self.own_row(), self.home()) else { return };
-        if home.subgroup() == subgroup && (home.list.term, Reverse(self.me.peer)) > (term, Reverse(from)) {
-            let hello = LeaderHello { row, answer: true };
-            ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
-        }
-    }
-
-    /// Somebody else is said to lead our subgroup. If it has the better right it gets it, if it is or was a member of ours, or if
-    /// former members say that it leads them: otherwise anybody could depose a leader.
-    pub(super) fn rival(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, row: &LeaderRow<P>) {
-        let Some(own) = self.own_row() else { return };
-        let rival = row.statement.contact.clone();
-        if row.statement.subgroup != own.statement.subgroup || rival.peer == self.me.peer {
-            return;
-        }
-        if self.observed.banned.contains(&rival.peer) {
-            return;
-        }
-        if registry::outranks(&own, row) {
-            let hello = LeaderHello { row: own, answer: true };
-            return ctx.out.send(&rival, SubgroupMessage::LeaderHello(hello));
-        }
-        let member = self.home().is_some_and(|home| home.list.member(rival.peer).is_some());
-        if member || self.observed.former.contains(&rival) {
-            return self.make_room(ctx, keys, rival);
-        }
-        let mut former = self.observed.former.clone();
-        shuffle(ctx.rng, &mut former);
-        let request = self.next_number();
-        for former in former.iter().take(ASKED_OF_RIVAL) {
-            ctx.out.send(former, SubgroupMessage::Which(Which { request }));
-        }
-        if let Some(leading) = &mut self.leading {
-            leading.rival = Some((request, rival));
-        }
-    }
-
-    /// A former member says which subgroup it is in, and who leads it.
-    pub(super) fn rival_confirmed(
-        &mut self,
-        ctx: &mut SubgroupCtx<'_, P>,
-        keys: &dyn Keys<P>,
-        from: P,
-        answer: &InSubgroup<P>,
-    ) {
-        let Some((request, rival)) = self.leading.as_ref().and_then(|leading| leading.rival.clone()) else { return };
-        let former = self.observed.former.iter().any(|former| former.peer == from);
-        let same = answer.subgroup.is_some() && answer.subgroup == self.home().map(Membership::subgroup);
-        if former && same && answer.request == request && answer.leader.as_ref() == Some(&rival) {
-            self.make_room(ctx, keys, rival);
-        }
-    }
-
-    /// Stops leading for another leader of the same subgroup, to whom the members go too.
-    fn make_room(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, other: Contact<P>) {
-        let Some(home) = self.home.membership.take() else { return };
-        let subgroup = home.subgroup();
-        for member in home.relays(self.me.peer).filter(|member| **member != other) {
-            let there = MoveTo { subgroup, to: subgroup, leader: other.clone() };
-            ctx.out.send(member, SubgroupMessage::MoveTo(there));
-        }
-        if self.is_leaving() {
-            self.home.membership = Some(home);
-            return self.leave_at_once(ctx);
-        }
-        self.step_down(ctx);
-        ctx.out.emit(SubgroupEvent::Changed { guest: false, leader: true });
-        self.unseated(ctx.now);
-        self.ask_leader(ctx, keys, false, subgroup, other);
     }
 
     // ---- leaders that others want to know ----------------------------------------------------------------------

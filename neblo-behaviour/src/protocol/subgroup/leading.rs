@@ -31,8 +31,10 @@ pub(super) struct Leading<P> {
     pub(super) small_since: Option<Time>,
     /// Where the members were asked to go.
     pub(super) into: Option<(OverlayAddr, Contact<P>)>,
-    /// Another says that it leads our subgroup: who that is, and under which number former members were asked.
-    pub(super) rival: Option<(u64, Contact<P>)>,
+    /// Another says that it leads our subgroup.
+    pub(super) rival: Option<Rival<P>>,
+    /// When the term was raised above another's.
+    pub(super) raised: Option<Time>,
 }
 
 impl<P: Peer> Leading<P> {
@@ -59,14 +61,8 @@ impl<P: Peer> Subgroups<P> {
         self.lead(ctx, keys, list, false);
     }
 
-    pub(super) fn lead(
-        &mut self,
-        ctx: &mut SubgroupCtx<'_, P>,
-        keys: &dyn Keys<P>,
-        mut list: MemberList<P>,
-        handed: bool,
-    ) {
-        list.signature = Blob::new(keys.sign(&list.root())).unwrap_or_default();
+    pub(super) fn lead(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, list: MemberList<P>, handed: bool) {
+        let list = list.sign(keys);
         let renewing = self.next_number();
         self.leading = Some(Leading {
             urged: None,
@@ -82,6 +78,7 @@ impl<P: Peer> Subgroups<P> {
             small_since: None,
             into: None,
             rival: None,
+            raised: None,
         });
         self.seated(ctx, false, list);
         ctx.out.emit(SubgroupEvent::Leads(true));
@@ -217,8 +214,7 @@ impl<P: Peer> Subgroups<P> {
         if change.removed.is_empty() && change.added.is_empty() && change.moved.is_empty() {
             return;
         }
-        let mut list = apply_change(&home.list, &change);
-        list.signature = Blob::new(keys.sign(&list.root())).unwrap_or_default();
+        let list = apply_change(&home.list, &change).sign(keys);
         change.signature = list.signature.clone();
         for member in home.relays(self.me.peer) {
             if newcomer.is_none_or(|newcomer| newcomer.peer != member.peer) {

@@ -25,8 +25,12 @@ impl<P: Peer> Subgroups<P> {
             let newer = (list.term, list.version) > (old.list.term, old.list.version);
             old.subgroup() == list.subgroup && newer && old.list.member(from).is_some()
         };
-        if self.handing.as_ref().is_some_and(|handing| handing.to.peer == from) && self.home().is_some_and(newer_than) {
+        let told = self.handing.as_ref().and_then(Handing::told_to).is_some_and(|to| to.peer == from);
+        if told && self.home().is_some_and(newer_than) {
             self.handed_over(ctx, &list);
+        } else if self.leads() && self.home().is_some_and(newer_than) {
+            let rival = list.leader().map_or_else(|| Contact::bare(from), |leader| leader.contact.clone());
+            return self.rival(ctx, keys, list.subgroup, rival, list.term);
         }
         if list.member(self.me.peer).is_none() {
             return;
@@ -41,6 +45,10 @@ impl<P: Peer> Subgroups<P> {
             if !asked && !late && !newer {
                 continue;
             }
+            if !asked && !late && !told && self.leader_lives(guest, from) {
+                let by = list.leader().map_or_else(|| Contact::bare(from), |leader| leader.contact.clone());
+                return self.claimed(ctx, guest, by, Some(list));
+            }
             if !guest {
                 if self.home().is_some_and(|home| home.subgroup() != list.subgroup) {
                     self.moved_away(ctx, keys);
@@ -54,7 +62,7 @@ impl<P: Peer> Subgroups<P> {
             let leave = LeaveSubgroup { subgroup: list.subgroup };
             return ctx.out.send(&Contact::bare(from), SubgroupMessage::Leave(leave));
         }
-        self.contest(ctx, from, list.subgroup, list.term);
+        self.contest(ctx, keys, from, list.subgroup, list.term);
     }
 
     pub(super) fn seated(&mut self, ctx: &mut SubgroupCtx<'_, P>, guest: bool, list: MemberList<P>) {
@@ -139,13 +147,14 @@ impl<P: Peer> Subgroups<P> {
                 continue;
             }
             if old.leader().is_none_or(|leader| leader.contact.peer != from) {
-                self.contest(ctx, from, change.subgroup, change.term);
+                self.contest(ctx, keys, from, change.subgroup, change.term);
                 continue;
             }
             if (change.term, change.version) <= (old.list.term, old.list.version) {
                 return;
             }
-            let fits = change.term == old.list.term && change.version == old.list.version + 1;
+            // A leader may take a higher term, to stand above another that nobody follows.
+            let fits = change.term >= old.list.term && change.version == old.list.version + 1;
             let sound =
                 change.added.iter().all(|added| added.subgroup == change.subgroup && added.holds(keys, ctx.unix));
             let list = apply_change(&old.list, &change);

@@ -70,7 +70,7 @@ impl<P: Peer> Subgroups<P> {
     pub(super) fn dissolve(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
         let Some(home) = self.home().filter(|_| self.leads()).cloned() else { return };
         let (subgroup, term) = (home.subgroup(), home.list.term);
-        let payload = to_bytes(&RegistryRequest::<P>::Unregister(Unregister::sign(keys, subgroup, term)));
+        let payload = to_bytes(&RegistryRequest::<P>::Unregister(Unregister::of(keys, subgroup, term)));
         for to in [subgroup, registry::bucket_of(&self.config.network, subgroup)] {
             let token = self.next_number();
             ctx.out.emit(SubgroupEvent::Ask { token, copies: COPIES, to, payload: payload.clone() });

@@ -1,7 +1,7 @@
 //! What members and leaders of subgroups say to one another.
 
 use crate::address::OverlayAddr;
-use crate::protocol::codec::{Blob, List, choice, record, standalone, to_bytes};
+use crate::protocol::codec::{Blob, List, choice, record, signed, standalone, to_bytes};
 use crate::protocol::io::{Contact, Peer};
 use crate::protocol::seal::Keys;
 
@@ -45,7 +45,7 @@ pub struct Resources {
 
 impl<P: Peer> Statement<P> {
     /// Makes and signs a statement.
-    pub fn sign(
+    pub fn of(
         keys: &dyn Keys<P>,
         me: &Contact<P>,
         sealing: [u8; 32],
@@ -53,11 +53,11 @@ impl<P: Peer> Statement<P> {
         expires: u64,
         guest: bool,
     ) -> Self {
-        Self::sign_with(keys, me, sealing, subgroup, expires, guest, Resources::default())
+        Self::with_resources(keys, me, sealing, subgroup, expires, guest, Resources::default())
     }
 
     /// Makes and signs a statement that names resources.
-    pub fn sign_with(
+    pub fn with_resources(
         keys: &dyn Keys<P>,
         me: &Contact<P>,
         sealing: [u8; 32],
@@ -68,7 +68,7 @@ impl<P: Peer> Statement<P> {
     ) -> Self {
         let (count, longest) = STATED_ADDRESSES;
         let addresses = me.addresses().filter(|address| address.len() <= longest).take(count);
-        let mut statement = Self {
+        let statement = Self {
             contact: Contact::new(me.peer, addresses.map(<[u8]>::to_vec).collect()),
             identity: Blob::new(keys.identity()).unwrap_or_default(),
             sealing,
@@ -79,14 +79,7 @@ impl<P: Peer> Statement<P> {
             cpu: resources.cpu,
             bandwidth: resources.bandwidth,
         };
-        statement.signature = Blob::new(keys.sign(&statement.signed())).unwrap_or_default();
-        statement
-    }
-
-    fn signed(&self) -> Vec<u8> {
-        let mut bytes = b"neblo 1 member statement".to_vec();
-        bytes.extend(to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
-        bytes
+        statement.sign(keys)
     }
 
     /// Whether the member said so itself and it has not expired.
@@ -94,9 +87,7 @@ impl<P: Peer> Statement<P> {
         let (count, longest) = STATED_ADDRESSES;
         let modest = self.contact.addresses().count() <= count
             && self.contact.addresses().all(|address| address.len() <= longest);
-        modest
-            && self.expires > unix
-            && keys.verify(&self.contact.peer, &self.identity, &self.signed(), &self.signature)
+        modest && self.expires > unix && self.is_signed_by(keys, &self.contact.peer, &self.identity)
     }
 }
 
@@ -150,9 +141,10 @@ record! {
 }
 
 impl<P: Peer> MemberList<P> {
-    /// What the leader signs.
-    pub fn root(&self) -> Vec<u8> {
-        self.list_root().signed()
+    /// Signs this version, as its leader.
+    pub fn sign(mut self, keys: &dyn Keys<P>) -> Self {
+        self.signature = self.list_root().sign(keys).signature;
+        self
     }
 
     /// The root of this version, with the leader's signature.
@@ -192,16 +184,9 @@ record! {
 }
 
 impl ListRoot {
-    /// What is signed.
-    pub fn signed(&self) -> Vec<u8> {
-        let mut bytes = b"neblo 1 member list".to_vec();
-        bytes.extend(to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
-        bytes
-    }
-
     /// Whether this leader signed it.
     pub fn holds<P: Peer>(&self, keys: &dyn Keys<P>, leader: &Statement<P>) -> bool {
-        keys.verify(&leader.contact.peer, &leader.identity, &self.signed(), &self.signature)
+        self.is_signed_by(keys, &leader.contact.peer, &leader.identity)
     }
 
     /// Whether both are of one version and tell of different members.
@@ -294,6 +279,16 @@ record! {
         3 => size: u16,
         /// Members at which it is full.
         4 => full: u16,
+        /// By the leader.
+        5 => signature: Blob<96>,
+    }
+}
+
+impl<P: Peer> LeaderRow<P> {
+    /// Whether the leader said all of this itself, and the statement in it has not expired.
+    pub fn holds(&self, keys: &dyn Keys<P>, unix: u64) -> bool {
+        let leader = &self.statement;
+        leader.holds(keys, unix) && self.is_signed_by(keys, &leader.contact.peer, &leader.identity)
     }
 }
 
@@ -346,22 +341,14 @@ record! {
 
 impl Unregister {
     /// Makes and signs one.
-    pub fn sign<P: Peer>(keys: &dyn Keys<P>, subgroup: OverlayAddr, term: u64) -> Self {
-        let mut unregister = Self { subgroup, term, signature: Blob::default() };
-        unregister.signature = Blob::new(keys.sign(&unregister.signed())).unwrap_or_default();
-        unregister
-    }
-
-    fn signed(&self) -> Vec<u8> {
-        let mut bytes = b"neblo 1 unregister".to_vec();
-        bytes.extend(to_bytes(&Self { signature: Blob::default(), ..self.clone() }));
-        bytes
+    pub fn of<P: Peer>(keys: &dyn Keys<P>, subgroup: OverlayAddr, term: u64) -> Self {
+        Self { subgroup, term, signature: Blob::default() }.sign(keys)
     }
 
     /// Whether the leader of this row signed it.
     pub fn holds<P: Peer>(&self, keys: &dyn Keys<P>, row: &LeaderRow<P>) -> bool {
         let leader = &row.statement;
-        row.term <= self.term && keys.verify(&leader.contact.peer, &leader.identity, &self.signed(), &self.signature)
+        row.term <= self.term && self.is_signed_by(keys, &leader.contact.peer, &leader.identity)
     }
 }
 
@@ -380,3 +367,10 @@ record! {
 }
 
 standalone!(RegistryRequest<P>, Rows<P>);
+
+signed!(
+    Statement<P>: b"neblo 1 member statement",
+    ListRoot: b"neblo 1 member list",
+    LeaderRow<P>: b"neblo 1 leader",
+    Unregister: b"neblo 1 unregister",
+);

@@ -1,6 +1,7 @@
 //! Subgroups: members with a leader, who is registered on the ring (seed 003 §2; design D9, D12, D13).
 
 mod comparing;
+mod contested;
 mod handing;
 mod joining;
 mod leaders;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use comparing::DEPOSED_WITHIN;
+use contested::{Claim, Rival};
 use handing::Handing;
 use leading::Leading;
 use lists::apply_change;
@@ -80,6 +82,10 @@ pub enum SubgroupTimer {
     Handing(u64),
     /// The registry is asked again for a leader that somebody wants.
     Seek(OverlayAddr),
+    /// The leader had its time to say whether it still leads.
+    Claim(u64),
+    /// Members had their time to say who leads them.
+    Rival(u64),
 }
 
 /// What subgroups report.
@@ -164,6 +170,8 @@ struct Seat<P> {
     elsewhere: u32,
     /// Since when it looks for a subgroup or for a leader.
     since: Option<Time>,
+    /// Somebody says that it leads from now on, and the leader is asked.
+    claim: Option<Claim<P>>,
 }
 
 impl<P> Default for Seat<P> {
@@ -176,6 +184,7 @@ impl<P> Default for Seat<P> {
             steps: 0,
             elsewhere: 0,
             since: None,
+            claim: None,
         }
     }
 }
@@ -429,6 +438,8 @@ impl<P: Peer> Subgroups<P> {
             SubgroupTimer::Compare(generation) => self.compare_expired(ctx, keys, generation),
             SubgroupTimer::Handing(generation) => self.handing_expired(ctx, generation),
             SubgroupTimer::Seek(subgroup) => self.seek_again(ctx, subgroup),
+            SubgroupTimer::Claim(generation) => self.claim_unanswered(ctx, keys, generation),
+            SubgroupTimer::Rival(request) => self.rival_judged(ctx, keys, request),
         }
     }
 

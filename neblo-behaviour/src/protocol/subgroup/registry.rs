@@ -37,10 +37,18 @@ pub(super) fn bucket_of(network: &str, subgroup: OverlayAddr) -> OverlayAddr {
     bucket_address(network, subgroup.0 as u8)
 }
 
+/// A term above that of the leader that is known by more than this is not believed: nobody could go beyond it. choice
+pub(super) const TERM_STEP: u64 = 1 << 20;
+
 /// Which of two leaders of one subgroup leads it: the one of the higher term, or else the smaller peer. All say the same.
 pub(super) fn outranks<P: Peer>(one: &LeaderRow<P>, other: &LeaderRow<P>) -> bool {
     let rank = |row: &LeaderRow<P>| (row.term, Reverse(row.statement.contact.peer));
     rank(one) > rank(other)
+}
+
+/// Whether the term of `new` is too far above the one that is known.
+pub(super) fn is_too_far<P>(known: &LeaderRow<P>, new: &LeaderRow<P>) -> bool {
+    new.term > known.term.saturating_add(TERM_STEP)
 }
 
 /// What the owner of an address keeps of the registry.
@@ -69,7 +77,7 @@ impl<P: Peer> Registry<P> {
         match from_bytes(payload).ok()? {
             RegistryRequest::Register(row) => {
                 let subgroup = row.statement.subgroup;
-                if at != subgroup && at != bucket_of(network, subgroup) || !row.statement.holds(keys, unix) {
+                if at != subgroup && at != bucket_of(network, subgroup) || !row.holds(keys, unix) {
                     return None;
                 }
                 self.drop_expired(now);
@@ -77,7 +85,7 @@ impl<P: Peer> Registry<P> {
                     return None;
                 }
                 let rows = self.rows.entry(at).or_default();
-                if rows.get(&subgroup).is_some_and(|(old, _)| outranks(old, &row))
+                if rows.get(&subgroup).is_some_and(|(old, _)| outranks(old, &row) || is_too_far(old, &row))
                     || !rows.contains_key(&subgroup) && rows.len() >= MAX_AT_ONE
                 {
                     return None;
@@ -115,7 +123,7 @@ impl<P: Peer> Registry<P> {
 #[cfg(all(test, feature = "sim"))]
 mod tests {
     use super::*;
-    use crate::protocol::codec::Wire;
+    use crate::protocol::codec::{Blob, Wire};
     use crate::protocol::io::Contact;
     use crate::protocol::subgroup::{FindRows, Statement, Unregister};
     use crate::sim::StandInKeys;
@@ -125,8 +133,8 @@ mod tests {
 
     fn row(peer: u32, term: u64) -> LeaderRow<u32> {
         let keys = StandInKeys::new(peer);
-        let statement = Statement::sign(&keys, &Contact::bare(peer), [0; 32], SUBGROUP, u64::MAX, false);
-        LeaderRow { statement, term, size: 3, full: 75 }
+        let statement = Statement::of(&keys, &Contact::bare(peer), [0; 32], SUBGROUP, u64::MAX, false);
+        LeaderRow { statement, term, size: 3, full: 75, signature: Blob::default() }.sign(&keys)
     }
 
     fn ask<T: Wire>(registry: &mut Registry<u32>, request: &T) -> Option<Vec<u8>> {
@@ -151,11 +159,28 @@ mod tests {
     }
 
     #[test]
+    fn nobody_registers_another_raises_its_term_or_jumps_out_of_reach() {
+        let mut registry = Registry::default();
+        ask(&mut registry, &RegistryRequest::Register(row(4, 2)));
+        // A member's statement, with a row around it that somebody else has made, or changed.
+        let forged = LeaderRow { term: 3, ..row(3, 2) };
+        let by_another = LeaderRow { term: 3, ..row(3, 2) }.sign(&StandInKeys::new(9));
+        let larger = LeaderRow { size: 75, ..row(4, 2) };
+        for forged in [forged, by_another, larger] {
+            assert_eq!(ask(&mut registry, &RegistryRequest::Register(forged)), None);
+        }
+        for term in [u64::MAX, 3 + TERM_STEP] {
+            assert_eq!(ask(&mut registry, &RegistryRequest::Register(row(3, term))), None);
+        }
+        assert_eq!(registered(&mut registry), [4]);
+    }
+
+    #[test]
     fn only_the_leader_itself_takes_its_registration_back() {
         let mut registry = Registry::default();
         ask(&mut registry, &RegistryRequest::Register(row(4, 2)));
         for (peer, term, there) in [(3, 2, true), (4, 1, true), (4, 2, false)] {
-            let unregister = Unregister::sign::<u32>(&StandInKeys::new(peer), SUBGROUP, term);
+            let unregister = Unregister::of::<u32>(&StandInKeys::new(peer), SUBGROUP, term);
             ask(&mut registry, &RegistryRequest::<u32>::Unregister(unregister));
             assert_eq!(registered(&mut registry) == [4], there, "{peer} of term {term}");
         }

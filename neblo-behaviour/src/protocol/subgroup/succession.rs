@@ -48,9 +48,17 @@ impl<P: Peer> Subgroups<P> {
         members.iter().skip(1).filter(|member| !member.guest).map(|member| member.contact.clone()).collect()
     }
 
+    /// This peer's place among the candidates, from 1.
+    pub fn place(&self) -> Option<usize> {
+        self.candidates().iter().position(|candidate| candidate.peer == self.me.peer).map(|at| at + 1)
+    }
+
     pub(super) fn leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
         let leader = self.home().and_then(|home| Some((home.subgroup(), home.leader()?.contact.clone())));
         let Some((subgroup, leader)) = leader.filter(|_| self.succession.is_none()) else { return };
+        if self.believe_at_once(ctx, keys, leader.peer) {
+            return;
+        }
         self.unseated(ctx.now);
         self.ask_leader(ctx, keys, false, subgroup, leader);
         let generation = self.next_number();

@@ -26,6 +26,9 @@ pub(super) const HOUSEKEEPING: Duration = Duration::from_millis(500);
 const MAX_DIALLING: usize = 1024;
 /// How long a dial may take in all; transports are faster to give up.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A dial that failed sooner is tried once more, from a port of its own: two that dial one another in the same moment from the
+/// ports on which they listen share one TCP connection, of which both take themselves for the dialler. choice
+const DIALS_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 /// Streams that wait for a connection to one peer.
 const MAX_WAITING: usize = 32;
 
@@ -46,6 +49,8 @@ struct Dial {
     since: Time,
     /// The dial was refused because there is another: to be tried again with our addresses if that one fails.
     refused: bool,
+    /// It is the second, from a port of its own.
+    again: bool,
 }
 
 /// A peer that is connected, being dialled, or held.
@@ -178,7 +183,7 @@ impl Behaviour {
         let state = self.peer(to);
         state.wanted = true;
         let foreign = state.standing == Standing::Foreign;
-        let fine = !foreign && (state.is_connected() || state.dial.is_some() || self.dial(to.peer));
+        let fine = !foreign && (state.is_connected() || state.dial.is_some() || self.dial(to.peer, false));
         if !fine {
             self.unreachable.insert(to.peer);
             if !foreign {
@@ -188,7 +193,7 @@ impl Behaviour {
         fine
     }
 
-    fn dial(&mut self, peer: PeerId) -> bool {
+    fn dial(&mut self, peer: PeerId, again: bool) -> bool {
         if self.unsettled.len() >= MAX_DIALLING && !self.unsettled.contains(&peer) {
             return false;
         }
@@ -202,9 +207,9 @@ impl Behaviour {
         let opts = DialOpts::peer_id(peer)
             .condition(condition)
             .addresses(state.addresses.clone())
-            .extend_addresses_through_behaviour()
-            .build();
-        state.dial = Some(Dial { connection: opts.connection_id(), since, refused: false });
+            .extend_addresses_through_behaviour();
+        let opts = if again { opts.allocate_new_port().build() } else { opts.build() };
+        state.dial = Some(Dial { connection: opts.connection_id(), since, refused: false, again });
         self.unsettled.insert(peer);
         count(&self.shared.counters.dials);
         self.events.push_back(ToSwarm::Dial { opts });
@@ -212,6 +217,7 @@ impl Behaviour {
     }
 
     pub(super) fn dial_failed(&mut self, peer: PeerId, connection: ConnectionId, error: &DialError) {
+        let now = self.clock.now();
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let connected = state.is_connected();
         let Some(dial) = &mut state.dial else { return };
@@ -220,10 +226,10 @@ impl Behaviour {
         } else if dial.connection == connection {
             if matches!(error, DialError::DialPeerConditionFalse(_)) {
                 dial.refused = true;
-            } else {
+            } else if dial.again || now.since(dial.since) > DIALS_AGAIN_WITHIN || !self.dial(peer, true) {
                 self.lost(peer);
             }
-        } else if dial.refused && !self.dial(peer) {
+        } else if dial.refused && !self.dial(peer, false) {
             self.lost(peer);
         }
     }

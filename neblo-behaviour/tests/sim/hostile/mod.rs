@@ -2,6 +2,7 @@
 
 mod drops;
 mod floods;
+mod lies;
 mod resumes;
 mod walks;
 
