@@ -104,9 +104,7 @@ impl<P: Peer> Node<P> {
         if leads || own < 4 {
             part!(self, step, |ctx| self.subgroups.want_guest(ctx, &*self.keys));
         }
-        // A leader that knows of others is about to be a guest of theirs.
-        let soon = in_own_home && self.subgroups.leaders().next().is_some();
-        let known = home.is_some() && self.paths.has_view() && !soon;
+        let known = home.is_some() && self.paths.has_view();
         // A leader's paths through its own members name it to them.
         Cover { known, members: if in_own_home { own.min(1) } else { own } }
     }
