@@ -259,3 +259,46 @@ fn a_relay_that_vanishes_without_a_word_is_replaced_in_less_than_five_seconds() 
     all.sort_unstable();
     println!("connected again after {all:?} ms");
 }
+
+/// One relay of the stream after another vanishes without a word, and comes back as itself, in a small network where each is soon
+/// on a path again.
+#[test]
+fn downloads_go_on_however_often_relays_vanish_and_come_back() {
+    let (mut kills, mut longest) = (0, Duration::ZERO);
+    for seed in seeds(500..516) {
+        let mut sim = ready(seed, 16, 6);
+        let (publisher, requester) = strangers(&sim);
+        for round in 0..4u8 {
+            announce(&mut sim, publisher, &[b"picture".as_slice(), &[b'0' + round]].concat());
+            sim.run(Duration::from_secs(2));
+            let hit = |sim: &mut Simulation| {
+                let (hits, ..) = look_up(sim, requester, b"picture");
+                hits.into_iter().find(|hit| hit.payload.last() == Some(&(b'0' + round)))
+            };
+            let Some(hit) = hit(&mut sim) else { panic!("seed {seed}: not found in round {round}") };
+            connect(&mut sim, requester, &hit).unwrap();
+            sim.run(Duration::from_secs(1));
+            let hops = sim.streams().values().last().unwrap().hops.clone();
+            let relays: Vec<_> = hops.iter().copied().filter(|hop| ![publisher, requester].contains(hop)).collect();
+            let victim = relays[sim.draw(relays.len())];
+            sim.vanish(victim);
+            let began = sim.now();
+            while connect(&mut sim, requester, &hit).is_err() {
+                let took = sim.now().since(began);
+                assert!(
+                    took < Duration::from_secs(20),
+                    "seed {seed}, round {round}: {took:?} after {victim} of {hops:?}"
+                );
+                sim.run(Duration::from_millis(100));
+            }
+            kills += 1;
+            longest = longest.max(sim.now().since(began));
+            sim.run(Duration::from_secs(4));
+            sim.restart(victim, Config::default().with_subgroup_size(6));
+            let known = vec![Contact::new(publisher, vec![publisher.to_be_bytes().to_vec()])];
+            sim.command(victim, |token| Command::Subscribe { token, known });
+            sim.run(Duration::from_secs(6));
+        }
+    }
+    println!("{kills} relays vanished: a stream again after {longest:?} at most");
+}
