@@ -151,8 +151,9 @@ impl<P: Peer> Subgroups<P> {
         subgroup: OverlayAddr,
         term: u64,
     ) {
-        let (Some(row), Some(home)) = (self.own_row(keys), self.home()) else { return };
-        if home.subgroup() == subgroup && (home.list.term, Reverse(self.me.peer)) > (term, Reverse(from)) {
+        let Some(home) = self.home().filter(|home| self.leads() && home.subgroup() == subgroup) else { return };
+        if (home.list.term, Reverse(self.me.peer)) > (term, Reverse(from)) {
+            let Some(row) = self.own_row(keys) else { return };
             let hello = LeaderHello { row, answer: true };
             ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
         }
