@@ -55,6 +55,8 @@ struct Host {
     frozen: bool,
     /// Peers connected to this one.
     connected: BTreeSet<u32>,
+    /// Of them, those that have vanished and live again, not knowing of this connection.
+    stale: BTreeSet<u32>,
     multicast: bool,
     multicast_links: BTreeSet<u32>,
     multicast_seen: SeenLately,
@@ -164,6 +166,7 @@ impl Simulation {
             alive: true,
             frozen: false,
             connected: BTreeSet::new(),
+            stale: BTreeSet::new(),
             multicast: false,
             multicast_links: BTreeSet::new(),
             multicast_seen: SeenLately::default(),
@@ -174,12 +177,13 @@ impl Simulation {
         peer
     }
 
-    /// Starts a host that has died again, under its old identity and with nothing else of its old life.
+    /// Starts a host that has died again, under its old identity and with nothing else of its old life. If it had vanished,
+    /// those who were connected to it do not know that it is another until it says so, or ten seconds are over.
     pub fn restart(&mut self, peer: u32, config: Config) {
         if self.hosts[peer as usize].alive {
             self.kill(peer);
         }
-        self.close_connections(peer);
+        self.leave_stale(peer);
         let host = &mut self.hosts[peer as usize];
         let node = Node::new(peer, config, Box::new(StandInKeys::new(peer)), &mut host.rng);
         host.node = node;
@@ -393,6 +397,7 @@ impl Simulation {
                     self.input(peer, Input::Expired(timer));
                 }
             }
+            Due::Idle { peer, of } => self.idle(peer, of),
             Due::Frame { from, to, frame } => self.frame_arrives(from, to, frame),
             Due::Dialled { from, to, frame } => self.dialled(from, to, frame),
             Due::Multicast { from, to, bytes } => self.multicast_arrives(from, to, bytes),
@@ -432,6 +437,7 @@ impl Simulation {
                     self.hosts[other as usize].multicast_links.remove(&peer);
                     self.disconnect(peer, other);
                 }
+                self.hosts[peer as usize].stale.remove(&other);
                 self.hosts[peer as usize].multicast_links.remove(&other);
                 self.break_streams(|stream| stream.has_link(peer, other));
             }

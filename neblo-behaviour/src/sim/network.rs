@@ -52,6 +52,8 @@ impl Conditions {
     }
 }
 
+/// How long a QUIC connection whose other end is gone stays open.
+const IDLE: Duration = Duration::from_secs(10);
 /// How long gossipsub knows a message again.
 const DUPLICATES_FOR: Duration = Duration::from_secs(60);
 
@@ -118,6 +120,9 @@ impl Simulation {
         if self.filter.as_mut().is_some_and(|passes| !passes(&sent)) {
             return;
         }
+        if self.hosts[from as usize].stale.contains(&to) {
+            return;
+        }
         if self.conditions.loss > 0.0 && chance(&mut self.rng, self.conditions.loss) || self.conditions.apart(from, to)
         {
             return;
@@ -148,6 +153,9 @@ impl Simulation {
         if self.hosts[from as usize].connected.insert(to) {
             self.hosts[to as usize].connected.insert(from);
             self.input(from, Input::Connected(to));
+            if self.hosts[to as usize].stale.remove(&from) {
+                self.input(to, Input::Restarted(from));
+            }
             self.input(to, Input::Connected(from));
         }
         if let Some(frame) = frame {
@@ -158,6 +166,9 @@ impl Simulation {
     pub(super) fn frame_arrives(&mut self, from: u32, to: u32, frame: Box<Frame<u32>>) {
         if self.hosts[to as usize].connected.contains(&from) {
             return self.input(to, Input::Received { from, frame });
+        }
+        if self.hosts[from as usize].stale.contains(&to) {
+            return;
         }
         // The connection was closed at this end and the other could not be told: it is reset.
         if self.hosts[to as usize].alive {
@@ -180,13 +191,34 @@ impl Simulation {
         }
     }
 
+    /// A host that had vanished lives again: what is left of its connections leads nowhere.
+    pub(super) fn leave_stale(&mut self, peer: u32) {
+        self.hosts[peer as usize].stale.clear();
+        for other in std::mem::take(&mut self.hosts[peer as usize].connected) {
+            if self.hosts[other as usize].connected.contains(&peer) {
+                self.hosts[other as usize].stale.insert(peer);
+                self.queue.push(self.now + IDLE, Due::Idle { peer: other, of: peer });
+            }
+        }
+    }
+
+    pub(super) fn idle(&mut self, peer: u32, of: u32) {
+        let host = &mut self.hosts[peer as usize];
+        if host.stale.remove(&of) {
+            host.connected.remove(&of);
+            host.multicast_links.remove(&of);
+            self.input(peer, Input::Disconnected(of));
+        }
+    }
+
     // ---- multicast: a flood over the links between leaders -------------------------------------------------------
 
     pub(super) fn multicast(&mut self, peer: u32, but: Option<u32>, bytes: &[u8]) {
         let host = &mut self.hosts[peer as usize];
         host.multicast_seen.insert(self.now, *blake3::hash(bytes).as_bytes());
         for other in host.multicast_links.clone() {
-            if Some(other) != but && self.hosts[peer as usize].connected.contains(&other) {
+            let host = &self.hosts[peer as usize];
+            if Some(other) != but && host.connected.contains(&other) && !host.stale.contains(&other) {
                 let due = Due::Multicast { from: peer, to: other, bytes: bytes.to_vec() };
                 *self.bytes.entry("multicast").or_insert(0) += bytes.len() as u64;
                 *self.frames.entry("multicast").or_insert(0) += 1;

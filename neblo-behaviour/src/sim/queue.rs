@@ -12,6 +12,11 @@ pub(super) enum Due {
     Input(u32, Box<Input<u32>>),
     /// Of which host, in which of its lives.
     Expired(u32, u32, Timer<u32>),
+    /// The connection of `peer` to `of`, if it is left over, has been idle for too long.
+    Idle {
+        peer: u32,
+        of: u32,
+    },
     Frame {
         from: u32,
         to: u32,

@@ -264,6 +264,17 @@ fn a_relay_that_vanishes_without_a_word_is_replaced_in_less_than_five_seconds() 
 /// on a path again.
 #[test]
 fn downloads_go_on_however_often_relays_vanish_and_come_back() {
+    relays_vanish_and_come_back_after(Duration::from_secs(4));
+}
+
+/// The same when they are back before anybody has noticed: those who are connected to a relay learn from itself that it is
+/// another run of it.
+#[test]
+fn downloads_go_on_when_relays_are_back_before_anybody_has_noticed() {
+    relays_vanish_and_come_back_after(Duration::from_millis(500));
+}
+
+fn relays_vanish_and_come_back_after(away: Duration) {
     let (mut kills, mut longest) = (0, Duration::ZERO);
     for seed in seeds(500..516) {
         let mut sim = ready(seed, 16, 6);
@@ -283,6 +294,16 @@ fn downloads_go_on_however_often_relays_vanish_and_come_back() {
             let victim = relays[sim.draw(relays.len())];
             sim.vanish(victim);
             let began = sim.now();
+            let back = |sim: &mut Simulation| {
+                sim.restart(victim, Config::default().with_subgroup_size(6));
+                let known = vec![Contact::new(publisher, vec![publisher.to_be_bytes().to_vec()])];
+                sim.command(victim, |token| Command::Subscribe { token, known });
+            };
+            let early = away < Duration::from_secs(1);
+            if early {
+                sim.run(away);
+                back(&mut sim);
+            }
             while connect(&mut sim, requester, &hit).is_err() {
                 let took = sim.now().since(began);
                 assert!(
@@ -293,12 +314,12 @@ fn downloads_go_on_however_often_relays_vanish_and_come_back() {
             }
             kills += 1;
             longest = longest.max(sim.now().since(began));
-            sim.run(Duration::from_secs(4));
-            sim.restart(victim, Config::default().with_subgroup_size(6));
-            let known = vec![Contact::new(publisher, vec![publisher.to_be_bytes().to_vec()])];
-            sim.command(victim, |token| Command::Subscribe { token, known });
+            if !early {
+                sim.run(away);
+                back(&mut sim);
+            }
             sim.run(Duration::from_secs(6));
         }
     }
-    println!("{kills} relays vanished: a stream again after {longest:?} at most");
+    println!("{kills} relays vanished for {away:?}: a stream again after {longest:?} at most");
 }

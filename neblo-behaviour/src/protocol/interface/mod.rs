@@ -70,6 +70,8 @@ pub enum Input<P> {
     Disconnected(P),
     /// One of several connections to a peer closed. If it died, the others may not tell for long: over QUIC nothing does.
     ConnectionLost(P),
+    /// A connected peer, or one that was, is another run of its node than before: whatever the former one knew is lost.
+    Restarted(P),
     /// A peer could not be dialled, or does not speak our protocol; what was to be sent to it is lost. Not a death.
     Unreachable(P),
     /// The transport addresses at which this node can be reached.

@@ -229,6 +229,7 @@ impl<P: Peer> Node<P> {
                 self.links.connected(step.now, peer);
             }
             Input::Disconnected(peer) => self.closed(step, peer),
+            Input::Restarted(peer) => self.peer_gone(step, peer),
             Input::ConnectionLost(peer) => part!(self, step, |ctx| self.links.suspect(ctx, peer)),
             Input::Unreachable(peer) => self.unreachable(step, peer),
             Input::Addresses(addresses) => self.own_addresses(step, addresses),

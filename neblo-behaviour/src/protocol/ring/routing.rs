@@ -21,16 +21,16 @@ impl<P: Peer> Ring<P> {
         if self.range().is_some_and(|(range, _)| range.contains(target)) || self.claims(target) {
             return Hop::Here;
         }
-        // Once a handover is over, the new owner is sure to be watched only as long as it is the predecessor: what came later
-        // goes round the ring, or it would be sent to one that died or left long ago.
-        let before = |handed: &Handed<P>| self.predecessor.as_ref().is_some_and(|before| before.is(&handed.to));
-        let passes = |handed: &&Handed<P>| handed.stage != Stage::Done || before(handed);
-        if let Some(handed) = self.handed.iter().filter(passes).find(|handed| handed.range.contains(target)) {
+        let leaves = |handed: &&Handed<P>| handed.stage != Stage::Done && handed.range.contains(target);
+        if let Some(handed) = self.handed.iter().find(leaves) {
             // Until the new owner has accepted, it may not even know that it is one.
             return if handed.stage == Stage::Offered { Hop::Here } else { Hop::Next(handed.to.contact.clone()) };
         }
+        let reached = |member: &&Principal<P>| !fingers.is_shunned(member.contact.peer);
+        if let Some(before) = self.predecessor.as_ref().filter(|_| self.lies_before(target)).filter(reached) {
+            return Hop::Next(before.contact.clone());
+        }
         let distance = me.address.distance_to(target);
-        let reached = |successor: &&Principal<P>| !fingers.is_shunned(successor.contact.peer);
         let owner = self.successors.iter().position(|successor| me.address.distance_to(successor.address) >= distance);
         if let Some(owner) = owner {
             // One that could not be reached may be dead without our knowing: those before it know its place better.
@@ -47,5 +47,18 @@ impl<P: Peer> Ring<P> {
             (Some((_, finger)), None) => Hop::Next(finger.clone()),
             (None, None) => Hop::Nowhere,
         }
+    }
+
+    /// Whether the target was ours and is not now, or lies in the predecessor's range as it told us last. Whoever sent it here
+    /// may not have heard of those who live there yet: sent on round the ring it would come back here. Whom we handed it to long
+    /// ago may have died or left since then; our predecessor is watched, and knows its own.
+    fn lies_before(&self, target: OverlayAddr) -> bool {
+        let (Some(start), Some(before), Some(me)) = (&self.before, &self.predecessor, &self.me) else { return false };
+        let told = AddrRange { after: start.after, to: before.address };
+        let given = |handed: &Handed<P>| handed.range.contains(target) && !handed.range.contains(me.address);
+        self.claim.is_none()
+            && self.after == before.address
+            && told.after != told.to
+            && (told.contains(target) || self.handed.iter().any(given))
     }
 }

@@ -185,7 +185,23 @@ fn what_was_handed_over_long_ago_is_not_sent_to_who_got_it_then() {
     // From now on nobody here would notice its death.
     act(&mut ring, RingInput::Received(5, RingMessage::Join(join(5, 60, 1))));
     assert_eq!(ring.predecessor, Some(principal(5, 60)));
-    assert_ne!(route(&ring), Hop::Next(Contact::bare(4)));
+    assert_eq!(route(&ring), Hop::Next(Contact::bare(5)));
+}
+
+#[test]
+fn what_comes_here_for_those_before_us_goes_back_to_them_and_not_round_the_ring() {
+    let mut ring = member();
+    ring.predecessor = Some(principal(4, 50));
+    ring.after = OverlayAddr(50);
+    ring.before = Some(Start { after: OverlayAddr(20), owner: Some(principal(5, 20)) });
+    let route = |ring: &Ring<u32>, to| ring.route(OverlayAddr(to), &Fingers::new(0.5));
+    let back = Hop::Next(Contact::bare(4));
+    assert_eq!([21, 50, 51, 100].map(|to| route(&ring, to)), [back.clone(), back, Hop::Here, Hop::Here]);
+    // Whoever lives there is not known.
+    assert_eq!([20, 300, 200].map(|to| route(&ring, to)), [3, 3, 2].map(|peer| Hop::Next(Contact::bare(peer))));
+    let mut fingers = Fingers::new(0.5);
+    fingers.shun(4, Time(0));
+    assert_eq!(ring.route(OverlayAddr(30), &fingers), Hop::Next(Contact::bare(3)));
 }
 
 /// Peer 1 at 100 owned from 50 on; 4 at 50, whose range began at 20, and 5 at 20 are dead, and 3 at 300 shows itself.

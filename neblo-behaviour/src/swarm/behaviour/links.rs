@@ -43,6 +43,14 @@ enum Standing {
     Foreign,
 }
 
+/// A connection whose handler has reported.
+#[derive(Debug)]
+struct Link {
+    mailbox: Arc<Mailbox>,
+    /// Which run of the remote's node is at its other end, once that has said Hello on it.
+    incarnation: Option<u64>,
+}
+
 #[derive(Debug)]
 struct Dial {
     connection: ConnectionId,
@@ -56,8 +64,8 @@ struct Dial {
 /// A peer that is connected, being dialled, or held.
 #[derive(Debug)]
 pub(in crate::swarm) struct PeerState {
-    /// Connections whose handlers have reported, by age.
-    links: BTreeMap<ConnectionId, Arc<Mailbox>>,
+    /// By age.
+    links: BTreeMap<ConnectionId, Link>,
     /// All connections but those that we are closing.
     connections: BTreeSet<ConnectionId>,
     standing: Standing,
@@ -104,23 +112,30 @@ impl PeerState {
         self.dial.is_none() && self.waiting.is_empty()
     }
 
-    /// Puts the lanes on the oldest connection, if there is reason to and none carries them.
+    /// Puts the lanes on the oldest connection, if there is reason to and none carries them; on one on which the peer has said
+    /// Hello, if there is one.
     fn attach(&mut self) {
         let reason = self.wanted || self.held || self.standing == Standing::Ours || !self.lanes.are_empty();
         if self.control.is_some() || self.standing == Standing::Foreign || !reason {
             return;
         }
-        if let Some((connection, mailbox)) = self.links.first_key_value() {
-            let _ = mailbox.push(Job::Attach(self.lanes.clone()));
-            mailbox.keep(self.held);
+        let greeted = self.links.iter().find(|(_, link)| link.incarnation.is_some());
+        if let Some((connection, link)) = greeted.or_else(|| self.links.first_key_value()) {
+            let _ = link.mailbox.push(Job::Attach(self.lanes.clone()));
+            link.mailbox.keep(self.held);
             self.control = Some(*connection);
         }
     }
 
     fn lease(&self) {
-        if let Some(mailbox) = self.control.and_then(|control| self.links.get(&control)) {
-            mailbox.keep(self.held);
+        if let Some(link) = self.control.and_then(|control| self.links.get(&control)) {
+            link.mailbox.keep(self.held);
         }
+    }
+
+    /// Which run of the peer's node is at the other end of the newest connection on which it has said Hello.
+    fn incarnation(&self) -> Option<(ConnectionId, u64)> {
+        self.links.iter().rev().find_map(|(connection, link)| Some((*connection, link.incarnation?)))
     }
 
     fn learn(&mut self, contact: &Contact<PeerId>) {
@@ -260,20 +275,56 @@ impl Behaviour {
 
     pub(super) fn link_up(&mut self, peer: PeerId, connection: ConnectionId, mailbox: Arc<Mailbox>) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.links.insert(connection, mailbox);
+        state.links.insert(connection, Link { mailbox, incarnation: None });
         state.attach();
         for (_, job) in std::mem::take(&mut state.waiting) {
             self.open(peer, job);
         }
     }
 
-    pub(super) fn greeted(&mut self, peer: PeerId) {
+    /// The peer has said Hello on a connection. If it is another run of its node than before, what is left of the former one's
+    /// connections is closed: over QUIC nothing else tells, and all that is sent that way would be lost.
+    pub(super) fn greeted(&mut self, peer: PeerId, connection: ConnectionId, incarnation: u64) {
+        let former = self.former.remove(&peer);
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let known = state.incarnation();
+        let other = known.is_some_and(|(_, known)| known != incarnation);
+        if other && known.is_some_and(|(newest, _)| newest > connection) {
+            // Its process wrote this before it ended.
+            return self.leave_behind(peer, [connection]);
+        }
+        if let Some(link) = state.links.get_mut(&connection) {
+            link.incarnation = Some(incarnation);
+        }
+        if other {
+            let stale: Vec<_> = state.connections.range(..connection).copied().collect();
+            self.leave_behind(peer, stale);
+        }
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let new = state.standing != Standing::Ours;
         state.standing = Standing::Ours;
         state.attach();
-        if new {
+        if other || former.is_some_and(|former| former != incarnation) {
+            self.inputs.push_back(Input::Restarted(peer));
+        }
+        if new || other {
             self.inputs.push_back(Input::Connected(peer));
+        }
+    }
+
+    /// Closes some of a peer's connections, which from now on are none.
+    fn leave_behind(&mut self, peer: PeerId, stale: impl IntoIterator<Item = ConnectionId>) {
+        for connection in stale {
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.connections.remove(&connection);
+                state.links.remove(&connection);
+                if state.control.take_if(|control| *control == connection).is_some() {
+                    // Its handler may still take what is queued.
+                    state.lanes = Lanes::new();
+                }
+            }
+            self.closing.insert(connection, peer);
+            self.close(peer, connection);
         }
     }
 
@@ -283,13 +334,14 @@ impl Behaviour {
             state.control = None;
         }
         if state.standing == Standing::Ours {
-            return;
+            // It says Hello on another connection.
+            return state.attach();
         }
         state.standing = Standing::Foreign;
         state.held = false;
         state.lanes.clear();
-        if let Some(mailbox) = state.links.get(&connection) {
-            mailbox.keep(false);
+        if let Some(link) = state.links.get(&connection) {
+            link.mailbox.keep(false);
         }
         let waiting = std::mem::take(&mut state.waiting);
         if state.wanted {
@@ -305,6 +357,7 @@ impl Behaviour {
             return;
         }
         let Some(state) = self.peers.get_mut(&peer) else { return };
+        let known = state.incarnation();
         state.connections.remove(&connection);
         state.links.remove(&connection);
         if state.control == Some(connection) {
@@ -318,6 +371,9 @@ impl Behaviour {
             return;
         }
         let Some(state) = self.peers.remove(&peer) else { return };
+        if let Some((_, incarnation)) = known.filter(|_| self.held.contains(&peer)) {
+            self.former.insert(peer, incarnation);
+        }
         if state.standing == Standing::Ours {
             self.inputs.push_back(Input::Disconnected(peer));
         } else if state.wanted && state.standing == Standing::Unknown {
@@ -343,6 +399,7 @@ impl Behaviour {
 
     pub(super) fn release(&mut self, peer: PeerId) {
         self.held.remove(&peer);
+        self.former.remove(&peer);
         if let Some(state) = self.peers.get_mut(&peer) {
             state.held = false;
             state.lease();
@@ -352,12 +409,10 @@ impl Behaviour {
     /// Closes the connections to a peer, which from now on are none: closing may take as long as the peer does not read.
     pub(super) fn disconnect(&mut self, peer: PeerId) {
         self.held.remove(&peer);
+        self.former.remove(&peer);
         let Some(state) = self.peers.get(&peer) else { return };
         tracing::debug!(%peer, connections = state.connections.len(), "a peer is taken for dead");
-        for connection in state.connections.clone() {
-            self.closing.insert(connection, peer);
-            self.close(peer, connection);
-        }
+        self.leave_behind(peer, state.connections.clone());
         self.give_up(peer);
     }
 
@@ -374,8 +429,8 @@ impl Behaviour {
         let deadline = self.clock.now() + ANSWER_TIMEOUT;
         let Some(state) = self.peers.get_mut(&peer) else { return self.fail_job(job, Refusal::Unreachable) };
         let control = state.control.and_then(|control| state.links.get(&control));
-        if let Some(mailbox) = control.or_else(|| state.links.values().next()) {
-            if let Err(job) = mailbox.push(Job::Open(Box::new(job)))
+        if let Some(link) = control.or_else(|| state.links.values().next()) {
+            if let Err(job) = link.mailbox.push(Job::Open(Box::new(job)))
                 && let Job::Open(job) = *job
             {
                 self.fail_job(*job, Refusal::Full);
@@ -390,12 +445,12 @@ impl Behaviour {
 
     /// A way to a connection, if it is still there.
     pub(super) fn mailbox(&self, peer: PeerId, connection: ConnectionId) -> Option<&Arc<Mailbox>> {
-        self.peers.get(&peer)?.links.get(&connection)
+        Some(&self.peers.get(&peer)?.links.get(&connection)?.mailbox)
     }
 
     /// When bytes of a stream arrived last from a peer.
     pub(super) fn heard_on_streams(&self, peer: PeerId) -> Option<Time> {
-        self.peers.get(&peer)?.links.values().filter_map(|mailbox| mailbox.heard()).max()
+        self.peers.get(&peer)?.links.values().filter_map(|link| link.mailbox.heard()).max()
     }
 
     /// Any connection to a peer.

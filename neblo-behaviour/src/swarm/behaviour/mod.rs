@@ -97,6 +97,8 @@ pub struct Behaviour {
     pub(super) closing: BTreeMap<ConnectionId, PeerId>,
     /// Peers whose connections the node wants kept, whether there are any or not.
     held: BTreeSet<PeerId>,
+    /// Which run of its node such a peer was when its last connection closed.
+    former: BTreeMap<PeerId, u64>,
     /// Peers that are being dialled or for which streams wait, and some that were.
     unsettled: BTreeSet<PeerId>,
     streams: Streams,
@@ -165,6 +167,7 @@ impl Behaviour {
             peers: HashMap::new(),
             closing: BTreeMap::new(),
             held: BTreeSet::new(),
+            former: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             streams: Streams::default(),
             addresses: OwnAddresses::default(),
@@ -246,7 +249,7 @@ impl Behaviour {
         }
         match event {
             ToBehaviour::Up(mailbox) => self.link_up(peer, connection, mailbox),
-            ToBehaviour::Greeted(_) => self.greeted(peer),
+            ToBehaviour::Greeted(hello) => self.greeted(peer, connection, hello.incarnation),
             ToBehaviour::Foreign => self.foreign(peer, connection),
             ToBehaviour::Broken => {
                 tracing::debug!("a control substream could not be kept open");

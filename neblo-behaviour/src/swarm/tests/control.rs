@@ -279,3 +279,39 @@ async fn nothing_is_lost_when_many_dial_one_another_at_once() {
     run(&mut nodes, |nodes| nodes.iter_mut().all(|node| received(node) == NODES - 1)).await;
     assert!(nodes.iter().all(|node| counter(node, "dials_failed") == 0));
 }
+
+/// A node that is killed and started again while its old connection is still open at the other end, as over QUIC.
+#[tokio::test]
+async fn another_run_of_a_peer_takes_the_place_of_the_former_one() {
+    let key = Keypair::generate_ed25519();
+    let script = |key: &Keypair| scripted(key, Config::default(), SwarmConfig::default());
+    let mut nodes = vec![tcp().await, tcp_as(key.clone(), script).await];
+    let peers: Vec<_> = nodes.iter().map(contact).collect();
+    send(&mut nodes[0], &peers[1], Lane::Urgent, probe(1));
+    send(&mut nodes[1], &peers[0], Lane::Urgent, probe(2));
+    run(&mut nodes, |nodes| nonces(&mut nodes[0], peers[1].peer) == [2] && nonces(&mut nodes[1], peers[0].peer) == [1])
+        .await;
+    heard(&mut nodes[0]).clear();
+
+    nodes.push(tcp_as(key.clone(), script).await);
+    send(&mut nodes[2], &peers[0], Lane::Urgent, probe(3));
+    run(&mut nodes, |nodes| nonces(&mut nodes[0], peers[1].peer) == [3]).await;
+    // It is told of before anything that it says.
+    let told: Vec<_> = heard(&mut nodes[0]).drain(..).take(2).collect();
+    assert!(matches!(told[..], [Input::Restarted(one), Input::Connected(other)] if [one, other] == [peers[1].peer; 2]));
+    // What is sent goes to the new run, and only to it.
+    send(&mut nodes[0], &Contact::bare(peers[1].peer), Lane::Urgent, probe(4));
+    run(&mut nodes, |nodes| nonces(&mut nodes[2], peers[0].peer) == [4] && disconnected(&mut nodes[1], peers[0].peer))
+        .await;
+    assert_eq!(nonces(&mut nodes[1], peers[0].peer), [1]);
+    assert!(heard(&mut nodes[0]).is_empty());
+
+    // A kept peer that was gone for a while and comes back.
+    nodes[0].behaviour_mut().execute(Output::Hold(peers[1].clone()));
+    nodes.truncate(1);
+    run(&mut nodes, |nodes| disconnected(&mut nodes[0], peers[1].peer)).await;
+    nodes.push(tcp_as(key, script).await);
+    send(&mut nodes[1], &peers[0], Lane::Urgent, probe(5));
+    run(&mut nodes, |nodes| nonces(&mut nodes[0], peers[1].peer) == [5]).await;
+    assert!(heard(&mut nodes[0]).iter().any(|input| matches!(input, Input::Restarted(_))));
+}

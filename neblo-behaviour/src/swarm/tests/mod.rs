@@ -44,8 +44,12 @@ async fn tcp() -> Swarm<Behaviour> {
 }
 
 async fn tcp_with<B: NetworkBehaviour>(behaviour: impl FnOnce(&Keypair) -> B) -> Swarm<B> {
+    tcp_as(Keypair::generate_ed25519(), behaviour).await
+}
+
+async fn tcp_as<B: NetworkBehaviour>(key: Keypair, behaviour: impl FnOnce(&Keypair) -> B) -> Swarm<B> {
     use libp2p::{noise, yamux};
-    let mut swarm = libp2p::SwarmBuilder::with_new_identity()
+    let mut swarm = libp2p::SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_tcp(Default::default(), noise::Config::new, yamux::Config::default)
         .unwrap()
