@@ -1,6 +1,7 @@
 use super::*;
 use neblo_behaviour::OverlayAddr;
 use neblo_behaviour::protocol::interface::{Command, Ownership};
+use neblo_behaviour::protocol::ring::Hop;
 
 #[test]
 fn a_ring_forms_and_every_address_has_one_owner() {
@@ -84,4 +85,53 @@ fn a_range_goes_over_in_order_when_a_host_joins_and_when_it_leaves() {
         };
         assert!(sim.run_until(Duration::from_secs(10), whole), "seed {seed}");
     }
+}
+
+/// The members that a message to `target` passes, as each routes it at this moment, until it arrives or has been everywhere.
+fn way(sim: &Simulation, from: u32, target: OverlayAddr) -> (Vec<u32>, bool) {
+    let mut passed = vec![from];
+    loop {
+        let node = sim.node(*passed.last().unwrap());
+        match node.ring().route(target, node.fingers()) {
+            Hop::Here => return (passed, true),
+            Hop::Next(next) if !passed.contains(&next.peer) => passed.push(next.peer),
+            Hop::Next(next) => {
+                passed.push(next.peer);
+                return (passed, false);
+            }
+            Hop::Nowhere => return (passed, false),
+        }
+    }
+}
+
+/// Between a join and the moment when all who have it in their successor lists know, members send what it owns to each other and
+/// back. That moment is short.
+#[test]
+fn hardly_a_message_runs_in_circles_while_many_join_one_after_the_other() {
+    let (mut circles, mut ways, mut longest) = (0, 0, Duration::ZERO);
+    for seed in seeds(60..120) {
+        let mut sim = Simulation::new(seed, Conditions::default());
+        let config = Config::default().with_subgroups(false);
+        for nth in 0..16 {
+            let peer = sim.join(config.clone(), &[0][..nth.min(1)]);
+            assert!(sim.run_until(Duration::from_secs(20), |sim| sim.node(peer).ring().is_member()));
+        }
+        let since = sim.now();
+        for _ in 0..40 {
+            for (from, to) in (0..16).flat_map(|from| (0..16).map(move |to| (from, to))) {
+                let target = sim.node(to).ring().me().unwrap().address;
+                let (passed, arrived) = way(&sim, from, target);
+                ways += 1;
+                if !arrived {
+                    let after = sim.now().since(since);
+                    assert!(after < Duration::from_secs(3), "seed {seed}: {passed:?} to {to} after {after:?}");
+                    circles += 1;
+                    longest = longest.max(after);
+                }
+            }
+            sim.run(Duration::from_millis(100));
+        }
+    }
+    println!("{circles} of {ways} ways end in a circle, none later than {longest:?} after the last join");
+    assert!(circles * 1_000 < ways);
 }

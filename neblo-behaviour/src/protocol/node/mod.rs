@@ -112,6 +112,8 @@ pub struct Node<P: Peer> {
     range_handlers: (bool, bool),
     /// Peers whose connection is kept.
     held: BTreeSet<P>,
+    /// The successor list that the predecessor was told of.
+    told_list: Vec<(P, OverlayAddr)>,
     refreshing: bool,
     upkeep: u64,
     next_stream: u64,
@@ -166,6 +168,7 @@ impl<P: Peer> Node<P> {
             handlers: BTreeSet::new(),
             range_handlers: (false, false),
             held: BTreeSet::new(),
+            told_list: Vec::new(),
             refreshing: false,
             upkeep: 0,
             next_stream: 1 << 63,

@@ -76,6 +76,21 @@ impl<P: Peer> Node<P> {
             part!(self, step, |ctx| self.links.watch(ctx, contact, *busy));
         }
         self.held = wanted.into_keys().collect();
+        self.tell_predecessor(step);
+    }
+
+    /// Another successor list: the predecessor, whose own list follows from it, is told to ask for it now. By itself it would ask
+    /// within a round, the one before it a round later, and until then messages would go to those who owned an address before.
+    fn tell_predecessor(&mut self, step: &mut Step<'_, P>) {
+        let list = || self.ring.successors().iter().map(|member| (member.contact.peer, member.address));
+        if !self.ring.is_member() || list().eq(self.told_list.iter().copied()) {
+            return;
+        }
+        self.told_list = list().collect();
+        if let Some(before) = self.ring.predecessor().filter(|_| !self.ring.is_leaving()) {
+            let frame = Frame::Ring(RingMessage::Nudge(Nudge { leaving: false }));
+            step.out.push(Output::Send { to: before.contact.clone(), lane: frame.lane(), frame: Box::new(frame) });
+        }
     }
 
     pub(super) fn link_event(&mut self, step: &mut Step<'_, P>, event: LinkEvent<P>) {

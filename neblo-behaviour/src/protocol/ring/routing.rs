@@ -59,6 +59,6 @@ impl<P: Peer> Ring<P> {
         self.claim.is_none()
             && self.after == before.address
             && told.after != told.to
-            && (told.contains(target) || self.handed.iter().any(given))
+            && (told.contains(target) || start.after == target || self.handed.iter().any(given))
     }
 }

@@ -187,7 +187,9 @@ impl Checks {
             // While it is handed over, the old owner and the new one have it under the same epoch.
             let changing = self.places.get(owner).is_some_and(|place| owns(sim, place, address) == Ownership::Changing);
             let falls = new.epoch < highest || owner != host && new.epoch == highest && !changing;
-            if falls && self.rules == Rules::Strict && !self.lives(owner) && sim.now().since(since) < HEARD {
+            // Nor does anybody know of a member that has it from one that has just died, and not for good.
+            let unheard = !self.lives(owner) || changing;
+            if falls && self.rules == Rules::Strict && unheard && sim.now().since(since) < HEARD {
                 self.unheard += 1;
             } else if falls && self.rules == Rules::Strict {
                 let text =
