@@ -1,5 +1,6 @@
 //! Peers that do what they should not (research §6): each test prints the figure of its row.
 
+mod breaks;
 mod drops;
 mod floods;
 mod lies;
