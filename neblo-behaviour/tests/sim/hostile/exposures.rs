@@ -9,9 +9,9 @@ use neblo_behaviour::protocol::io::Contact;
 /// The first relay of one owner is taken down again and again, for a minute each time, or for good.
 #[test]
 fn taking_first_relays_down_shows_the_owner_to_so_many_an_hour() {
-    for (rate, for_good) in [(6u64, false), (30, false), (2, true), (6, true), (30, true)] {
+    for (rate, for_good) in [(30u64, false), (6, true), (30, true)] {
         let (mut seen, mut kills) = (BTreeSet::new(), 0);
-        let mut sim = ready(880, 24, 40);
+        let mut sim = ready(880, 20, 40);
         sim.keep_events(false);
         sim.count_bytes(false);
         sim.run(Duration::from_secs(5));
@@ -21,7 +21,7 @@ fn taking_first_relays_down_shows_the_owner_to_so_many_an_hour() {
             Contact::new(known, vec![known.to_be_bytes().to_vec()])
         };
         let mut down: Vec<(u64, u32)> = Vec::new();
-        for second in 0..3_600u64 {
+        for second in 0..1_800u64 {
             sim.run(Duration::from_secs(1));
             let first = sim.node(owner).paths().first_link(Purpose::Publishing).map(|(first, _)| first);
             seen.extend(first);
@@ -44,7 +44,7 @@ fn taking_first_relays_down_shows_the_owner_to_so_many_an_hour() {
             }
         }
         let (shown, how) = (seen.len() - 1, if for_good { "for good" } else { "for 60 s each" });
-        println!("{kills} first relays taken down {how} in an hour: {shown} others saw the owner begin walks");
+        println!("{kills} first relays taken down {how} in half an hour: {shown} others saw the owner begin walks");
         // Two spares; and of those that never come back no more than one for each.
         assert!(shown <= if for_good { kills } else { 2 }, "{shown}");
     }

@@ -29,7 +29,7 @@ fn a_leader_finds_the_owner_of_a_broken_path_among_those_who_left_at_that_moment
             }
         });
         let (mut owned, mut told, mut departures) = (Vec::new(), Vec::new(), Vec::new());
-        for nth in 0..20 {
+        for nth in 0..14 {
             let all = members(&sim);
             let gone = all[sim.draw(all.len())];
             let ends = Purpose::ALL.map(|purpose| hops(&sim, gone, purpose));

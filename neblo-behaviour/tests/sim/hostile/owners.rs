@@ -138,8 +138,8 @@ fn owners_that_lie_about_a_subgroup_mislead_joiners_as_often_as_one_of_three_is_
             members.rotate_left(start);
             members.into_iter().take(count).collect()
         };
-        let (alike, asked) = joiners(seeds(850..859), Duration::from_millis(65), members, |liar, _| liar);
-        let (quick, also) = joiners(seeds(850..859), Duration::ZERO, members, |liar, _| liar);
+        let (alike, asked) = joiners(seeds(850..854), Duration::from_millis(65), members, |liar, _| liar);
+        let (quick, also) = joiners(seeds(850..854), Duration::ZERO, members, |liar, _| liar);
         let bound = 1.0 - (1.0 - f).powi(3);
         println!(
             "{f} of the members lie as owners: {alike:.2} of {asked} finds misled by liars as quick as others, {quick:.2} of \
@@ -157,10 +157,11 @@ fn who_owns_the_copies_of_a_subgroups_address_by_choice_decides_who_leads_it() {
         let nobody = |_: &Simulation| BTreeSet::new();
         let chosen = move |_, copy| copy < copies;
         let (alike, asked) = joiners(seeds(860..864), Duration::from_millis(65), nobody, chosen);
-        let (quick, _) = joiners(seeds(860..864), Duration::ZERO, nobody, chosen);
-        println!(
-            "{copies} of 3 copies owned by choice: {alike:.2} of {asked} finds misled, {quick:.2} where the liars are quicker"
-        );
+        println!("{copies} of 3 copies owned by choice: {alike:.2} of {asked} finds misled");
+        if copies == 1 {
+            let (quick, asked) = joiners(seeds(860..864), Duration::ZERO, nobody, chosen);
+            println!("1 of 3, and its answer takes no time: {quick:.2} of {asked} finds misled");
+        }
         let share = f64::from(copies) / 3.0;
         assert!((alike - share).abs() <= 0.3, "{alike}");
         assert!(copies > 0 || alike == 0.0, "{alike}");
