@@ -10,6 +10,9 @@ use neblo_behaviour::protocol::io::Time;
 use neblo_behaviour::protocol::path::PathMessage;
 use neblo_behaviour::protocol::wire::Frame;
 
+/// When `Broken` went up, from whom, to whom.
+type Broken = Rc<RefCell<Vec<(Time, u32, u32)>>>;
+
 /// The leader compares the moments at which paths broke with those at which members left.
 #[test]
 fn a_leader_finds_the_owner_of_a_broken_path_among_those_who_left_at_that_moment() {
@@ -19,13 +22,13 @@ fn a_leader_finds_the_owner_of_a_broken_path_among_those_who_left_at_that_moment
         sim.count_bytes(false);
         sim.run(Duration::from_secs(5));
         let leader = super::super::subgroups::leaders(&sim)[0];
-        let broken: Rc<RefCell<Vec<(Time, u32, u64, u32)>>> = Rc::default();
+        let broken = Broken::default();
         let heard = broken.clone();
         sim.watch_frames(move |sent| {
             if let Frame::Path(PathMessage::Broken(message)) = sent.frame
                 && message.up
             {
-                heard.borrow_mut().push((sent.at, sent.from, message.id, sent.to));
+                heard.borrow_mut().push((sent.at, sent.from, sent.to));
             }
         });
         let (mut owned, mut told, mut departures) = (Vec::new(), Vec::new(), Vec::new());
@@ -54,7 +57,7 @@ fn a_leader_finds_the_owner_of_a_broken_path_among_those_who_left_at_that_moment
         let (mut seen, mut posterior, mut latest) = (0u32, 0.0, Duration::ZERO);
         for (at, gone, last) in &owned {
             let broken = broken.borrow();
-            let heard = broken.iter().find(|(then, from, _, to)| {
+            let heard = broken.iter().find(|(then, from, to)| {
                 *to == leader && from == last && *then >= *at && then.since(*at) < Duration::from_secs(60)
             });
             let Some((then, ..)) = heard else { continue };
