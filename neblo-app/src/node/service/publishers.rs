@@ -4,10 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use neblo_behaviour::{
-    protocol::interface::{Failure, Hit, PublicationId},
+    protocol::interface::{Failure, Hit, PublicationId, in_turn},
     swarm::AnonymousStream,
 };
-use rand::seq::SliceRandom;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -177,8 +176,8 @@ impl Sources for Publishers {
 }
 
 impl Service {
-    /// Asks leaders for publications of `root`, until all have answered or some time has passed since the first had some; in
-    /// random order, so that it gains nobody anything to be the first (research §6).
+    /// Asks leaders for publications of `root`, until all have answered or some time has passed since the first had some; one
+    /// of each subgroup in turn, so that it gains no leader anything to be the first or to give many (research §6).
     pub(super) async fn find(
         &self,
         root: Root,
@@ -202,8 +201,8 @@ impl Service {
         };
         // What is late is left out: those that are there will do.
         let _in_time = timeout(COLLECT, collect).await;
+        let mut all = in_turn(&mut rand::rng(), all, |(hit, _)| hit.subgroup);
         all.truncate(TRIED);
-        all.shuffle(&mut rand::rng());
         Ok((all, answers.asked))
     }
 }

@@ -43,9 +43,12 @@ pub(super) struct Asking<P> {
     leaders: Vec<(OverlayAddr, P)>,
     /// Those of them that have answered, by subgroup.
     answered: Vec<OverlayAddr>,
-    /// Hits wanted of each leader, and given by each.
+    /// Hits wanted of each leader; those given by each, and the subgroup that it speaks for.
     limit: usize,
-    given: BTreeMap<P, usize>,
+    given: BTreeMap<P, (OverlayAddr, usize)>,
+    /// Hits from a subgroup of which another was asked, by a peer that says that it leads it: they go on at the end if that
+    /// other one has said nothing.
+    held: Vec<Hit>,
     until: Time,
 }
 
@@ -86,6 +89,7 @@ impl<P: Peer> Directory<P> {
             answered: Vec::new(),
             limit: usize::from(lookup.limit.min(MAX_HITS)),
             given: BTreeMap::new(),
+            held: Vec::new(),
             until: ctx.now + window,
         };
         self.asking.insert(nonce, asking);
@@ -183,24 +187,32 @@ impl<P: Peer> Directory<P> {
     }
 
     /// A leader has answered: its hits go on to the requester at once. Nobody but the leader that was asked ends what is to come
-    /// from its subgroup; hits of one that leads it by now, or of one that nobody had heard of, are as good as others.
+    /// from its subgroup, and each speaks for one subgroup, so that a requester who takes subgroups in turn gives each leader one
+    /// turn. Hits of one that nobody had heard of are as good as others.
     pub(super) fn found(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, found: Found) {
         let Some(asking) = self.asking.get_mut(&found.nonce) else { return };
         if asking.answered.contains(&found.subgroup) {
             return;
         }
-        if found.last && asking.leaders.contains(&(found.subgroup, from)) {
+        let asked = asking.leaders.contains(&(found.subgroup, from));
+        if found.last && asked {
             asking.answered.push(found.subgroup);
+            asking.held.retain(|hit| hit.subgroup != found.subgroup);
         }
         if !asking.given.contains_key(&from) && asking.given.len() >= asking.leaders.len() + MAX_OTHERS {
             return;
         }
         let ended = asking.answered.len() >= asking.leaders.len();
-        // No more of one leader than it was asked for.
-        let given = asking.given.entry(from).or_insert(0);
+        let (subgroup, given) = asking.given.entry(from).or_insert((found.subgroup, 0));
         let mut hits = found.hits.into_inner();
+        hits.retain(|hit| hit.subgroup == *subgroup && found.subgroup == *subgroup);
+        // No more of one leader than it was asked for.
         hits.truncate(asking.limit.saturating_sub(*given));
         *given += hits.len();
+        if !asked && asking.leaders.iter().any(|(subgroup, _)| *subgroup == found.subgroup) {
+            // It may lead that subgroup by now, or lie.
+            return asking.held.append(&mut hits);
+        }
         pass_on(ctx, asking, hits, ended);
         if ended {
             self.asking.remove(&found.nonce);
@@ -208,9 +220,10 @@ impl<P: Peer> Directory<P> {
     }
 
     pub(super) fn lookup_expired(&mut self, ctx: &mut DirectoryCtx<'_, P>, nonce: [u8; 16]) {
-        if let Some(asking) = self.asking.remove(&nonce) {
+        if let Some(mut asking) = self.asking.remove(&nonce) {
             debug_assert!(asking.until <= ctx.now);
-            pass_on(ctx, &asking, Vec::new(), true);
+            let held = std::mem::take(&mut asking.held);
+            pass_on(ctx, &asking, held, true);
         }
     }
 }

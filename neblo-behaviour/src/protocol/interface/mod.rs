@@ -17,7 +17,7 @@ pub use event::{Event, Purpose, Status};
 pub use handlers::{
     FIRST_USER_PORT, HandlerKind, Migration, Ownership, Passage, Passing, RangeWork, Recipients, Regeneration, Role,
 };
-pub use publication::{Announcement, Hit, PublicationId, publication_id};
+pub use publication::{Announcement, Hit, PublicationId, in_turn, publication_id};
 pub use stream::{Refusal, StreamHeader};
 
 use super::io::{Contact, Time};

@@ -1,8 +1,13 @@
 //! Publications: what is announced, and what a lookup finds.
 
+use std::collections::BTreeMap;
+
+use rand::Rng;
+
 use super::MAX_PUBLICATION;
 use crate::address::OverlayAddr;
 use crate::protocol::codec::{Blob, WireError, from_bytes, record, to_bytes};
+use crate::protocol::io::shuffle;
 
 /// Identifies a publication: see [`publication_id`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,4 +70,29 @@ impl Hit {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
         from_bytes(bytes)
     }
+}
+
+/// What was found, in the order in which to try it: one of each subgroup in turn, subgroups and theirs in random order.
+///
+/// A leader can make up as many publications as it is asked for, and be the first to answer. Taken in turn its share of the first
+/// tries is one in as many subgroups as know something, however many it gives (research §6, "forged or first-answering
+/// hits"). Cut the list afterwards, not before.
+pub fn in_turn<T>(rng: &mut dyn Rng, found: Vec<T>, subgroup: impl Fn(&T) -> OverlayAddr) -> Vec<T> {
+    let mut by_subgroup: BTreeMap<OverlayAddr, Vec<T>> = BTreeMap::new();
+    for one in found {
+        by_subgroup.entry(subgroup(&one)).or_default().push(one);
+    }
+    let mut groups: Vec<_> = by_subgroup.into_values().collect();
+    shuffle(rng, &mut groups);
+    for group in &mut groups {
+        shuffle(rng, group);
+    }
+    let mut order = Vec::new();
+    while !groups.is_empty() {
+        groups.retain_mut(|group| {
+            order.extend(group.pop());
+            !group.is_empty()
+        });
+    }
+    order
 }

@@ -3,6 +3,7 @@
 //! A path carries a fresh name on each link and no count of hops. What travels on it is sealed between its owner and the
 //! leader, in two sizes. Relays know their two neighbours on it and nothing else.
 
+mod breaks;
 mod message;
 mod own;
 mod pinned;
@@ -15,6 +16,7 @@ mod streams;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use breaks::Breaks;
 pub use message::*;
 use own::OwnPath;
 pub use pinned::Pinned;
@@ -131,6 +133,7 @@ pub struct Paths<P> {
     leads: Option<OverlayAddr>,
     wanted: BTreeSet<Purpose>,
     own: BTreeMap<Purpose, OwnPath<P>>,
+    breaks: BTreeMap<Purpose, Breaks>,
     relayed: RelayTable<P>,
     ends: BTreeSet<End<P>>,
     pinned: Pinned<P>,
@@ -171,6 +174,7 @@ impl<P: Peer> Paths<P> {
             leads: None,
             wanted: BTreeSet::new(),
             own: BTreeMap::new(),
+            breaks: BTreeMap::new(),
             relayed: RelayTable::default(),
             ends: BTreeSet::new(),
             pinned: Pinned::default(),
@@ -352,7 +356,7 @@ impl<P: Peer> Paths<P> {
             return;
         }
         if let Some(purpose) = self.own_at(from, broken.id) {
-            self.lost(ctx, keys, purpose);
+            self.lost(ctx, keys, purpose, true);
         } else if let Some(entry) = self.relayed.take_by_next(from, broken.id) {
             if entry.repair.is_some() {
                 // The walk behind a break found no way on: another may.
@@ -389,7 +393,7 @@ impl<P: Peer> Paths<P> {
         let lost: Vec<_> =
             self.own.iter().filter(|(_, path)| path.goes_through(peer)).map(|(purpose, _)| *purpose).collect();
         for purpose in lost {
-            self.lost(ctx, keys, purpose);
+            self.lost(ctx, keys, purpose, false);
         }
     }
 

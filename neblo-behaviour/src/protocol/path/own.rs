@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::breaks::DOUBTED_AFTER;
 use super::*;
 use crate::protocol::io::draw;
 
@@ -149,24 +150,46 @@ impl<P: Peer> Paths<P> {
         ctx.out.emit(PathEvent::Ready(purpose));
     }
 
-    /// A path broke: it is built anew behind the same first relay, unless that is what died.
-    pub(super) fn lost(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+    /// A path broke: it is built anew behind the same first relay, unless that is what died. `within`: somebody on the path
+    /// broke it, or may have; that is answered more slowly the more often it happens.
+    pub(super) fn lost(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose, within: bool) {
         let Some(path) = self.own.get_mut(&purpose) else { return };
-        let was_ready = path.is_ready();
-        let failures = path.failures;
-        if was_ready {
-            ctx.out.emit(PathEvent::Lost(purpose));
-            return self.build(ctx, keys, purpose, 0);
+        let (was_ready, first) = (path.is_ready(), path.first());
+        if !was_ready {
+            let (shortest, longest) = BACK_OFF;
+            let wait = shortest.saturating_mul(1 << path.failures.min(10)).min(longest);
+            path.failures += 1;
+            let doubt = path.failures.is_multiple_of(DOUBTED_AFTER);
+            if let Some(first) = first.filter(|_| doubt) {
+                self.pinned.put_last(first.peer);
+                ctx.out.emit(PathEvent::FirstRelays);
+            }
+            return self.wait(ctx, purpose, wait);
         }
-        path.state = State::Waiting;
-        path.failures += 1;
+        ctx.out.emit(PathEvent::Lost(purpose));
+        let wait = if within {
+            let answer = self.breaks.entry(purpose).or_default().broke(ctx.now);
+            if let Some(first) = first.filter(|_| answer.doubt) {
+                self.pinned.put_last(first.peer);
+                ctx.out.emit(PathEvent::FirstRelays);
+            }
+            answer.wait
+        } else {
+            Duration::ZERO
+        };
+        match wait.is_zero() {
+            true => self.build(ctx, keys, purpose, 0),
+            false => self.wait(ctx, purpose, wait),
+        }
+    }
+
+    fn wait(&mut self, ctx: &mut PathCtx<'_, P>, purpose: Purpose, wait: Duration) {
         let generation = self.next_number();
         if let Some(path) = self.own.get_mut(&purpose) {
+            path.state = State::Waiting;
             path.generation = generation;
+            ctx.out.arm(wait, PathTimer::Build(purpose, generation));
         }
-        let (first, longest) = BACK_OFF;
-        let wait = first.saturating_mul(1 << failures.min(10)).min(longest);
-        ctx.out.arm(wait, PathTimer::Build(purpose, generation));
     }
 
     /// What was sent up a path and should have been answered by now was not.
@@ -185,7 +208,7 @@ impl<P: Peer> Paths<P> {
                 self.pinned.failed(first.peer);
             }
         }
-        self.lost(ctx, keys, purpose);
+        self.lost(ctx, keys, purpose, true);
     }
 
     pub(super) fn build_expired(

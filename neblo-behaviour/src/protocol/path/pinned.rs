@@ -63,6 +63,17 @@ impl<P: Peer> Pinned<P> {
         self.failed.retain(|failed| *failed != peer);
     }
 
+    /// It opens paths and keeps none: the others go before it from now on. No other is drawn for that, or whoever breaks paths
+    /// behind it could choose when one is.
+    pub(super) fn put_last(&mut self, peer: P) {
+        for peers in self.by_subgroup.values_mut() {
+            if let Some(at) = peers.iter().position(|pinned| *pinned == peer) {
+                let peer = peers.remove(at);
+                peers.push(peer);
+            }
+        }
+    }
+
     /// The first relay to use in a subgroup, and whether the set changed. Those no longer members make room for others.
     pub(super) fn choose(&mut self, rng: &mut dyn Rng, now: Time, view: &View<P>) -> (Option<Contact<P>>, bool) {
         if self.by_subgroup.len() >= MAX_SUBGROUPS && !self.by_subgroup.contains_key(&view.subgroup) {
@@ -111,6 +122,19 @@ mod tests {
     fn view(relays: &[u32]) -> View<u32> {
         let relays = relays.iter().map(|peer| Contact::bare(*peer)).collect();
         View { subgroup: OverlayAddr(1), leader: Contact::bare(0), leader_key: [0; 32], relays }
+    }
+
+    #[test]
+    fn one_that_keeps_no_path_stays_pinned_behind_the_others() {
+        let mut rng = StdRng::seed_from_u64(2);
+        let (mut pinned, members) = (Pinned::default(), (1..=30).collect::<Vec<u32>>());
+        let (first, _) = pinned.choose(&mut rng, Time(0), &view(&members));
+        let before: Vec<_> = pinned.all().iter().map(|(_, peer)| *peer).collect();
+        pinned.put_last(before[0]);
+        let (second, changed) = pinned.choose(&mut rng, Time(0), &view(&members));
+        assert_eq!((first.map(|it| it.peer), second.map(|it| it.peer)), (Some(before[0]), Some(before[1])));
+        let after: Vec<_> = pinned.all().iter().map(|(_, peer)| *peer).collect();
+        assert_eq!((after, changed), (vec![before[1], before[2], before[0]], false));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use neblo_behaviour::protocol::{Blob, List};
 
 /// Asks with a limit of `limit`; when the lying leader is about to answer, `lie` is told the nonce and the asking leader, and says what it
 /// sends instead. All hits come back.
-fn asked_with_a_liar(
+pub(super) fn asked_with_a_liar(
     sim: &mut Simulation,
     (requester, liar): (u32, u32),
     limit: u16,
@@ -43,7 +43,7 @@ fn asked_with_a_liar(
 }
 
 /// Publisher, requester, and a leader who is neither's.
-fn stage(seed: u64) -> (Simulation, u32, u32, u32) {
+pub(super) fn stage(seed: u64) -> (Simulation, u32, u32, u32) {
     let mut sim = ready(seed, 24, 8);
     let (publisher, requester) = strangers(&sim);
     announce(&mut sim, publisher, b"picture");

@@ -1,9 +1,16 @@
 //! Peers that do what they should not (research §6): each test prints the figure of its row.
 
+mod breaks;
+mod capture;
 mod drops;
+mod exposures;
 mod floods;
+mod leaving;
+mod liars;
 mod lies;
+mod owners;
 mod resumes;
+mod routing;
 mod walks;
 
 use neblo_behaviour::protocol::interface::Purpose;
