@@ -16,10 +16,51 @@ pub(crate) struct Line {
 
 /// Writes a chart of lines.
 pub(crate) fn chart(path: &Path, title: &str, (x, y): (&str, &str), lines: &[Line]) -> Result<()> {
-    draw(path, title, (x, y), lines).map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
+    let plain = Axes { from: (0.0, 0.0), powers: (false, false) };
+    draw(path, title, (x, y), lines, &plain).map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
 }
 
-fn draw(path: &Path, title: &str, (x, y): (&str, &str), lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
+/// Writes a chart of lines over numbers of peers, which are drawn in powers of ten; the values too if `powers`.
+pub(crate) fn chart_by_size(path: &Path, title: &str, y: &str, lines: &[Line], powers: bool) -> Result<()> {
+    let value = |value: f64| if powers { value.max(f64::MIN_POSITIVE).log10() } else { value };
+    let drawn: Vec<Line> = lines
+        .iter()
+        .map(|Line { name, points, reference }| Line {
+            name: name.clone(),
+            points: points.iter().map(|(size, found)| (size.log10(), value(*found))).collect(),
+            reference: *reference,
+        })
+        .collect();
+    let all = || drawn.iter().flat_map(|line| line.points.iter());
+    let least = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(f64::MAX, f64::min);
+    let bottom = if powers { least(|point| point.1).floor().min(0.0) } else { 0.0 };
+    let axes = Axes { from: (least(|point| point.0), bottom), powers: (true, powers) };
+    draw(path, title, ("Peers", y), &drawn, &axes).map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
+}
+
+/// Where axes begin, and whether what is drawn are powers of ten.
+struct Axes {
+    from: (f64, f64),
+    powers: (bool, bool),
+}
+
+/// How a number is written on an axis.
+fn label(powers: bool, value: f64) -> String {
+    let plain = if powers { 10f64.powf(value) } else { value };
+    match plain.abs() {
+        large if large >= 1e6 => format!("{:.3} M", plain / 1e6).replace(".000", ""),
+        large if large >= 100.0 => format!("{plain:.0}"),
+        _ => format!("{:.4}", plain).trim_end_matches('0').trim_end_matches('.').to_string(),
+    }
+}
+
+fn draw(
+    path: &Path,
+    title: &str,
+    (x, y): (&str, &str),
+    lines: &[Line],
+    axes: &Axes,
+) -> Result<(), Box<dyn std::error::Error>> {
     let all = || lines.iter().flat_map(|line| line.points.iter());
     let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(f64::MIN_POSITIVE, f64::max);
     let root = SVGBackend::new(path, (900, 540)).into_drawing_area();
@@ -29,9 +70,12 @@ fn draw(path: &Path, title: &str, (x, y): (&str, &str), lines: &[Line]) -> Resul
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(70)
-        .build_cartesian_2d(0.0..most(|point| point.0), 0.0..most(|point| point.1) * 1.08)?;
+        .build_cartesian_2d(axes.from.0..most(|point| point.0), axes.from.1..most(|point| point.1) * 1.08)?;
+    let (of_x, of_y) = (|value: &f64| label(axes.powers.0, *value), |value: &f64| label(axes.powers.1, *value));
     chart
         .configure_mesh()
+        .x_label_formatter(&of_x)
+        .y_label_formatter(&of_y)
         .x_desc(x)
         .y_desc(y)
         .label_style(("sans-serif", 15))

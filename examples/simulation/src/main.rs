@@ -7,6 +7,7 @@
 mod anonymity;
 mod chart;
 mod figures;
+mod growth;
 mod kernel;
 mod nodes;
 mod runs;
@@ -73,6 +74,27 @@ enum Command {
         #[command(flatten)]
         out: Out,
     },
+    /// What grows with the network, as tables and plots: hops, connections, memory, messages, and what a leader carries.
+    Growth {
+        #[command(flatten)]
+        out: Out,
+        /// Numbers of peers.
+        #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000],
+            value_parser = clap::value_parser!(u32).range(growth::FEWEST..=2_000_000))]
+        peers: Vec<u32>,
+        /// Only these parts.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<growth::Part>,
+        /// Simulated hours of paths; one alone above 100,000 peers.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        hours: u32,
+        /// Lookups in them, about; 1,000 at most above 100,000 peers.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+        lookups: u32,
+        /// The seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Times the timer wheel alone, its handlers empty.
     Kernel {
         /// Events to take out at each size.
@@ -131,6 +153,10 @@ fn run(command: Command) -> Result<()> {
         Command::Nodes { scenario, out } => {
             let jobs = out.prepare()?;
             nodes::run(&scenario, &out.out, jobs)
+        }
+        Command::Growth { out, peers, only, hours, lookups, seed } => {
+            out.prepare()?;
+            growth::run(&growth::Plan { out: out.out, peers, only, hours, lookups, seed })
         }
         Command::Kernel { events } => {
             kernel::time(events);

@@ -98,8 +98,17 @@ fn on_core() -> Option<f64> {
 
 /// Resident bytes of this process, where the system tells.
 pub(crate) fn resident() -> Option<u64> {
+    status("VmRSS:")
+}
+
+/// The most that it ever had.
+pub(crate) fn peak() -> Option<u64> {
+    status("VmHWM:")
+}
+
+fn status(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1_024)
 }
 

@@ -50,3 +50,29 @@ fn the_kernel_is_timed() {
     let done = simulation(&["kernel", "--events", "1000"]);
     assert!(done.status.success() && text(&done.stdout).contains("events/s"));
 }
+
+#[test]
+fn growth_is_measured_part_by_part_and_drawn_over_all_sizes() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let small = ["--hours", "1", "--lookups", "500", "--out", out.to_str().unwrap()];
+    for peers in ["1000", "1500"] {
+        let done = simulation(&[&["growth", "--peers", peers][..], &small[..]].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    let table = |part: &str| -> Vec<Vec<String>> {
+        let text = std::fs::read_to_string(out.join(format!("growth-{part}.csv"))).unwrap();
+        text.lines().map(|line| line.split(',').map(String::from).collect()).collect()
+    };
+    let value = |part: &str, column: &str| -> f64 {
+        let table = table(part);
+        assert_eq!(table.len(), 3, "a head and two sizes");
+        table[1][table[0].iter().position(|title| title == column).unwrap()].parse().unwrap()
+    };
+    assert!((value("ring", "hops") - 5.39).abs() < 0.1);
+    assert!(value("paths", "delivered") > 0.9 && value("paths", "lookups") > 400.0);
+    assert!(value("leaders", "leaders that digests name") < value("leaders", "leaders"));
+    for plot in ["hops", "messages", "state", "connections", "leaders"] {
+        assert!(std::fs::read_to_string(out.join(format!("growth-{plot}.svg"))).unwrap().contains("<svg"));
+    }
+}

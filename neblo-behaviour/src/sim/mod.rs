@@ -10,7 +10,10 @@
 
 mod application;
 mod draws;
+pub mod growth;
+mod ideal_ring;
 mod keys;
+mod mesh;
 mod network;
 pub mod nodes;
 pub mod paths;
@@ -29,7 +32,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 pub use application::Application;
+pub use ideal_ring::IdealRing;
 pub use keys::StandInKeys;
+pub use mesh::{Mesh, Spread};
 pub use network::Conditions;
 use network::SeenLately;
 use queue::{Due, Queue};

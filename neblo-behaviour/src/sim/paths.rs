@@ -13,6 +13,7 @@ mod counts;
 mod network;
 mod queries;
 mod scenario;
+mod state;
 #[cfg(test)]
 mod tests;
 mod walks;

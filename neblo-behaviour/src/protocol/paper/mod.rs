@@ -227,6 +227,11 @@ impl<P: Peer> Paper<P> {
         self.table.relayed()
     }
 
+    /// The peers before and after this one on paths, one entry after another; to be looked at by tests and simulations.
+    pub fn path_links(&self) -> impl Iterator<Item = P> {
+        self.table.all().flat_map(|(_, entry)| entry.previous.into_iter().chain([entry.next]))
+    }
+
     /// The first hop of the own path, to be looked at by tests and simulations.
     pub fn first_hop(&self) -> Option<(Connection, P)> {
         let own = self.own.connection?;

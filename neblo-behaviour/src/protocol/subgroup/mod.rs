@@ -23,6 +23,8 @@ use leading::Leading;
 use lists::apply_change;
 pub use message::*;
 use registry::Registry;
+#[cfg(feature = "sim")]
+pub(crate) use registry::{BUCKETS, LASTS, MAX_AT_ONE, RENEW};
 pub use standing::LeaderPolicy;
 use standing::{Observed, moves};
 use succession::Before;

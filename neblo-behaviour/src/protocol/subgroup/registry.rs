@@ -13,13 +13,13 @@ use crate::protocol::seal::Keys;
 use rand::Rng;
 
 /// How long a registration lasts without being renewed: four renewals. choice
-pub(super) const LASTS: Duration = Duration::from_secs(60);
+pub(crate) const LASTS: Duration = Duration::from_secs(60);
 /// How often a leader renews it and looks for other leaders. choice
-pub(super) const RENEW: Duration = Duration::from_secs(15);
+pub(crate) const RENEW: Duration = Duration::from_secs(15);
 /// Buckets of the list of leaders. choice
-const BUCKETS: u8 = 4;
+pub(crate) const BUCKETS: u8 = 4;
 /// Rows kept at one address, and addresses kept. choice
-const MAX_AT_ONE: usize = 1_024;
+pub(crate) const MAX_AT_ONE: usize = 1_024;
 const MAX_KEYS: usize = 4_096;
 
 /// The address of bucket `bucket` of the list of leaders: H(network, 'leaders', bucket) (design D13).

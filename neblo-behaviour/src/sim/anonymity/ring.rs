@@ -3,82 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 use crate::address::OverlayAddr;
-use crate::protocol::io::{Contact, below};
-use crate::protocol::ring::{Fingers, Hop, Principal, Ring};
+use crate::sim::ideal_ring::IdealRing;
 
-/// How often each level is asked for, as an established node has.
-const ROUNDS: usize = 6;
 /// More hops than any route has.
 const MOST_HOPS: usize = 1_000;
-
-struct Network {
-    rings: Vec<Ring<u32>>,
-    fingers: Vec<Fingers<u32>>,
-    addresses: Vec<OverlayAddr>,
-    rng: ChaCha8Rng,
-}
-
-fn draw_address(rng: &mut ChaCha8Rng) -> OverlayAddr {
-    OverlayAddr(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()))
-}
-
-impl Network {
-    fn new(seed: u64, n: u32, delta: f64) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut addresses: Vec<OverlayAddr> = (0..n).map(|_| draw_address(&mut rng)).collect();
-        addresses.sort();
-        let member = |(at, address): (usize, &OverlayAddr)| Principal {
-            address: *address,
-            incarnation: 0,
-            contact: Contact::bare(at as u32),
-        };
-        let rings = Ring::ideal(addresses.iter().enumerate().map(member).collect());
-        let fingers = rings.iter().map(|_| Fingers::new(delta)).collect();
-        let mut network = Self { rings, fingers, addresses, rng };
-        for _ in 0..ROUNDS {
-            (0..n as usize).for_each(|at| network.find_fingers(at));
-        }
-        network
-    }
-
-    fn find_fingers(&mut self, at: usize) {
-        let me = self.addresses[at];
-        while let Some(level) = self.fingers[at].next_level(&self.rings[at]) {
-            let target = self.fingers[at].target(me, level, &mut self.rng);
-            let owner = self.owner(target);
-            let slack = self.fingers[at].slack(level);
-            let found = self.rings[owner].finger_answerer(target, slack, &self.fingers[owner], &mut self.rng);
-            if let Some(found) = found.filter(|found| found.peer as usize != at) {
-                self.fingers[at].learn(level, found);
-            }
-        }
-    }
-
-    fn owner(&self, target: OverlayAddr) -> usize {
-        self.addresses.partition_point(|address| *address < target) % self.addresses.len()
-    }
-
-    /// The next peer on the way from each peer to `target`; `None` at its owner.
-    fn ways(&self, target: OverlayAddr) -> Vec<Option<usize>> {
-        let next = |(ring, fingers): (&Ring<u32>, &Fingers<u32>)| match ring.route(target, fingers) {
-            Hop::Next(next) => Some(next.peer as usize),
-            Hop::Here | Hop::Nowhere => None,
-        };
-        self.rings.iter().zip(&self.fingers).map(next).collect()
-    }
-
-    fn draw_peers(&mut self, c: usize) -> BTreeSet<usize> {
-        let mut drawn = BTreeSet::new();
-        while drawn.len() < c.min(self.rings.len()) {
-            drawn.insert(below(&mut self.rng, self.rings.len()));
-        }
-        drawn
-    }
-}
 
 /// What colluding forwarders make of messages: the first of them on a way looks at who handed it the message.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,10 +55,10 @@ impl Senders {
 /// Sends a message from every honest one of `n` peers to each of `targets` random addresses, with `c` random colluders for each
 /// address. The sets are those of an attacker who knows every routing table, which the ring gives to nobody.
 pub fn senders(seed: u64, (n, c): (u32, u32), delta: f64, targets: u32) -> Senders {
-    let mut network = Network::new(seed, n, delta);
+    let mut network = IdealRing::new(seed, n, delta);
     let mut found = Senders::default();
     for _ in 0..targets {
-        let target = draw_address(&mut network.rng);
+        let target = network.draw_address();
         let colluders = network.draw_peers(c as usize);
         let ways = network.ways(target);
         // For each peer: from how many honest peers the messages come that it hands on before any colluder had them.
@@ -178,7 +107,7 @@ pub struct Mapped {
 /// Their neighbourhood is what `tests/sim/blind.rs` finds in frames: predecessor and successors with their addresses. Of a finger they
 /// know its level, and so where it lies to within 2^i delta.
 pub fn mapped(seed: u64, (n, c): (u32, u32), delta: f64, sets: u32) -> Mapped {
-    let mut network = Network::new(seed, n, delta);
+    let mut network = IdealRing::new(seed, n, delta);
     let mut all = Mapped::default();
     for _ in 0..sets {
         let colluders = network.draw_peers(c as usize);
