@@ -101,8 +101,11 @@ fn short(value: f64) -> String {
     if value.abs() >= 100.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }
 
-/// What was measured of a part so far, by size: the titles of its columns, and rows of numbers.
-fn measured(out: &Path, part: Part) -> Result<(Vec<String>, BTreeMap<u32, Vec<f64>>)> {
+/// The titles of columns, and rows of numbers by size of the network.
+type Table = (Vec<String>, BTreeMap<u32, Vec<f64>>);
+
+/// What was measured of a part so far.
+fn measured(out: &Path, part: Part) -> Result<Table> {
     let (mut head, mut rows) = (Vec::new(), BTreeMap::new());
     let prefix = format!("growth-{}-", part.name());
     for entry in std::fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))? {
