@@ -34,6 +34,8 @@ fn without_churn_hardly_anything_fails_under_either_policy() {
             // is being rebuilt.
             let failed = hour.all_failed() - hour.asker_new;
             assert!(failed * 200 <= hour.requests, "{failed} of {}: {:?}", hour.requests, hour.reasons);
+            // With these seeds none does.
+            assert!(failed == 0 || ![2, 3].contains(&seed), "seed {seed}: {:?}", hour.reasons);
             assert!(hour.delivered > 300 && hour.asker_new < 5);
             (all_hops, delivered) = (all_hops + hour.hops, delivered + hour.delivered);
             let carried: u64 = hour.messages.iter().sum();
@@ -44,7 +46,7 @@ fn without_churn_hardly_anything_fails_under_either_policy() {
         }
         let found = all_hops as f64 / delivered as f64;
         // 36 owners have one path each, so that the hops of all downloads of a run are far from independent.
-        assert!((found / hops - 1.0).abs() < 0.25, "{found} hops");
+        assert!((found / hops - 1.0).abs() < 0.15, "{found} hops");
     }
 }
 

@@ -41,7 +41,7 @@ impl Breaks {
     pub(super) fn broke(&mut self, now: Time) -> Answer {
         self.forget(now);
         self.since.get_or_insert(now);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         let beyond = self.count.saturating_sub(FREE);
         let wait = match beyond {
             0 => Duration::ZERO,
