@@ -3,6 +3,8 @@
 //! On any other connection gossipsub would keep the connection alive and tell a peer who leads. So each connection has a
 //! [`Gate`]: it denies the protocol until the node names the neighbour a leader.
 
+mod scores;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::ready;
 use std::pin::Pin;
@@ -266,15 +268,10 @@ impl Multicast {
             .heartbeat_interval(HEARTBEAT)
             .build()
             .map_err(|error| error.to_string())?;
-        let inner = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config)?;
-        Ok(Self {
-            inner,
-            topic: gossipsub::IdentTopic::new("leaders"),
-            links: HashMap::new(),
-            leaders: HashSet::new(),
-            undecided: BTreeMap::new(),
-            next: 0,
-        })
+        let topic = gossipsub::IdentTopic::new("leaders");
+        let mut inner = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config)?;
+        inner.with_peer_score(scores::params(&topic), scores::thresholds())?;
+        Ok(Self { inner, topic, links: HashMap::new(), leaders: HashSet::new(), undecided: BTreeMap::new(), next: 0 })
     }
 
     /// Takes part, or stops and closes all gates.

@@ -22,7 +22,6 @@ fn mean_hops_are_as_worked_out_for_64_and_256_peers() {
 }
 
 #[test]
-#[ignore = "takes a minute: cargo test -p neblo-behaviour --test sim hops::mean_hops_of_large -- --ignored --nocapture"]
 fn mean_hops_of_large_networks_are_as_worked_out() {
     measure(512, 0.5, 4.68, 4);
     for (delta, expected) in [(0.25, 6.39), (0.5, 6.99), (1.0, 8.00)] {

@@ -13,6 +13,8 @@ const MAX_OPEN: usize = 4;
 const MAX_RECEIVED: usize = 8;
 /// Members that left in favour of this one and are remembered, so that a late frame does not bring them back. choice
 const MAX_GONE: usize = 8;
+/// Epochs that an heir leaps. choice: more than neighbours can count to before they have heard of one another's
+const HEIR_LEAP: u64 = 1 << 10;
 /// How often what is not answered is said again. choice
 const REPEAT: Duration = Duration::from_secs(1);
 /// Offers of one range until it is taken back. choice
@@ -410,6 +412,8 @@ impl<P: Peer> Ring<P> {
         }
         self.claim = None;
         self.after = after;
+        // The dead one, and whom it gave some of this range just before, may have counted on without our hearing of it.
+        self.seen = self.seen.max(self.epoch).saturating_add(HEIR_LEAP);
         let epoch = self.next_epoch();
         let own = AddrRange { after: self.after, to: me.address };
         self.handed.retain(|handed| !own.contains(handed.range.to));

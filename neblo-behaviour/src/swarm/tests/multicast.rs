@@ -66,3 +66,29 @@ async fn leaders_only(mut nodes: Vec<Swarm<Behaviour>>) {
     nodes[0].behaviour_mut().execute(Output::MulticastPublish(b"and now?".to_vec()));
     run(&mut nodes, |nodes| said(&mut nodes[1], b"and now?").is_some()).await;
 }
+
+#[tokio::test]
+async fn who_brings_what_is_rejected_is_not_heard_any_more_and_others_are() {
+    let mut nodes = vec![memory().await, memory().await, memory().await];
+    for node in &mut nodes {
+        node.behaviour_mut().execute(Output::MulticastMember(true));
+    }
+    link(&mut nodes, 0, 1).await;
+    link(&mut nodes, 1, 2).await;
+    while_running(&mut nodes, tokio::time::sleep(Duration::from_secs(3))).await;
+    let mut judged = 0;
+    for nth in 0..6u8 {
+        nodes[0].behaviour_mut().execute(Output::MulticastPublish(vec![nth; 40]));
+        nodes[2].behaviour_mut().execute(Output::MulticastPublish(vec![nth; 50]));
+        run(&mut nodes, |nodes| said(&mut nodes[1], &[nth; 50]).is_some()).await;
+        while_running(&mut nodes, tokio::time::sleep(Duration::from_millis(100))).await;
+        if let Some((message, from)) = said(&mut nodes[1], &[nth; 40]) {
+            assert_eq!(from, *nodes[0].local_peer_id());
+            nodes[1].behaviour_mut().execute(Output::MulticastVerdict { message, from, verdict: Verdict::Reject });
+            judged += 1;
+        }
+        let (message, from) = said(&mut nodes[1], &[nth; 50]).unwrap();
+        nodes[1].behaviour_mut().execute(Output::MulticastVerdict { message, from, verdict: Verdict::Accept });
+    }
+    assert!((2..=4).contains(&judged), "{judged} of six bad messages were heard");
+}
