@@ -8,7 +8,7 @@ use crate::protocol::io::{chance, draw};
 
 /// Paths relayed in all. choice
 const MAX_RELAYED: usize = 8_192;
-/// Paths relayed for one previous peer, so that one cannot fill the table. choice
+/// Paths relayed for one previous peer, or that may end here for one, so that one cannot fill the table. choice
 const MAX_A_PREVIOUS: usize = 512;
 /// Paths that may end at a leader. choice
 const MAX_ENDS: usize = 65_536;
@@ -58,11 +58,13 @@ pub(super) struct LinkEnd<P> {
 pub(super) struct RelayTable<P> {
     entries: BTreeMap<(P, u64), Entry<P>>,
     by_next: BTreeMap<(P, u64), (P, u64)>,
+    /// Entries of each previous peer.
+    counts: BTreeMap<P, usize>,
 }
 
 impl<P> Default for RelayTable<P> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), by_next: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), by_next: BTreeMap::new(), counts: BTreeMap::new() }
     }
 }
 
@@ -84,8 +86,13 @@ impl<P: Peer> RelayTable<P> {
     }
 
     pub(super) fn insert(&mut self, entry: Entry<P>) {
+        let previous = entry.previous;
         self.by_next.insert((entry.next.peer, entry.next_id), entry.key());
-        self.entries.insert(entry.key(), entry);
+        match self.entries.insert(entry.key(), entry) {
+            // Never the case as long as names are asked for first.
+            Some(old) => _ = self.by_next.remove(&(old.next.peer, old.next_id)),
+            None => *self.counts.entry(previous).or_insert(0) += 1,
+        }
     }
 
     /// The entry of a path as its previous peer names it.
@@ -110,6 +117,11 @@ impl<P: Peer> RelayTable<P> {
     pub(super) fn take_by_previous(&mut self, previous: P, id: u64) -> Option<Entry<P>> {
         let entry = self.entries.remove(&(previous, id))?;
         self.by_next.remove(&(entry.next.peer, entry.next_id));
+        let left = self.count(previous).saturating_sub(1);
+        match left {
+            0 => _ = self.counts.remove(&previous),
+            left => _ = self.counts.insert(previous, left),
+        }
         Some(entry)
     }
 
@@ -132,10 +144,32 @@ impl<P: Peer> RelayTable<P> {
         self.take_by_previous(previous, id)
     }
 
-    fn has_room(&self, previous: P) -> bool {
-        self.entries.len() < MAX_RELAYED
-            && self.entries.range((previous, 0)..=(previous, u64::MAX)).count() < MAX_A_PREVIOUS
+    fn count(&self, previous: P) -> usize {
+        self.counts.get(&previous).copied().unwrap_or(0)
     }
+
+    /// Whether a previous peer may have one more path; and if the table is full, the path that gives way to it: one of who
+    /// has most, if that is more than the previous peer would have then, and rather one that is not whole.
+    fn room(&self, previous: P, most: usize) -> Option<Room<P>> {
+        let count = self.count(previous);
+        if count >= MAX_A_PREVIOUS {
+            return None;
+        }
+        if self.entries.len() < most {
+            return Some(Room { instead_of: None });
+        }
+        let (heaviest, load) = self.counts.iter().max_by_key(|(_, count)| **count)?;
+        let of = || self.entries.range((*heaviest, 0)..=(*heaviest, u64::MAX)).map(|(key, entry)| (*key, entry));
+        let victim = of().find(|(_, entry)| entry.is_walking()).or_else(|| of().next());
+        (*load > count + 1).then_some(Room { instead_of: Some(victim?.0) })
+    }
+}
+
+/// Room for a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room<P> {
+    /// The path that is given up for it.
+    instead_of: Option<(P, u64)>,
 }
 
 impl<P: Peer> Paths<P> {
@@ -146,16 +180,21 @@ impl<P: Peer> Paths<P> {
             return ctx.out.send(&Contact::bare(from), broken);
         }
         if self.leads == Some(open.subgroup) {
-            if self.ends.len() >= MAX_ENDS {
+            let of_one = self.ends.range((from, 0)..=(from, u64::MAX)).count();
+            if self.ends.len() >= MAX_ENDS || of_one >= MAX_A_PREVIOUS {
                 return ctx.out.send(&Contact::bare(from), broken);
             }
             self.ends.insert((from, open.id));
             return ctx.out.send(&Contact::bare(from), PathMessage::Opened(Opened { id: open.id }));
         }
         let known = self.relayed.by_previous(from, open.id).is_some();
-        let Some(view) = self.view(open.subgroup).filter(|_| !known && self.relayed.has_room(from)) else {
+        let room = self.relayed.room(from, MAX_RELAYED).filter(|_| !known);
+        let Some((view, room)) = self.view(open.subgroup).zip(room) else {
             return ctx.out.send(&Contact::bare(from), broken);
         };
+        if let Some((previous, id)) = room.instead_of {
+            self.give_up(ctx, previous, id);
+        }
         let (next, last) = self.walk_on(ctx, &view);
         let entry = Entry {
             subgroup: open.subgroup,
@@ -253,10 +292,61 @@ impl<P: Peer> Paths<P> {
         };
         let stale: Vec<_> = self.relayed.entries.values().filter(stale).map(Entry::key).collect();
         for (previous, id) in stale {
-            let Some(entry) = self.relayed.take_by_previous(previous, id) else { continue };
-            self.streams.forget_path(entry.key());
-            ctx.out.send(&Contact::bare(previous), PathMessage::Broken(Broken { id, up: false }));
-            ctx.out.send(&entry.next, PathMessage::Broken(Broken { id: entry.next_id, up: true }));
+            self.give_up(ctx, previous, id);
         }
+    }
+
+    /// Ends a path here, and tells both neighbours on it.
+    fn give_up(&mut self, ctx: &mut PathCtx<'_, P>, previous: P, id: u64) {
+        let Some(entry) = self.relayed.take_by_previous(previous, id) else { return };
+        self.streams.forget_path(entry.key());
+        ctx.out.send(&Contact::bare(previous), PathMessage::Broken(Broken { id, up: false }));
+        ctx.out.send(&entry.next, PathMessage::Broken(Broken { id: entry.next_id, up: true }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(previous: u32, id: u64, opened: bool) -> Entry<u32> {
+        Entry {
+            subgroup: OverlayAddr(1),
+            previous,
+            previous_id: id,
+            next: Contact::bare(1_000),
+            next_id: u64::from(previous) << 32 | id,
+            last: false,
+            resume: [0; 16],
+            spent: 0,
+            opened,
+            repair: None,
+            turned: 0,
+        }
+    }
+
+    #[test]
+    fn in_a_full_table_who_has_most_makes_room_and_nobody_has_more_than_a_share() {
+        let mut table = RelayTable::default();
+        for (previous, paths) in [(1, 5), (2, 3), (3, 1)] {
+            (0..paths).for_each(|id| table.insert(entry(previous, id, id != 2)));
+        }
+        assert_eq!(table.room(4, 10), Some(Room { instead_of: None }));
+        // Of those of the heaviest, the one that is not whole.
+        assert_eq!(table.room(4, 9), Some(Room { instead_of: Some((1, 2)) }));
+        assert_eq!(table.room(2, 9), Some(Room { instead_of: Some((1, 2)) }));
+        // It makes no room for itself, nor for who would have as many.
+        assert_eq!(table.room(1, 9), None);
+        table.take_by_previous(1, 2);
+        assert_eq!(table.room(2, 8), None);
+        assert_eq!(table.room(3, 8), Some(Room { instead_of: Some((1, 0)) }));
+        for id in 10..2 * MAX_A_PREVIOUS as u64 {
+            if table.room(5, MAX_RELAYED).is_some() {
+                table.insert(entry(5, id, true));
+            }
+        }
+        assert_eq!(table.count(5), MAX_A_PREVIOUS);
+        table.remove_all(5);
+        assert_eq!((table.count(5), table.len(), table.by_next.len()), (0, 8, 8));
     }
 }
