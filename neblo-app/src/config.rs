@@ -58,6 +58,9 @@ pub struct Paths {
     pub ttl: u8,
     /// Seconds between two checks of the paths that go through this node, paper's policy only.
     pub timer: u64,
+    /// Whether this node publishes over a second path too, behind another first relay: downloads from it then outlive the break of
+    /// one of them without a pause, and two peers rather than one know that it publishes or asks. Hardened policy only.
+    pub second_path: bool,
 }
 
 /// Which mechanism paths follow.
@@ -78,14 +81,21 @@ impl Paths {
             Policy::Hardened => neblo_behaviour::PathPolicy::hardened(),
             Policy::Paper => neblo_behaviour::PathPolicy::paper(),
         };
-        policy.with_p(self.p).with_ttl(self.ttl).with_timer(std::time::Duration::from_secs(self.timer))
+        let timer = std::time::Duration::from_secs(self.timer);
+        policy.with_p(self.p).with_ttl(self.ttl).with_timer(timer).with_second_path(self.second_path)
     }
 }
 
 impl Default for Paths {
     fn default() -> Self {
         let policy = neblo_behaviour::PathPolicy::hardened();
-        Self { policy: Policy::Hardened, p: policy.p, ttl: policy.ttl, timer: policy.timer.as_secs() }
+        Self {
+            policy: Policy::Hardened,
+            p: policy.p,
+            ttl: policy.ttl,
+            timer: policy.timer.as_secs(),
+            second_path: policy.second_path,
+        }
     }
 }
 

@@ -35,6 +35,7 @@ Settings in <data dir>/neblo.toml, all optional, here with their defaults:
   p = 0.7                        # how likely a relay hands a path on to another relay, 0 to 0.95
   ttl = 10                       # longest path, policy \"paper\" only
   timer = 300                    # seconds between two checks of paths, policy \"paper\" only
+  second_path = false            # publish over a second path too, which two peers then see begin
   [limits]
   connections = 256
   relayed_streams = 256

@@ -339,6 +339,7 @@ pub(super) fn purpose(purpose: Purpose) -> String {
         Purpose::Publishing => "publishing",
         Purpose::Searching => "searching",
         Purpose::Downloading => "downloading",
+        Purpose::PublishingAgain => "publishing again",
     }
     .to_owned()
 }

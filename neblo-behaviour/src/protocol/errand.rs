@@ -38,6 +38,8 @@ record! {
         3 => key: [u8; 32],
         4 => expiry_day: u32,
         5 => payload: Blob<{ MAX_PUBLICATION }>,
+        /// Over the publisher's second path, besides the first.
+        6 => second: bool,
     }
 }
 

@@ -172,7 +172,8 @@ impl Service {
 
 /// Whether all paths are there. A leader builds its own, as a guest in another subgroup, when it first needs them.
 fn paths_ready(status: &interface::Status) -> bool {
-    status.paths_ready.len() == interface::Purpose::ALL.len() || (status.is_leader && status.paths_building.is_empty())
+    let all = interface::Purpose::ALL.iter().all(|purpose| status.paths_ready.contains(purpose));
+    all || (status.is_leader && status.paths_building.is_empty())
 }
 
 fn path_state(status: &interface::Status) -> PathState {

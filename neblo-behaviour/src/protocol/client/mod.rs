@@ -100,6 +100,8 @@ pub struct Client<P> {
     due: bool,
     /// How often an announcement is renewed: three times while a leader keeps it.
     renew: Duration,
+    /// Whether everything is announced over a second path too.
+    second_path: bool,
     peer: std::marker::PhantomData<P>,
 }
 
@@ -112,10 +114,12 @@ impl<P: Peer> Part<P> for Client<P> {
 type ClientCtx<'a, P> = Ctx<'a, P, Client<P>>;
 
 impl<P: Peer> Client<P> {
-    /// Nothing announced or asked yet; a leader keeps a registration that is not renewed for `lasts`.
-    pub fn new(lasts: Duration) -> Self {
+    /// Nothing announced or asked yet; a leader keeps a registration that is not renewed for `lasts`. With a
+    /// `second_path` everything is announced over that one, too.
+    pub fn new(lasts: Duration, second_path: bool) -> Self {
         Self {
             renew: lasts / 3,
+            second_path,
             publications: BTreeMap::new(),
             looking: BTreeMap::new(),
             connecting: BTreeMap::new(),
@@ -133,9 +137,9 @@ impl<P: Peer> Client<P> {
     }
 
     /// A path is ready: what waited for it goes.
-    pub fn path_ready(&mut self, ctx: &mut ClientCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+    pub fn path_ready(&mut self, ctx: &mut ClientCtx<'_, P>, purpose: Purpose) {
         match purpose {
-            Purpose::Publishing => self.announce_all(ctx, keys),
+            Purpose::Publishing | Purpose::PublishingAgain => self.announce_all(ctx, purpose),
             Purpose::Searching => self.look_up_again(ctx),
             Purpose::Downloading => self.connect_again(ctx),
         }
@@ -144,22 +148,24 @@ impl<P: Peer> Client<P> {
     /// A path was lost: what was asked over it is asked again over the next one.
     pub fn path_lost(&mut self, purpose: Purpose) {
         match purpose {
-            Purpose::Publishing => self.publications.values_mut().for_each(Publication::forget_leader),
+            Purpose::Publishing | Purpose::PublishingAgain => {
+                self.publications.values_mut().for_each(|publication| publication.forget_leader(purpose));
+            }
             Purpose::Searching => self.looking.values_mut().for_each(|looking| looking.sent = false),
             Purpose::Downloading => self.connecting.values_mut().for_each(|connecting| connecting.sent = false),
         }
     }
 
     /// A path was repaired on its way: what was not answered is asked again.
-    pub fn path_mended(&mut self, ctx: &mut ClientCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+    pub fn path_mended(&mut self, ctx: &mut ClientCtx<'_, P>, purpose: Purpose) {
         match purpose {
-            Purpose::Publishing => {
-                self.publications.values_mut().filter(|publication| !publication.held()).for_each(Publication::hurry);
-                self.announce_due(ctx, keys);
+            Purpose::Publishing | Purpose::PublishingAgain => {
+                self.publications.values_mut().for_each(|publication| publication.hurry(purpose));
+                self.announce_due(ctx);
             }
             Purpose::Searching | Purpose::Downloading => {
                 self.path_lost(purpose);
-                self.path_ready(ctx, keys, purpose);
+                self.path_ready(ctx, purpose);
             }
         }
     }
@@ -189,9 +195,9 @@ impl<P: Peer> Client<P> {
     }
 
     /// A timer expired.
-    pub fn expired(&mut self, ctx: &mut ClientCtx<'_, P>, keys: &dyn Keys<P>, timer: ClientTimer) {
+    pub fn expired(&mut self, ctx: &mut ClientCtx<'_, P>, timer: ClientTimer) {
         match timer {
-            ClientTimer::Announce => self.announce_due(ctx, keys),
+            ClientTimer::Announce => self.announce_due(ctx),
             ClientTimer::Deadline(request) => self.deadline(ctx, request),
             ClientTimer::Waiting => self.waiting_expired(ctx),
             ClientTimer::Unanswered(request) => self.unanswered(ctx, request),

@@ -29,6 +29,13 @@ pub(super) struct Publication {
     registration: [u8; 16],
     /// Commands that wait until a leader has it.
     tokens: Vec<Token>,
+    /// Over the path for publishing, and over the second one.
+    offers: [Offer; 2],
+}
+
+/// What has become of a publication over one path.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
     request: u64,
     /// When it is to be announced (again).
     due: Time,
@@ -37,27 +44,42 @@ pub(super) struct Publication {
     held: bool,
 }
 
+/// The paths for publishing, in the order of a publication's offers.
+const PATHS: [Purpose; 2] = [Purpose::Publishing, Purpose::PublishingAgain];
+
 impl Publication {
-    pub(super) fn held(&self) -> bool {
-        self.held
+    /// Whether a leader has it, over whichever path.
+    fn held(&self) -> bool {
+        self.offers.iter().any(|offer| offer.held)
     }
 
-    pub(super) fn hurry(&mut self) {
-        self.open = false;
-        self.due = Time(0);
+    fn over(&mut self, purpose: Purpose) -> Option<&mut Offer> {
+        PATHS.iter().zip(&mut self.offers).find(|(path, _)| **path == purpose).map(|(_, offer)| offer)
     }
 
-    pub(super) fn forget_leader(&mut self) {
-        self.held = false;
-        self.open = false;
-        self.due = Time(0);
+    /// A path was repaired: what was not answered over it is announced again.
+    pub(super) fn hurry(&mut self, purpose: Purpose) {
+        if let Some(offer) = self.over(purpose).filter(|offer| !offer.held) {
+            (offer.open, offer.due) = (false, Time(0));
+        }
+    }
+
+    /// A path was lost.
+    pub(super) fn forget_leader(&mut self, purpose: Purpose) {
+        if let Some(offer) = self.over(purpose) {
+            (offer.held, offer.open, offer.due) = (false, false, Time(0));
+        }
+    }
+
+    fn offer(&mut self, request: u64) -> Option<&mut Offer> {
+        self.offers.iter_mut().find(|offer| offer.request == request)
     }
 }
 
 impl<P: Peer> Client<P> {
     /// Publications offered, and those of them that a leader holds.
     pub fn publications(&self) -> (usize, usize) {
-        (self.publications.len(), self.publications.values().filter(|publication| publication.held).count())
+        (self.publications.len(), self.publications.values().filter(|publication| publication.held()).count())
     }
 
     /// Offers a publication.
@@ -81,7 +103,7 @@ impl<P: Peer> Client<P> {
         if known.is_none() && self.publications.len() >= MAX_PUBLICATIONS {
             return Err(Failure::Overloaded);
         }
-        if known.is_some_and(|known| known.held) {
+        if known.is_some_and(Publication::held) {
             ctx.out.emit(ClientEvent::Done(token, Answer::Announced(id)));
             return Ok(());
         }
@@ -93,13 +115,12 @@ impl<P: Peer> Client<P> {
             return Ok(());
         }
         let registration = draw(ctx.rng);
-        let request = self.next_number();
-        let (due, tokens) = (Time(0), vec![token]);
-        let publication =
-            Publication { announcement, key, registration, tokens, request, due, open: false, held: false };
+        let offers =
+            PATHS.map(|_| Offer { request: self.next_number(), due: Time(0), open: false, held: false });
+        let publication = Publication { announcement, key, registration, tokens: vec![token], offers };
         self.publications.insert(id, publication);
         ctx.out.emit(ClientEvent::Want(Purpose::Publishing));
-        self.announce_due(ctx, keys);
+        self.announce_due(ctx);
         Ok(())
     }
 
@@ -114,37 +135,44 @@ impl<P: Peer> Client<P> {
         }
     }
 
-    pub(super) fn announce_all(&mut self, ctx: &mut ClientCtx<'_, P>, keys: &dyn Keys<P>) {
-        for publication in self.publications.values_mut() {
-            publication.due = Time(0);
+    /// A path is ready: everything is announced over it.
+    pub(super) fn announce_all(&mut self, ctx: &mut ClientCtx<'_, P>, purpose: Purpose) {
+        for offer in self.publications.values_mut().filter_map(|publication| publication.over(purpose)) {
+            offer.due = Time(0);
         }
-        self.announce_due(ctx, keys);
+        self.announce_due(ctx);
     }
 
-    pub(super) fn announce_due(&mut self, ctx: &mut ClientCtx<'_, P>, _keys: &dyn Keys<P>) {
+    pub(super) fn announce_due(&mut self, ctx: &mut ClientCtx<'_, P>) {
         self.due = false;
         let today = ctx.unix / 86_400;
         self.publications.retain(|_, publication| u64::from(publication.announcement.expiry_day) >= today);
-        let due = self.publications.values_mut().filter(|publication| publication.due <= ctx.now);
-        let mut unanswered = false;
-        for publication in due.take(AT_ONCE) {
-            publication.due = ctx.now + REPEAT;
-            unanswered |= std::mem::take(&mut publication.open);
-            let announce = Announce {
-                request: publication.request,
-                registration: publication.registration,
-                key: publication.key,
-                expiry_day: publication.announcement.expiry_day,
-                payload: Blob::new(publication.announcement.payload.clone()).unwrap_or_default(),
-            };
-            ctx.out.emit(ClientEvent::Up(Purpose::Publishing, Box::new(Errand::Announce(announce))));
-        }
-        if unanswered {
-            ctx.out.emit(ClientEvent::Unanswered(Purpose::Publishing));
+        let paths = if self.second_path { &PATHS[..] } else { &PATHS[..1] };
+        let is_due = |offer: &Offer| offer.due <= ctx.now;
+        for (nth, purpose) in paths.iter().enumerate() {
+            let due = self.publications.values_mut().filter(|publication| publication.offers.get(nth).is_some_and(is_due));
+            let mut unanswered = false;
+            for publication in due.take(AT_ONCE) {
+                let Some(offer) = publication.offers.get_mut(nth) else { continue };
+                offer.due = ctx.now + REPEAT;
+                unanswered |= std::mem::take(&mut offer.open);
+                let announce = Announce {
+                    request: offer.request,
+                    registration: publication.registration,
+                    key: publication.key,
+                    expiry_day: publication.announcement.expiry_day,
+                    payload: Blob::new(publication.announcement.payload.clone()).unwrap_or_default(),
+                    second: nth > 0,
+                };
+                ctx.out.emit(ClientEvent::Up(*purpose, Box::new(Errand::Announce(announce))));
+            }
+            if unanswered {
+                ctx.out.emit(ClientEvent::Unanswered(*purpose));
+            }
         }
         if !self.publications.is_empty() && !self.due {
             self.due = true;
-            let more = self.publications.values().any(|publication| publication.due <= ctx.now);
+            let more = self.publications.values().any(|it| it.offers.iter().take(paths.len()).any(is_due));
             let after = if more { Duration::from_millis(50) } else { LOOK_THROUGH };
             ctx.out.arm(after, ClientTimer::Announce);
         }
@@ -152,31 +180,34 @@ impl<P: Peer> Client<P> {
 
     /// An announcement has really gone up the path.
     pub(super) fn announce_went_up(&mut self, request: u64) {
-        if let Some(publication) = self.publications.values_mut().find(|publication| publication.request == request) {
-            publication.open = true;
+        if let Some(offer) = self.publications.values_mut().find_map(|publication| publication.offer(request)) {
+            offer.open = true;
         }
     }
 
     pub(super) fn announced(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
-        let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
-        let Some((id, publication)) = found else { return };
-        publication.due = ctx.now + self.renew;
-        publication.open = false;
-        if !std::mem::replace(&mut publication.held, true) {
-            ctx.out.emit(ClientEvent::Held(*id));
-        }
-        for token in std::mem::take(&mut publication.tokens) {
-            ctx.out.emit(ClientEvent::Done(token, Answer::Announced(*id)));
+        for (id, publication) in &mut self.publications {
+            let Some(offer) = publication.offer(request) else { continue };
+            let was_held = offer.held;
+            *offer = Offer { due: ctx.now + self.renew, open: false, held: true, ..*offer };
+            if !was_held {
+                ctx.out.emit(ClientEvent::Held(*id));
+            }
+            for token in std::mem::take(&mut publication.tokens) {
+                ctx.out.emit(ClientEvent::Done(token, Answer::Announced(*id)));
+            }
+            return;
         }
     }
 
     pub(super) fn announce_declined(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
-        let found = self.publications.iter_mut().find(|(_, publication)| publication.request == request);
-        let Some((_, publication)) = found else { return };
-        publication.due = ctx.now + self.renew;
-        publication.open = false;
-        for token in std::mem::take(&mut publication.tokens) {
-            ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Refused)));
+        for publication in self.publications.values_mut() {
+            let Some(offer) = publication.offer(request) else { continue };
+            (offer.due, offer.open) = (ctx.now + self.renew, false);
+            for token in std::mem::take(&mut publication.tokens) {
+                ctx.out.emit(ClientEvent::Done(token, Answer::Failed(Failure::Refused)));
+            }
+            return;
         }
     }
 

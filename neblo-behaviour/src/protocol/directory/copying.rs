@@ -176,7 +176,7 @@ impl<P: Peer> Directory<P> {
                 Key::Row(row) => match self.rows.get(&row) {
                     Some(entry) => {
                         size += entry.payload_len() + ROW_TAKES;
-                        rows.push(entry.copied(ctx, keys, &self.table_key.key));
+                        rows.extend(entry.copied(ctx, keys, &self.table_key.key));
                     }
                     None => {
                         size += 16;

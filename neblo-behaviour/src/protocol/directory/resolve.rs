@@ -109,16 +109,16 @@ impl<P: Peer> Directory<P> {
     }
 
     fn prepare(&mut self, ctx: &mut DirectoryCtx<'_, P>, asker: Option<P>, nonce: [u8; 16], row: u64) {
-        let found = self.rows.get(&row).filter(|_| self.leads.is_some());
+        let found = self.rows.get_mut(&row).filter(|_| self.leads.is_some());
         let young = self.leads.is_some_and(|(_, term)| term > 1) && ctx.now.since(self.began) < YOUNG;
         if found.is_none() && !young {
             return self.prepared(ctx, asker, nonce, None, [0; 16]);
         }
-        let known = found.and_then(|row| Some((row.whole_end()?, row.reply, row.registration)));
+        let known = found.and_then(|row| Some((row.next_way()?, row.registration)));
         let ticket = draw(ctx.rng);
-        let end = known.map(|(end, _, _)| end);
+        let end = known.map(|((end, _), _)| end);
         self.resolving.insert(ticket, Resolving::Leader { asker, nonce, row, end });
-        let Some((end, reply, registration)) = known else {
+        let Some(((end, reply), registration)) = known else {
             return ctx.out.arm(REANNOUNCED_WITHIN, DirectoryTimer::Resolve(ticket));
         };
         ctx.out.arm(WITHIN, DirectoryTimer::Resolve(ticket));
@@ -173,15 +173,28 @@ impl<P: Peer> Directory<P> {
         ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
     }
 
-    /// A publisher's path is gone: the last relay that was to expect a stream over it will not answer.
+    /// A publisher's path is gone: the last relay that was to expect a stream over it will not answer. Its second path may.
     pub(super) fn resolving_lost(&mut self, ctx: &mut DirectoryCtx<'_, P>, lost: End<P>) {
+        let mut others = Vec::new();
         for (name, resolving) in &mut self.resolving {
-            if let Resolving::Leader { end, .. } = resolving
+            if let Resolving::Leader { end, row, .. } = resolving
                 && *end == Some(lost)
             {
                 *end = None;
-                ctx.out.arm(REANNOUNCED_WITHIN, DirectoryTimer::Resolve(*name));
+                match self.rows.get(row).is_some_and(Row::is_whole) {
+                    true => others.push(*name),
+                    false => ctx.out.arm(REANNOUNCED_WITHIN, DirectoryTimer::Resolve(*name)),
+                }
             }
+        }
+        for name in others {
+            self.prepare_again(ctx, name);
+        }
+    }
+
+    fn prepare_again(&mut self, ctx: &mut DirectoryCtx<'_, P>, name: [u8; 16]) {
+        if let Some(Resolving::Leader { asker, nonce, row, .. }) = self.resolving.remove(&name) {
+            self.prepare(ctx, asker, nonce, row);
         }
     }
 
@@ -191,9 +204,7 @@ impl<P: Peer> Directory<P> {
         let names: Vec<_> =
             self.resolving.iter().filter(|(_, resolving)| over(resolving)).map(|(name, _)| *name).collect();
         for name in names {
-            if let Some(Resolving::Leader { asker, nonce, .. }) = self.resolving.remove(&name) {
-                self.prepare(ctx, asker, nonce, moved);
-            }
+            self.prepare_again(ctx, name);
         }
     }
 

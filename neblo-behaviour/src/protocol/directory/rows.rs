@@ -24,17 +24,27 @@ pub(super) fn row_number(registration: &[u8; 16]) -> u64 {
     u64::from_be_bytes(first)
 }
 
+/// The way to a publisher.
+#[derive(Clone, Copy, Debug)]
+struct Way<P> {
+    /// Its path.
+    end: End<P>,
+    /// The key of the path.
+    reply: [u8; 32],
+    /// Since when it is broken: the row is kept a while for the path to be repaired, or the publisher to announce again.
+    broken: Option<Time>,
+}
+
 /// One row.
 #[derive(Clone, Debug)]
 pub(super) struct Row<P> {
     pub(super) registration: [u8; 16],
-    /// The publisher's path.
-    pub(super) end: End<P>,
-    /// Since when it is broken: the row is kept a while for the path to be repaired, or the publisher to announce again.
-    pub(super) broken: Option<Time>,
+    /// The publisher's path, and if it has one its second path. At least one is there.
+    ways: [Option<Way<P>>; 2],
+    /// Streams prepared: they take both ways by turns.
+    turn: u8,
     /// Until when it is answered with although it is broken.
     handed: Option<Time>,
-    pub(super) reply: [u8; 32],
     key: [u8; 32],
     expiry_day: u32,
     payload: Blob<{ crate::protocol::interface::MAX_PUBLICATION }>,
@@ -42,14 +52,51 @@ pub(super) struct Row<P> {
 }
 
 impl<P: Peer> Row<P> {
-    /// The publisher's path, unless it is broken.
-    pub(super) fn whole_end(&self) -> Option<End<P>> {
-        self.broken.is_none().then_some(self.end)
+    fn ways(&self) -> impl Iterator<Item = &Way<P>> {
+        self.ways.iter().flatten()
+    }
+
+    /// Whether a path of the publisher is whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ways().any(|way| way.broken.is_none())
+    }
+
+    /// A path of the publisher that is whole, and its key; another one each time, if there are two.
+    pub(super) fn next_way(&mut self) -> Option<(End<P>, [u8; 32])> {
+        let whole: Vec<_> = self.ways().filter(|way| way.broken.is_none()).map(|way| (way.end, way.reply)).collect();
+        let nth = usize::from(self.turn).checked_rem(whole.len())?;
+        self.turn = self.turn.wrapping_add(1);
+        whole.get(nth).copied()
+    }
+
+    /// Whether a path of the publisher ends here.
+    pub(super) fn is_at(&self, end: End<P>) -> bool {
+        self.ways().any(|way| way.end == end)
+    }
+
+    /// A path of the publisher ends elsewhere now, and is whole.
+    pub(super) fn moved(&mut self, old: End<P>, new: End<P>) {
+        for way in self.ways.iter_mut().flatten().filter(|way| way.end == old) {
+            *way = Way { end: new, broken: None, ..*way };
+        }
+    }
+
+    /// A path of the publisher is gone.
+    fn lost(&mut self, now: Time, end: End<P>) {
+        for way in self.ways.iter_mut().flatten().filter(|way| way.end == end) {
+            way.broken = Some(now);
+        }
+        self.handed = None;
+    }
+
+    /// Whether the publisher cannot be reached, and has not been for so long that it will not come back.
+    fn is_orphaned(&self, now: Time) -> bool {
+        self.ways().all(|way| way.broken.is_some_and(|broken| broken + BROKEN_FOR <= now))
     }
 
     /// The row as a hit, while its publisher can be reached.
     pub(super) fn hit(&self, now: Time, subgroup: OverlayAddr, registration: u64) -> Option<Hit> {
-        if self.broken.is_some() && self.handed.is_none_or(|until| until <= now) {
+        if !self.is_whole() && self.handed.is_none_or(|until| until <= now) {
             return None;
         }
         let (key, expiry_day, payload) = (self.key, self.expiry_day, self.payload.clone());
@@ -67,7 +114,7 @@ impl<P: Peer> Row<P> {
     /// Holds the row for a publisher whose path ended at a former leader, for no longer than a row of ours lasts.
     pub(super) fn hold(&mut self, now: Time, lasts: Duration, handed: bool) {
         self.until = self.until.min(now + lasts);
-        self.broken = Some(now);
+        self.ways.iter_mut().flatten().for_each(|way| way.broken = Some(now));
         self.handed = handed.then_some(now + HANDED_FOR);
     }
 
@@ -77,20 +124,21 @@ impl<P: Peer> Row<P> {
         ctx: &mut DirectoryCtx<'_, P>,
         keys: &dyn Keys<P>,
         table_key: &[u8; 32],
-    ) -> CopiedRow<P> {
+    ) -> Option<CopiedRow<P>> {
+        let way = self.ways().find(|way| way.broken.is_none()).or(self.ways().next())?;
         let head: Vec<u8> =
-            [&self.registration[..], &self.reply, &self.key, &self.expiry_day.to_be_bytes(), &[0; 4]].concat();
+            [&self.registration[..], &way.reply, &self.key, &self.expiry_day.to_be_bytes(), &[0; 4]].concat();
         let mut plain = [0; LAYER_PLAIN];
         plain.iter_mut().zip(head).for_each(|(to, from)| *to = from);
         let mut payload = self.payload();
         let layer = keys.seal_layer(ctx.rng, table_key, &plain, &mut payload);
-        CopiedRow {
+        Some(CopiedRow {
             row: row_number(&self.registration),
-            last: Contact::bare(self.end.0),
-            id: self.end.1,
+            last: Contact::bare(way.end.0),
+            id: way.end.1,
             lasts: u32::try_from(self.until.since(ctx.now).as_secs()).unwrap_or(u32::MAX),
             sealed: Blob::new([&layer[..], &payload].concat()).unwrap_or_default(),
-        }
+        })
     }
 
     /// Of a leader's copy; `None` with another key than it was sealed under.
@@ -104,10 +152,9 @@ impl<P: Peer> Row<P> {
         let (day, _) = rest.split_first_chunk()?;
         Some(Self {
             registration: *registration,
-            end: copy.end,
-            broken: None,
+            ways: [Some(Way { end: copy.end, reply: *reply, broken: None }), None],
+            turn: 0,
             handed: None,
-            reply: *reply,
             key: *key,
             expiry_day: u32::from_be_bytes(*day),
             payload: Blob::new(payload)?,
@@ -128,7 +175,7 @@ impl<P: Peer> Directory<P> {
         let row = row_number(&announce.registration);
         let known = self.rows.get(&row);
         let taken = known.is_some_and(|known| known.registration != announce.registration);
-        let over_this = self.rows.values().filter(|row| row.end == end).take(MAX_A_PATH).count();
+        let over_this = self.rows.values().filter(|row| row.is_at(end)).take(MAX_A_PATH).count();
         let room = known.is_some() || (self.rows.len() < MAX_ROWS && over_this < MAX_A_PATH);
         let known = known.is_some();
         if announce.expiry_day < today || !room || taken {
@@ -142,13 +189,21 @@ impl<P: Peer> Directory<P> {
             }
             ctx.out.emit(DirectoryEvent::RowAdded { row, payload: announce.payload.clone().into_inner() });
         }
-        let moved = self.rows.get(&row).is_none_or(|old| old.whole_end() != Some(end));
+        let mut ways = self.rows.get(&row).map_or([None, None], |old| old.ways);
+        let still = |way: &Option<Way<P>>| way.is_some_and(|way| way.end == end && way.broken.is_none());
+        let [first, second] = &mut ways;
+        let (way, other) = if announce.second { (second, first) } else { (first, second) };
+        let other_whole = other.is_some_and(|other| other.broken.is_none());
+        // What the first way was to bring may wait for it in vain; the second one is there besides.
+        let moved = !still(way) && !(announce.second && other_whole);
+        // A path is one of the two.
+        other.take_if(|other| other.end == end);
+        *way = Some(Way { end, reply, broken: None });
         let entry = Row {
             registration: announce.registration,
-            end,
-            broken: None,
+            ways,
+            turn: 0,
             handed: None,
-            reply,
             key: announce.key,
             expiry_day: announce.expiry_day,
             payload: announce.payload,
@@ -184,9 +239,8 @@ impl<P: Peer> Directory<P> {
 
     /// A publisher's path is gone: its rows are not answered with until it announces again.
     pub fn end_lost(&mut self, ctx: &mut DirectoryCtx<'_, P>, end: End<P>) {
-        for row in self.rows.values_mut().filter(|row| row.end == end) {
-            row.broken = Some(ctx.now);
-            row.handed = None;
+        for row in self.rows.values_mut().filter(|row| row.is_at(end)) {
+            row.lost(ctx.now, end);
         }
         self.vouched.broken(ctx.now, end);
         self.resolving_lost(ctx, end);
@@ -194,8 +248,7 @@ impl<P: Peer> Directory<P> {
 
     pub(super) fn sweep_rows(&mut self, ctx: &mut DirectoryCtx<'_, P>) {
         let today = u32::try_from(ctx.unix / 86_400).unwrap_or(u32::MAX);
-        let orphaned = |row: &Row<P>| row.broken.is_some_and(|broken| broken + BROKEN_FOR <= ctx.now);
-        let stale = |row: &Row<P>| row.until <= ctx.now || row.expiry_day < today || orphaned(row);
+        let stale = |row: &Row<P>| row.until <= ctx.now || row.expiry_day < today || row.is_orphaned(ctx.now);
         let gone: Vec<_> = self.rows.values().filter(|row| stale(row)).map(|row| row.registration).collect();
         for registration in gone {
             self.withdrawn(ctx, registration);

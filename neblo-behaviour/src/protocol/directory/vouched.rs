@@ -131,9 +131,8 @@ impl<P: Peer> Directory<P> {
         self.vouched.insert(end, path);
         self.touch(ctx, Key::Path(end));
         let mut moved = Vec::new();
-        for (name, row) in self.rows.iter_mut().filter(|(_, row)| row.end == old) {
-            row.end = end;
-            row.broken = None;
+        for (name, row) in self.rows.iter_mut().filter(|(_, row)| row.is_at(old)) {
+            row.moved(old, end);
             moved.push(*name);
         }
         for asking in self.asking.values_mut().filter(|asking| asking.end == old) {

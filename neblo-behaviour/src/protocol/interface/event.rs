@@ -4,7 +4,7 @@ use super::{Passing, PublicationId, RangeWork};
 use crate::address::{AddrRange, OverlayAddr};
 use crate::protocol::io::Contact;
 
-/// The three purposes of a path, one path each (design D10).
+/// The purposes of a path, one path each (design D10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
     /// Announcing, and carrying what requesters fetch.
@@ -13,10 +13,13 @@ pub enum Purpose {
     Searching,
     /// Fetching.
     Downloading,
+    /// As publishing, over a second path besides the first, if the policy wants one
+    /// ([`PathPolicy::second_path`](crate::PathPolicy::second_path)).
+    PublishingAgain,
 }
 
 impl Purpose {
-    /// All of them.
+    /// Those that every peer has a path for.
     pub const ALL: [Self; 3] = [Self::Publishing, Self::Searching, Self::Downloading];
 }
 

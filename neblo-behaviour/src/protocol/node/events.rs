@@ -176,7 +176,8 @@ impl<P: Peer> Node<P> {
         }
         if leads.is_none() && own.is_some() {
             // Everyone has all paths, used or not, so that having one says nothing.
-            for purpose in Purpose::ALL {
+            let second = self.config.path_policy.second_path.then_some(Purpose::PublishingAgain);
+            for purpose in Purpose::ALL.into_iter().chain(second) {
                 part!(self, step, |ctx| self.paths.want(ctx, &*self.keys, purpose));
             }
         }
@@ -186,14 +187,14 @@ impl<P: Peer> Node<P> {
     fn path_event(&mut self, step: &mut Step<'_, P>, event: PathEvent<P>) {
         match event {
             PathEvent::Ready(purpose) => {
-                part!(self, step, |ctx| self.client.path_ready(ctx, &*self.keys, purpose));
+                part!(self, step, |ctx| self.client.path_ready(ctx, purpose));
                 Self::event(step, Event::PathReady(purpose));
             }
             PathEvent::Lost(purpose) => {
                 self.client.path_lost(purpose);
                 Self::event(step, Event::PathLost(purpose));
             }
-            PathEvent::Mended(purpose) => part!(self, step, |ctx| self.client.path_mended(ctx, &*self.keys, purpose)),
+            PathEvent::Mended(purpose) => part!(self, step, |ctx| self.client.path_mended(ctx, purpose)),
             PathEvent::Arrived { end, envelope } => {
                 let others = || other_leaders(&self.subgroups);
                 part!(self, step, |ctx| self.directory.arrived(ctx, &*self.keys, &others, end, *envelope));

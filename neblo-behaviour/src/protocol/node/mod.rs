@@ -143,7 +143,7 @@ impl<P: Peer> Node<P> {
             max_streams_per_neighbour: config.max_streams_per_neighbour,
             carry_rate: config.carry_rate,
         };
-        let PathPolicy { p, ttl, timer, acknowledged_within, .. } = config.path_policy;
+        let PathPolicy { p, ttl, timer, acknowledged_within, second_path, .. } = config.path_policy;
         let messaging = Messaging::new(config.return_way, config.carry_rate);
         let ring = Ring::new(config.probe_after + NOTICED_WITHIN);
         Self {
@@ -159,7 +159,7 @@ impl<P: Peer> Node<P> {
             sealing: secret,
             ring,
             messaging,
-            client: Client::new(acknowledged_within),
+            client: Client::new(acknowledged_within, second_path),
             queue: VecDeque::new(),
             subscription: Subscription::default(),
             asks: BTreeMap::new(),
@@ -333,7 +333,7 @@ impl<P: Peer> Node<P> {
                 self.refresh_soon(step);
             }
             Timer::Directory(timer) => part!(self, step, |ctx| self.directory.expired(ctx, &*self.keys, timer)),
-            Timer::Client(timer) => part!(self, step, |ctx| self.client.expired(ctx, &*self.keys, timer)),
+            Timer::Client(timer) => part!(self, step, |ctx| self.client.expired(ctx, timer)),
             Timer::Paper(timer) => part!(self, step, |ctx| self.paper.expired(ctx, &*self.keys, timer)),
             Timer::Upkeep(generation) => self.upkeep_expired(step, generation),
             Timer::Refresh => self.refresh(step),

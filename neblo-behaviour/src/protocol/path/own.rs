@@ -103,7 +103,7 @@ impl<P: Peer> Paths<P> {
             self.own.remove(&purpose);
             return;
         };
-        let (first, changed) = self.pinned.choose(ctx.rng, ctx.now, &view);
+        let (first, changed) = self.pinned.choose(ctx.rng, ctx.now, &view, purpose == Purpose::PublishingAgain);
         if changed {
             ctx.out.emit(PathEvent::FirstRelays);
         }

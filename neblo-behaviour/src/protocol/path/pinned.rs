@@ -74,8 +74,15 @@ impl<P: Peer> Pinned<P> {
         }
     }
 
-    /// The first relay to use in a subgroup, and whether the set changed. Those no longer members make room for others.
-    pub(super) fn choose(&mut self, rng: &mut dyn Rng, now: Time, view: &View<P>) -> (Option<Contact<P>>, bool) {
+    /// The first relay to use in a subgroup, and whether the set changed. Those no longer members make room for others. A
+    /// `second` path begins at the last spare: as long as there are others, it fails with none of them.
+    pub(super) fn choose(
+        &mut self,
+        rng: &mut dyn Rng,
+        now: Time,
+        view: &View<P>,
+        second: bool,
+    ) -> (Option<Contact<P>>, bool) {
         if self.by_subgroup.len() >= MAX_SUBGROUPS && !self.by_subgroup.contains_key(&view.subgroup) {
             self.by_subgroup.pop_first();
         }
@@ -103,7 +110,9 @@ impl<P: Peer> Pinned<P> {
             self.drawn = if fresh { self.drawn } else { Some(now) };
         }
         // The active one stays the first of the list until it fails; a spare takes its turn.
-        let chosen = peers.iter().find(|peer| !self.failed.contains(peer)).or(peers.first()).copied();
+        let mut sound = peers.iter().filter(|peer| !self.failed.contains(peer));
+        let chosen = if second { sound.next_back() } else { sound.next() };
+        let chosen = chosen.or(peers.first()).copied();
         if chosen.is_none_or(|chosen| self.failed.contains(&chosen)) {
             self.failed.clear();
         }
@@ -128,30 +137,46 @@ mod tests {
     fn one_that_keeps_no_path_stays_pinned_behind_the_others() {
         let mut rng = StdRng::seed_from_u64(2);
         let (mut pinned, members) = (Pinned::default(), (1..=30).collect::<Vec<u32>>());
-        let (first, _) = pinned.choose(&mut rng, Time(0), &view(&members));
+        let (first, _) = pinned.choose(&mut rng, Time(0), &view(&members), false);
         let before: Vec<_> = pinned.all().iter().map(|(_, peer)| *peer).collect();
         pinned.put_last(before[0]);
-        let (second, changed) = pinned.choose(&mut rng, Time(0), &view(&members));
+        let (second, changed) = pinned.choose(&mut rng, Time(0), &view(&members), false);
         assert_eq!((first.map(|it| it.peer), second.map(|it| it.peer)), (Some(before[0]), Some(before[1])));
         let after: Vec<_> = pinned.all().iter().map(|(_, peer)| *peer).collect();
         assert_eq!((after, changed), (vec![before[1], before[2], before[0]], false));
     }
 
     #[test]
+    fn a_second_path_begins_at_another_one_as_long_as_there_are_two() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let (mut pinned, members) = (Pinned::default(), (1..=30).collect::<Vec<u32>>());
+        let mut both = |pinned: &mut Pinned<u32>| {
+            [false, true].map(|second| pinned.choose(&mut rng, Time(0), &view(&members), second).0.unwrap().peer)
+        };
+        let [first, second] = both(&mut pinned);
+        let kept: Vec<_> = pinned.all().iter().map(|(_, peer)| *peer).collect();
+        assert_eq!((kept[0], kept[2]), (first, second));
+        pinned.failed(first);
+        assert_eq!(both(&mut pinned), [kept[1], kept[2]]);
+        pinned.failed(second);
+        assert_eq!(both(&mut pinned), [kept[1], kept[1]]);
+    }
+
+    #[test]
     fn while_one_is_left_another_is_drawn_each_ten_minutes_at_most() {
         let mut rng = StdRng::seed_from_u64(1);
         let (mut quiet, members) = (Pinned::default(), (1..=30).collect::<Vec<u32>>());
-        quiet.choose(&mut rng, Time(0), &view(&members));
+        quiet.choose(&mut rng, Time(0), &view(&members), false);
         let before = quiet.all();
         let gone = before[1].1;
         let rest: Vec<_> = members.iter().copied().filter(|member| *member != gone).collect();
-        quiet.choose(&mut rng, Time(1), &view(&rest));
+        quiet.choose(&mut rng, Time(1), &view(&rest), false);
         assert_eq!(quiet.all().len(), 3, "the first one is drawn at once");
         let gone = quiet.all()[2].1;
         let rest: Vec<_> = rest.iter().copied().filter(|member| *member != gone).collect();
-        quiet.choose(&mut rng, Time(60_000_000), &view(&rest));
+        quiet.choose(&mut rng, Time(60_000_000), &view(&rest), false);
         assert_eq!(quiet.all().len(), 2, "the next one is not");
-        quiet.choose(&mut rng, Time(700_000_000), &view(&rest));
+        quiet.choose(&mut rng, Time(700_000_000), &view(&rest), false);
         assert_eq!(quiet.all().len(), 3);
         assert_eq!(quiet.all()[0], before[0]);
     }

@@ -150,7 +150,8 @@ impl<P: Peer> Paths<P> {
                 download: None,
             });
         }
-        if self.own.get(&Purpose::Publishing).is_some_and(|path| path.is_at(from, id)) {
+        let publishing = [Purpose::Publishing, Purpose::PublishingAgain];
+        if publishing.iter().any(|purpose| self.own.get(purpose).is_some_and(|path| path.is_at(from, id))) {
             return Ok(None);
         }
         match self.relayed.by_next_hop(from, id) {

@@ -11,11 +11,13 @@ mod lies;
 mod owners;
 mod resumes;
 mod routing;
+mod second;
 mod walks;
 
 use neblo_behaviour::protocol::interface::Purpose;
 
 use super::lookup::{announce, connect, look_up, ready, strangers};
+use super::subgroups::{all_seated, leaders_know_each_other};
 use super::*;
 
 /// The peers of a path, its owner first, its leader last.
