@@ -115,8 +115,7 @@ impl<P: Peer> Client<P> {
             return Ok(());
         }
         let registration = draw(ctx.rng);
-        let offers =
-            PATHS.map(|_| Offer { request: self.next_number(), due: Time(0), open: false, held: false });
+        let offers = PATHS.map(|_| Offer { request: self.next_number(), due: Time(0), open: false, held: false });
         let publication = Publication { announcement, key, registration, tokens: vec![token], offers };
         self.publications.insert(id, publication);
         ctx.out.emit(ClientEvent::Want(Purpose::Publishing));
@@ -150,7 +149,8 @@ impl<P: Peer> Client<P> {
         let paths = if self.second_path { &PATHS[..] } else { &PATHS[..1] };
         let is_due = |offer: &Offer| offer.due <= ctx.now;
         for (nth, purpose) in paths.iter().enumerate() {
-            let due = self.publications.values_mut().filter(|publication| publication.offers.get(nth).is_some_and(is_due));
+            let due =
+                self.publications.values_mut().filter(|publication| publication.offers.get(nth).is_some_and(is_due));
             let mut unanswered = false;
             for publication in due.take(AT_ONCE) {
                 let Some(offer) = publication.offers.get_mut(nth) else { continue };

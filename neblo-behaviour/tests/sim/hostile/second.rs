@@ -83,6 +83,12 @@ fn with_a_second_path_the_death_of_a_first_relay_costs_a_requester_no_wait() {
         }
     }
     let mean = |waits: &Vec<Duration>| waits.iter().sum::<Duration>() / waits.len() as u32;
-    println!("one path: {:?} over {}; two: {:?} over {}", mean(&waits[0]), waits[0].len(), mean(&waits[1]), waits[1].len());
+    println!(
+        "one path: {:?} over {}; two: {:?} over {}",
+        mean(&waits[0]),
+        waits[0].len(),
+        mean(&waits[1]),
+        waits[1].len()
+    );
     assert!(waits[1].len() >= 5 && mean(&waits[1]) <= mean(&waits[0]), "{waits:?}");
 }
