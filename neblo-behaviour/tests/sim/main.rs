@@ -4,6 +4,7 @@ mod anonymity;
 mod blind;
 mod churn;
 mod flood;
+mod growing;
 mod hops;
 mod hostile;
 mod leaders;

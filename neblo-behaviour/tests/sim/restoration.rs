@@ -51,8 +51,11 @@ fn behind_a_dead_relay_the_path_is_repaired_without_its_owner() {
             sim.run(Duration::from_millis(100));
         }
         let took = sim.now().since(began);
-        assert!(took < Duration::from_secs(3), "seed {seed}: {took:?}");
         let again = sim.streams().values().last().unwrap().hops.clone();
+        // Walk, answer, registration and stream go over the new path one after another, up to 60 ms a hop: a walk of 25 relays, as
+        // one in some thousands is, takes longer.
+        let long = Duration::from_millis(150) * again.len() as u32;
+        assert!(took < long.max(Duration::from_secs(3)), "seed {seed}: {took:?} over {} hops", again.len());
         assert!(!again.contains(&victim), "seed {seed}");
         assert_eq!(again[again.len() - 2], hops[hops.len() - 2], "seed {seed}: the first relay stays");
         match lost(&sim, publisher, since) {

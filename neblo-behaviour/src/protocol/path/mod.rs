@@ -8,6 +8,7 @@ mod message;
 mod own;
 mod pinned;
 mod relay;
+mod renewal;
 mod resume;
 mod sealed;
 mod shunned;
@@ -21,6 +22,7 @@ pub use message::*;
 use own::OwnPath;
 pub use pinned::Pinned;
 use relay::RelayTable;
+use renewal::Renewal;
 use shunned::Shunned;
 use streams::Streams;
 
@@ -49,6 +51,10 @@ pub struct View<P> {
 pub enum PathTimer {
     /// A path of our own was not built in time, or is to be tried again.
     Build(Purpose, u64),
+    /// A path that replaces another was not built in time, or is to be tried again.
+    Renew(Purpose, u64),
+    /// Paths that were replaced are given up.
+    Old,
     /// Tickets expire.
     Tickets,
     /// A walk behind a break took too long.
@@ -133,6 +139,7 @@ pub struct Paths<P> {
     leads: Option<OverlayAddr>,
     wanted: BTreeSet<Purpose>,
     own: BTreeMap<Purpose, OwnPath<P>>,
+    renewal: Renewal<P>,
     breaks: BTreeMap<Purpose, Breaks>,
     relayed: RelayTable<P>,
     ends: BTreeSet<End<P>>,
@@ -174,6 +181,7 @@ impl<P: Peer> Paths<P> {
             leads: None,
             wanted: BTreeSet::new(),
             own: BTreeMap::new(),
+            renewal: Renewal::default(),
             breaks: BTreeMap::new(),
             relayed: RelayTable::default(),
             ends: BTreeSet::new(),
@@ -248,7 +256,8 @@ impl<P: Peer> Paths<P> {
         let own = self.own.values().filter_map(|path| Some((path.first()?, !path.is_ready())));
         let relayed = self.relayed.neighbours();
         let ends = self.ends.iter().map(|(peer, _)| (Contact::bare(*peer), false));
-        own.chain(relayed)
+        own.chain(self.renewal.firsts())
+            .chain(relayed)
             .chain(ends)
             .chain(self.streams.neighbours().map(|peer| (Contact::bare(peer), true)))
             .collect()
@@ -333,6 +342,12 @@ impl<P: Peer> Paths<P> {
                 own.answered();
                 ctx.out.emit(PathEvent::Notice(Box::new(notice)));
             }
+        } else if let Some((_, old)) = self.renewal.old_at(from, down.id) {
+            // A stream goes over the path in use: its last relay is to know of it.
+            let notice = sealed::open(keys, old.secret(), &down.sealed);
+            if let Some(notice) = notice.filter(|notice| !matches!(notice, Notice::Resolved(_))) {
+                ctx.out.emit(PathEvent::Notice(Box::new(notice)));
+            }
         } else if let Some(link) = self.relayed.towards_owner(from, down.id) {
             let down = Down { id: link.id, ..down };
             ctx.out.send(&link.contact, PathMessage::Down(down));
@@ -357,6 +372,8 @@ impl<P: Peer> Paths<P> {
         }
         if let Some(purpose) = self.own_at(from, broken.id) {
             self.lost(ctx, keys, purpose, true);
+        } else if self.renewal.broken(from, broken.id) {
+            // It was not in use.
         } else if let Some(entry) = self.relayed.take_by_next(from, broken.id) {
             if entry.repair.is_some() {
                 // The walk behind a break found no way on: another may.
@@ -389,6 +406,7 @@ impl<P: Peer> Paths<P> {
             ctx.out.emit(PathEvent::EndLost(end));
         }
         self.pinned.failed(peer);
+        self.renewal.dead(peer);
         self.streams.dead(peer);
         let lost: Vec<_> =
             self.own.iter().filter(|(_, path)| path.goes_through(peer)).map(|(purpose, _)| *purpose).collect();
@@ -401,6 +419,8 @@ impl<P: Peer> Paths<P> {
     pub fn expired(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, timer: PathTimer) {
         match timer {
             PathTimer::Build(purpose, generation) => self.build_expired(ctx, keys, purpose, generation),
+            PathTimer::Renew(purpose, generation) => self.renewal_expired(ctx, keys, purpose, generation),
+            PathTimer::Old => self.old_expired(ctx),
             PathTimer::Tickets => self.streams.expire(ctx.now),
             PathTimer::Repair(generation) => self.repair_expired(ctx, generation),
         }

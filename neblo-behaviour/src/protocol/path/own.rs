@@ -33,8 +33,7 @@ pub(super) struct OwnPath<P> {
     subgroup: OverlayAddr,
     leader: P,
     leader_key: [u8; 32],
-    /// Relays that the subgroup had when the path was built. When there are twice as many it is built anew: in a young subgroup
-    /// a path goes to and fro between very few.
+    /// Relays that the subgroup had when the path was built. When there are twice as many another one is built.
     among: usize,
     first: Option<Contact<P>>,
     id: u64,
@@ -71,6 +70,20 @@ impl<P: Peer> OwnPath<P> {
     pub(super) fn secret(&self) -> &[u8; 32] {
         &self.secret
     }
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+    /// Takes down whatever there is of it.
+    pub(super) fn break_up(&self, ctx: &mut PathCtx<'_, P>) {
+        if let Some(first) = self.first() {
+            ctx.out.send(&first, PathMessage::Broken(Broken { id: self.id, up: true }));
+        }
+    }
+    /// Whether so many may relay now that the path was built among too few: in a young subgroup a path goes to and fro between
+    /// them.
+    fn is_outgrown(&self, relays: usize) -> bool {
+        relays >= 2 * self.among && self.among > 0
+    }
     pub(super) fn link(&self) -> Option<(Contact<P>, u64)> {
         self.first.clone().filter(|_| self.is_ready()).map(|first| (first, self.id))
     }
@@ -87,6 +100,7 @@ impl<P: Peer> Paths<P> {
     /// Gives up all own paths.
     pub fn leave(&mut self, ctx: &mut PathCtx<'_, P>) {
         self.wanted.clear();
+        self.forget_renewal(ctx, None);
         for (_, path) in std::mem::take(&mut self.own) {
             if let Some((first, id)) = path.link() {
                 ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
@@ -99,10 +113,26 @@ impl<P: Peer> Paths<P> {
     }
 
     fn build(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose, failures: u32) {
-        let Some(view) = self.own_view.clone() else {
-            self.own.remove(&purpose);
-            return;
-        };
+        match self.walk(ctx, keys, purpose, failures) {
+            Some(path) => {
+                let (first_wait, longest_wait) = BUILD_WITHIN;
+                let wait = (0..failures.min(8)).fold(first_wait, |wait, _| wait + wait / 2).min(longest_wait);
+                ctx.out.arm(wait, PathTimer::Build(purpose, path.generation));
+                self.own.insert(purpose, path);
+            }
+            None => _ = self.own.remove(&purpose),
+        }
+    }
+
+    /// Begins a walk; `None` without a subgroup to walk in.
+    pub(super) fn walk(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        purpose: Purpose,
+        failures: u32,
+    ) -> Option<OwnPath<P>> {
+        let view = self.own_view.clone()?;
         let (first, changed) = self.pinned.choose(ctx.rng, ctx.now, &view, purpose == Purpose::PublishingAgain);
         if changed {
             ctx.out.emit(PathEvent::FirstRelays);
@@ -116,10 +146,7 @@ impl<P: Peer> Paths<P> {
             ctx.out.send(first, PathMessage::Open(Open { id, subgroup: view.subgroup, resume }));
             ctx.out.emit(PathEvent::Awaits(first.peer));
         }
-        let (first_wait, longest_wait) = BUILD_WITHIN;
-        let wait = (0..failures.min(8)).fold(first_wait, |wait, _| wait + wait / 2).min(longest_wait);
-        ctx.out.arm(wait, PathTimer::Build(purpose, generation));
-        let path = OwnPath {
+        Some(OwnPath {
             state,
             subgroup: view.subgroup,
             leader: view.leader.peer,
@@ -134,8 +161,7 @@ impl<P: Peer> Paths<P> {
             failures,
             success: 1.0,
             doubted: self.own.get(&purpose).map_or(0, |path| path.doubted),
-        };
-        self.own.insert(purpose, path);
+        })
     }
 
     pub(super) fn own_opened(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
@@ -237,7 +263,7 @@ impl<P: Peer> Paths<P> {
         }
     }
 
-    /// The subgroup or its leader changed: own paths elsewhere are rebuilt.
+    /// The subgroup or its leader changed: own paths elsewhere are rebuilt, and those built among few are replaced.
     pub(super) fn check_own(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>) {
         for purpose in self.wanted.clone() {
             let fits = match (self.own.get(&purpose), &self.own_view) {
@@ -246,14 +272,18 @@ impl<P: Peer> Paths<P> {
                         && path.leader == view.leader.peer
                         && path.leader_key == view.leader_key
                         && (path.first.is_some() || view.relays.is_empty())
-                        && (view.relays.len() < 2 * path.among || path.among == 0)
                 }
                 (None, None) => true,
                 _ => false,
             };
             if fits {
+                let relays = self.own_view.as_ref().map_or(0, |view| view.relays.len());
+                if self.own.get(&purpose).is_some_and(|path| path.is_ready() && path.is_outgrown(relays)) {
+                    self.renew(ctx, keys, purpose);
+                }
                 continue;
             }
+            self.forget_renewal(ctx, Some(purpose));
             if let Some(path) = self.own.remove(&purpose)
                 && let Some((first, id)) = path.link()
             {

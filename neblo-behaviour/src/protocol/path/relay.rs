@@ -268,6 +268,8 @@ impl<P: Peer> Paths<P> {
     pub(super) fn opened(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, from: P, id: u64) {
         if let Some(purpose) = self.own_at(from, id) {
             self.own_opened(ctx, keys, purpose);
+        } else if self.renewed(ctx, keys, from, id) {
+            // In use from now on.
         } else if let Some(mut entry) = self.relayed.take_by_next(from, id) {
             if entry.repair.is_some() {
                 return self.repaired(ctx, keys, entry);

@@ -151,7 +151,8 @@ impl<P: Peer> Paths<P> {
             });
         }
         let publishing = [Purpose::Publishing, Purpose::PublishingAgain];
-        if publishing.iter().any(|purpose| self.own.get(purpose).is_some_and(|path| path.is_at(from, id))) {
+        let old = self.renewal.old_at(from, id).is_some_and(|(purpose, _)| publishing.contains(&purpose));
+        if old || publishing.iter().any(|purpose| self.own.get(purpose).is_some_and(|path| path.is_at(from, id))) {
             return Ok(None);
         }
         match self.relayed.by_next_hop(from, id) {

@@ -1,0 +1,138 @@
+//! Own paths that are replaced while they are whole, because the subgroup has grown: the new one is built before the old one is
+//! given up, so that nobody asks in vain meanwhile.
+
+use std::time::Duration;
+
+use super::own::OwnPath;
+use super::*;
+use crate::protocol::io::Time;
+
+/// How long a new path has to be built; after as long again it is tried once more. choice: the longest that a build may take
+const RENEW_WITHIN: Duration = Duration::from_secs(8);
+/// How long the old path is kept beside the new one: what is under way on it arrives, and all is announced over the new one
+/// before. choice
+const KEPT_FOR: Duration = Duration::from_secs(10);
+/// Old paths kept. choice: one for each purpose
+const MAX_OLD: usize = 4;
+
+/// Paths beside those in use.
+#[derive(Clone)]
+pub(super) struct Renewal<P> {
+    /// Being built.
+    next: BTreeMap<Purpose, OwnPath<P>>,
+    /// Replaced, and until when they are kept.
+    old: Vec<(Purpose, OwnPath<P>, Time)>,
+}
+
+impl<P> Default for Renewal<P> {
+    fn default() -> Self {
+        Self { next: BTreeMap::new(), old: Vec::new() }
+    }
+}
+
+impl<P: Peer> Renewal<P> {
+    fn all(&self) -> impl Iterator<Item = &OwnPath<P>> {
+        self.next.values().chain(self.old.iter().map(|(_, path, _)| path))
+    }
+
+    /// First relays, and whether a walk waits for them.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = (Contact<P>, bool)> {
+        self.all().filter_map(|path| Some((path.first()?, !path.is_ready())))
+    }
+
+    /// The purpose for which an old path was used.
+    pub(super) fn old_at(&self, first: P, id: u64) -> Option<(Purpose, &OwnPath<P>)> {
+        self.old.iter().find(|(_, path, _)| path.is_at(first, id)).map(|(purpose, path, _)| (*purpose, path))
+    }
+
+    fn next_at(&self, first: P, id: u64) -> Option<Purpose> {
+        self.next.iter().find(|(_, path)| path.is_at(first, id)).map(|(purpose, _)| *purpose)
+    }
+
+    /// A path is broken; whether it was one of these.
+    pub(super) fn broken(&mut self, first: P, id: u64) -> bool {
+        let before = self.next.len() + self.old.len();
+        self.next.retain(|_, path| !path.is_at(first, id));
+        self.old.retain(|(_, path, _)| !path.is_at(first, id));
+        self.next.len() + self.old.len() < before
+    }
+
+    pub(super) fn dead(&mut self, peer: P) {
+        self.next.retain(|_, path| !path.goes_through(peer));
+        self.old.retain(|(_, path, _)| !path.goes_through(peer));
+    }
+}
+
+impl<P: Peer> Paths<P> {
+    /// Gives up what is not in use; for one purpose or for all.
+    pub(super) fn forget_renewal(&mut self, ctx: &mut PathCtx<'_, P>, only: Option<Purpose>) {
+        let meant = |purpose: Purpose| only.is_none_or(|only| only == purpose);
+        let mut gone: Vec<_> =
+            self.renewal.next.extract_if(.., |purpose, _| meant(*purpose)).map(|(_, it)| it).collect();
+        gone.extend(self.renewal.old.extract_if(.., |(purpose, ..)| meant(*purpose)).map(|(_, it, _)| it));
+        for path in gone {
+            path.break_up(ctx);
+        }
+    }
+
+    /// The subgroup has grown: a path in use is to be replaced.
+    pub(super) fn renew(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        if self.renewal.next.contains_key(&purpose) {
+            return;
+        }
+        if let Some(path) = self.walk(ctx, keys, purpose, 0) {
+            ctx.out.arm(RENEW_WITHIN, PathTimer::Renew(purpose, path.generation()));
+            self.renewal.next.insert(purpose, path);
+        }
+    }
+
+    /// A new path is whole; whether this was one.
+    pub(super) fn renewed(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, from: P, id: u64) -> bool {
+        let Some(purpose) = self.renewal.next_at(from, id) else { return false };
+        let Some(new) = self.renewal.next.remove(&purpose) else { return false };
+        match self.own.insert(purpose, new) {
+            Some(old) if old.is_ready() => {
+                if self.renewal.old.len() >= MAX_OLD {
+                    self.renewal.old.remove(0).1.break_up(ctx);
+                }
+                self.renewal.old.push((purpose, old, ctx.now + KEPT_FOR));
+                ctx.out.arm(KEPT_FOR, PathTimer::Old);
+            }
+            // It broke meanwhile, and was being built anew.
+            Some(old) => old.break_up(ctx),
+            None => {}
+        }
+        self.own_opened(ctx, keys, purpose);
+        if purpose == Purpose::Downloading {
+            // What is being prepared is bound to the old path; it is asked for once more.
+            ctx.out.emit(PathEvent::Mended(purpose));
+        }
+        true
+    }
+
+    pub(super) fn renewal_expired(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        purpose: Purpose,
+        generation: u64,
+    ) {
+        if let Some(path) = self.renewal.next.remove(&purpose) {
+            if path.generation() != generation {
+                self.renewal.next.insert(purpose, path);
+                return;
+            }
+            path.break_up(ctx);
+            return ctx.out.arm(RENEW_WITHIN, PathTimer::Renew(purpose, generation));
+        }
+        // It came to nothing, or it is the path in use by now.
+        self.check_own(ctx, keys);
+    }
+
+    pub(super) fn old_expired(&mut self, ctx: &mut PathCtx<'_, P>) {
+        let over: Vec<_> = self.renewal.old.extract_if(.., |(.., until)| *until <= ctx.now).collect();
+        for (_, path, _) in over {
+            path.break_up(ctx);
+        }
+    }
+}
