@@ -6,6 +6,7 @@
 pub mod client;
 pub(crate) mod codec;
 pub mod config;
+pub mod cost;
 pub mod directory;
 pub mod errand;
 pub mod interface;

@@ -6,6 +6,7 @@ mod churn;
 mod flood;
 mod hops;
 mod hostile;
+mod join_cost;
 mod leaders;
 mod lookup;
 mod messaging;

@@ -4,6 +4,13 @@ use super::*;
 
 impl<P: Peer> Subgroups<P> {
     pub(super) fn begin(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, guest: bool) {
+        if self.proof(ctx.unix, keys).is_none() {
+            // Nobody lets us in before we have paid, and until then we do not look for anything.
+            let seat = self.seat(guest);
+            seat.stage = if guest { Stage::Listing } else { Stage::Asking { known: Vec::new(), told: Vec::new() } };
+            seat.since = seat.since.map(|_| ctx.now);
+            return self.soon(ctx, guest);
+        }
         if guest {
             return self.list_leaders(ctx, keys);
         }
@@ -151,14 +158,33 @@ impl<P: Peer> Subgroups<P> {
         subgroup: OverlayAddr,
         leader: Contact<P>,
     ) {
-        let statement = self.statement(ctx.unix, keys, subgroup, guest);
+        let Some(statement) = self.statement(ctx.unix, keys, subgroup, guest) else {
+            // The week has just changed: the step is tried again.
+            let seat = self.seat(guest);
+            seat.stage = Stage::Joining { subgroup, leader };
+            seat.steps += 1;
+            return self.soon(ctx, guest);
+        };
         ctx.out.send(&leader, SubgroupMessage::Join(JoinSubgroup { statement }));
         self.enter(ctx, guest, Stage::Joining { subgroup, leader });
     }
 
-    pub(super) fn statement(&self, unix: u64, keys: &dyn Keys<P>, subgroup: OverlayAddr, guest: bool) -> Statement<P> {
-        let expires = unix + STATEMENT_LASTS;
-        Statement::with_resources(keys, &self.me, self.sealing, subgroup, expires, guest, self.config.resources)
+    /// The proof that a statement made now needs, if it is there already.
+    pub(super) fn proof(&self, unix: u64, keys: &dyn Keys<P>) -> Option<u64> {
+        keys.paid(&self.config.cost, week_at(unix))
+    }
+
+    pub(super) fn statement(
+        &self,
+        unix: u64,
+        keys: &dyn Keys<P>,
+        subgroup: OverlayAddr,
+        guest: bool,
+    ) -> Option<Statement<P>> {
+        let paid = self.proof(unix, keys)?;
+        let expires = unix.saturating_add(STATEMENT_LASTS);
+        let more = (self.config.resources, paid);
+        Some(Statement::stated(keys, &self.me, self.sealing, subgroup, expires, guest, more))
     }
 
     /// Tries a step again a little later.
@@ -222,7 +248,8 @@ impl<P: Peer> Subgroups<P> {
         result: Result<Vec<u8>, Failure>,
     ) {
         let rows = result.ok().and_then(|bytes| from_bytes::<Rows<P>>(&bytes).ok()).map(|rows| rows.rows.into_inner());
-        let rows: Vec<_> = rows.unwrap_or_default().into_iter().filter(|row| row.holds(keys, ctx.unix)).collect();
+        let rows: Vec<_> =
+            rows.unwrap_or_default().into_iter().filter(|row| row.holds(keys, &self.config.cost, ctx.unix)).collect();
         for row in &rows {
             self.heard_of(ctx.now, row.clone());
             self.rival(ctx, keys, row.statement.subgroup, row.statement.contact.clone(), row.term);

@@ -114,7 +114,7 @@ impl<P: Peer> Subgroups<P> {
 
     pub(super) fn greeted(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, hello: LeaderHello<P>) {
         let statement = &hello.row.statement;
-        if statement.contact.peer != from || !hello.row.holds(keys, ctx.unix) {
+        if statement.contact.peer != from || !hello.row.holds(keys, &self.config.cost, ctx.unix) {
             return;
         }
         self.heard_of(ctx.now, hello.row.clone());

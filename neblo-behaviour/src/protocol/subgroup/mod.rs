@@ -30,13 +30,12 @@ use standing::{Observed, moves};
 use succession::Before;
 
 use super::codec::{List, from_bytes, to_bytes};
+use super::cost::{JoinCost, STATEMENT_LASTS, week_at};
 use super::interface::Failure;
 use super::io::{Contact, Ctx, Part, Peer, Time};
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
-/// How long a statement holds. choice
-const STATEMENT_LASTS: u64 = 24 * 3600;
 /// Wait before a step of joining is tried again. choice
 const STEP_AGAIN: Duration = Duration::from_millis(400);
 /// Wait for an answer to a step of joining. choice
@@ -196,6 +195,8 @@ impl<P> Default for Seat<P> {
 pub struct SubgroupConfig {
     /// The network's name.
     pub network: String,
+    /// What its members pay.
+    pub cost: JoinCost,
     /// Members at which a subgroup is full.
     pub full: usize,
     /// How candidates are ordered.
@@ -205,9 +206,16 @@ pub struct SubgroupConfig {
 }
 
 impl SubgroupConfig {
-    /// Ordered by what is observed, and nothing claimed.
+    /// Ordered by what is observed, nothing claimed, and nothing to be paid.
     pub fn new(network: impl Into<String>, full: usize) -> Self {
-        Self { network: network.into(), full, policy: LeaderPolicy::default(), resources: Resources::default() }
+        let network = network.into();
+        Self {
+            cost: JoinCost::new(network.clone(), 0),
+            network,
+            full,
+            policy: LeaderPolicy::default(),
+            resources: Resources::default(),
+        }
     }
 }
 
@@ -423,7 +431,8 @@ impl<P: Peer> Subgroups<P> {
         at: OverlayAddr,
         payload: &[u8],
     ) -> Option<Vec<u8>> {
-        self.registry.handle((ctx.now, ctx.unix), ctx.rng, keys, &self.config.network, at, payload)
+        let config = &self.config;
+        self.registry.handle((ctx.now, ctx.unix), ctx.rng, keys, (&config.network, &config.cost), at, payload)
     }
 
     /// A timer expired.

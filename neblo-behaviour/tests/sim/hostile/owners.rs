@@ -26,9 +26,9 @@ fn contact(peer: u32) -> Contact<u32> {
 }
 
 /// "I lead it, and have done so longer than anybody."
-fn own_row(liar: u32, subgroup: OverlayAddr) -> Vec<u8> {
+fn own_row(liar: u32, subgroup: OverlayAddr, expires: u64) -> Vec<u8> {
     let keys = StandInKeys::new(liar);
-    let statement = Statement::of(&keys, &contact(liar), [0; 32], subgroup, u64::MAX, false);
+    let statement = Statement::of(&keys, &contact(liar), [0; 32], subgroup, expires, false);
     let row = LeaderRow { statement, term: 40, size: 3, full: 75, signature: Blob::default() }.sign(&keys);
     Rows { rows: List::new(vec![row]).unwrap() }.to_bytes()
 }
@@ -64,6 +64,7 @@ fn joiners(
         let seen = Rc::new(RefCell::new(Seen::default()));
         seen.borrow_mut().liars = liars(&sim);
         let at = seen.clone();
+        let expires = sim.unix() + 24 * 3_600;
         let lying = Liars::who(&mut sim, takes, move |to, request| {
             let seen = at.borrow();
             let place = placement(request.to, request.copy);
@@ -73,7 +74,7 @@ fn joiners(
                 && seen.subgroups.contains(&request.to)
                 && lies(seen.liars.contains(&to), request.copy);
             let finds = matches!(RegistryRequest::<u32>::from_bytes(&request.payload), Ok(RegistryRequest::Find(_)));
-            (lies && finds).then(|| Lie::Say(own_row(to, request.to)))
+            (lies && finds).then(|| Lie::Say(own_row(to, request.to, expires)))
         });
         let at = seen.clone();
         sim.watch_frames(move |sent| {
