@@ -2,6 +2,7 @@
 
 mod comparing;
 mod contested;
+mod finding;
 mod handing;
 mod joining;
 mod leaders;
@@ -10,6 +11,7 @@ mod lists;
 mod merging;
 mod message;
 mod registry;
+mod seat;
 mod standing;
 mod succession;
 
@@ -17,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use comparing::DEPOSED_WITHIN;
-use contested::{Claim, Rival};
+use contested::Rival;
+use finding::Inquiry;
 use handing::Handing;
 use leading::Leading;
 use lists::apply_change;
@@ -25,13 +28,14 @@ pub use message::*;
 use registry::Registry;
 #[cfg(feature = "sim")]
 pub(crate) use registry::{BUCKETS, LASTS, MAX_AT_ONE, RENEW};
+use seat::{Seat, Stage};
 pub use standing::LeaderPolicy;
 use standing::{Observed, moves};
 use succession::Before;
 
 use super::codec::{List, from_bytes, to_bytes};
 use super::cost::{JoinCost, STATEMENT_LASTS, week_at};
-use super::interface::Failure;
+use super::interface::{Failure, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time};
 use super::seal::Keys;
 use crate::address::OverlayAddr;
@@ -58,8 +62,10 @@ const MAX_ASKED: usize = 3;
 const MAX_SOUGHT: usize = 256;
 /// Times in a row that a joiner lets itself be sent elsewhere. choice
 const MAX_ELSEWHERE: u32 = 6;
-/// Copies of a registration. choice: two more than the primary, so that the death of an owner costs no look-up
+/// Copies of a registration. choice: two more than the primary, so that neither the death of one owner nor its lie decides
 const COPIES: u8 = 3;
+/// All of them at once; the first good answer counts.
+const ALL_COPIES: Recipients = Recipients::First(COPIES);
 
 /// What subgroups wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +93,8 @@ pub enum SubgroupTimer {
     Claim(u64),
     /// Members had their time to say who leads them.
     Rival(u64),
+    /// The copies of a registration had their time to say who leads.
+    Window(u64),
 }
 
 /// What subgroups report.
@@ -96,8 +104,8 @@ pub enum SubgroupEvent<P> {
     Ask {
         /// Names it.
         token: u64,
-        /// Copies.
-        copies: u8,
+        /// Which copies.
+        recipients: Recipients,
         /// The address.
         to: OverlayAddr,
         /// The request.
@@ -144,52 +152,6 @@ impl<P: Peer> Membership<P> {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Stage<P> {
-    /// Not wanted.
-    Idle,
-    /// Asks known peers for their subgroups.
-    Asking { known: Vec<Contact<P>>, told: Vec<(P, InSubgroup<P>)> },
-    /// Asks the registry for the leader.
-    Finding { subgroup: OverlayAddr, token: u64 },
-    /// Asks the registry for any leader (to be a guest there).
-    Listing,
-    /// Asks the leader.
-    Joining { subgroup: OverlayAddr, leader: Contact<P> },
-    /// In.
-    In,
-}
-
-/// One membership and the way to it.
-#[derive(Clone, Debug)]
-struct Seat<P> {
-    stage: Stage<P>,
-    membership: Option<Membership<P>>,
-    known: Vec<Contact<P>>,
-    generation: u64,
-    steps: u32,
-    elsewhere: u32,
-    /// Since when it looks for a subgroup or for a leader.
-    since: Option<Time>,
-    /// Somebody says that it leads from now on, and the leader is asked.
-    claim: Option<Claim<P>>,
-}
-
-impl<P> Default for Seat<P> {
-    fn default() -> Self {
-        Self {
-            stage: Stage::Idle,
-            membership: None,
-            known: Vec::new(),
-            generation: 0,
-            steps: 0,
-            elsewhere: 0,
-            since: None,
-            claim: None,
-        }
-    }
-}
-
 /// What a subgroup part is told once.
 #[derive(Clone, Debug)]
 pub struct SubgroupConfig {
@@ -230,6 +192,8 @@ pub struct Subgroups<P> {
     /// Leaders heard of lately, by subgroup.
     leaders: BTreeMap<OverlayAddr, (LeaderRow<P>, Time)>,
     registry: Registry<P>,
+    /// Questions to the copies of a registration.
+    inquiries: BTreeMap<u64, Inquiry<P>>,
     succession: Option<succession::Succession>,
     observed: Observed<P>,
     handing: Option<Handing<P>>,
@@ -274,6 +238,7 @@ impl<P: Peer> Subgroups<P> {
             leading: None,
             leaders: BTreeMap::new(),
             registry: Registry::default(),
+            inquiries: BTreeMap::new(),
             succession: None,
             observed: Observed::default(),
             handing: None,
@@ -450,6 +415,7 @@ impl<P: Peer> Subgroups<P> {
             SubgroupTimer::Handing(generation) => self.handing_expired(ctx, generation),
             SubgroupTimer::Seek(subgroup) => self.seek_again(ctx, subgroup),
             SubgroupTimer::Claim(generation) => self.claim_unanswered(ctx, keys, generation),
+            SubgroupTimer::Window(inquiry) => self.conclude(ctx, keys, inquiry),
             SubgroupTimer::Rival(request) => self.rival_judged(ctx, keys, request),
         }
     }
