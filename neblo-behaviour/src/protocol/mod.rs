@@ -17,6 +17,7 @@ pub mod node;
 pub mod paper;
 pub mod path;
 pub mod policy;
+pub mod prefix;
 pub(crate) mod rate;
 pub mod ring;
 pub mod seal;

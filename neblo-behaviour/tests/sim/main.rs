@@ -3,6 +3,7 @@
 mod anonymity;
 mod blind;
 mod churn;
+mod diversity;
 mod flood;
 mod hops;
 mod hostile;

@@ -233,7 +233,11 @@ impl<P: Peer> Node<P> {
                 self.fingers.forgive(step.now, Some(peer));
                 self.links.connected(step.now, peer);
             }
-            Input::Disconnected(peer) => self.closed(step, peer),
+            Input::Remote { peer, address } => self.subgroups.comes_from(peer, &address),
+            Input::Disconnected(peer) => {
+                self.subgroups.is_gone(peer);
+                self.closed(step, peer);
+            }
             Input::Restarted(peer) => self.peer_gone(step, peer),
             Input::ConnectionLost(peer) => part!(self, step, |ctx| self.links.suspect(ctx, peer)),
             Input::Unreachable(peer) => self.unreachable(step, peer),

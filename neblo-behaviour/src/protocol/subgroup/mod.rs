@@ -2,6 +2,7 @@
 
 mod comparing;
 mod contested;
+mod diversity;
 mod finding;
 mod handing;
 mod joining;
@@ -37,6 +38,7 @@ use super::codec::{List, from_bytes, to_bytes};
 use super::cost::{JoinCost, STATEMENT_LASTS, week_at};
 use super::interface::{Failure, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time};
+use super::prefix::Prefix;
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
@@ -192,6 +194,8 @@ pub struct Subgroups<P> {
     /// Leaders heard of lately, by subgroup.
     leaders: BTreeMap<OverlayAddr, (LeaderRow<P>, Time)>,
     registry: Registry<P>,
+    /// Where connected peers are.
+    origins: BTreeMap<P, Prefix>,
     /// Questions to the copies of a registration.
     inquiries: BTreeMap<u64, Inquiry<P>>,
     succession: Option<succession::Succession>,
@@ -238,6 +242,7 @@ impl<P: Peer> Subgroups<P> {
             leading: None,
             leaders: BTreeMap::new(),
             registry: Registry::default(),
+            origins: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             succession: None,
             observed: Observed::default(),

@@ -40,6 +40,7 @@ use super::multicast::{Gate, GateIn, Multicast, MulticastOut};
 use super::shared::{Shared, count};
 use crate::protocol::cost::{JoinCost, week_at};
 use crate::protocol::interface::{Input, MAX_FRAME, Output, Token};
+use crate::protocol::prefix::Prefix;
 use crate::protocol::seal::Keys;
 use crate::protocol::wire::{Frame, Hello};
 use crate::protocol::{Config, Node, Timer};
@@ -325,6 +326,10 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
                 self.connected(peer_id, connection_id);
+                let address = endpoint.get_remote_address().to_vec();
+                if Prefix::of(&address).is_some() {
+                    self.inputs.push_back(Input::Remote { peer: peer_id, address });
+                }
                 if let Some(multicast) = &mut self.multicast {
                     multicast.connected(peer_id, connection_id, endpoint, &mut self.multicast_out);
                 }
