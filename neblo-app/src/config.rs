@@ -25,6 +25,8 @@ pub struct Config {
     pub bootstrap: Vec<Multiaddr>,
     /// Members at which a subgroup is full, 2 to 150.
     pub subgroup_size: usize,
+    /// What a member pays each week, as bits of a proof of work: the same in the whole network, 0 to 30.
+    pub join_cost: u8,
     /// Paths.
     pub paths: Paths,
     /// Caps.
@@ -38,6 +40,7 @@ impl Default for Config {
             listen: default_listen(),
             bootstrap: Vec::new(),
             subgroup_size: 75,
+            join_cost: 20,
             paths: Paths::default(),
             limits: Limits::default(),
         }
@@ -208,6 +211,10 @@ impl Config {
             return Err(Problem::usage(format!("a subgroup of {} members is not possible", self.subgroup_size))
                 .hint("choose a subgroup size from 2 to 150, the default is 75"));
         }
+        if self.join_cost > neblo_behaviour::protocol::cost::MAX_JOIN_COST {
+            return Err(Problem::usage(format!("join_cost = {} would take hours", self.join_cost))
+                .hint("choose from 0 to 30 bits, the same as the whole network; the default is 20"));
+        }
         if self.listen.is_empty() {
             return Err(Problem::usage("the list of listen addresses is empty")
                 .hint("name at least one, for example \"/ip4/0.0.0.0/tcp/0\""));
@@ -284,6 +291,7 @@ mod tests {
             listen = ["/ip4/127.0.0.1/udp/0/quic-v1"]
             bootstrap = ["/ip4/127.0.0.1/tcp/1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"]
             subgroup_size = 5
+            join_cost = 12
             [paths]
             p = 0.5
             [limits]
@@ -297,6 +305,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.subgroup_size, 5);
+        assert_eq!(config.join_cost, 12);
         assert_eq!(config.paths.p, 0.5);
         assert_eq!(config.limits.relayed_rate, Cap::mib(10));
         assert_eq!(config.limits.upload_rate, Cap::Bytes(1_000_000));
@@ -317,6 +326,7 @@ mod tests {
             ("[paths]\np = nan", "NaN"),
             ("network = \"a b\"", "a b"),
             ("subgroup_size = 1", "1 members"),
+            ("join_cost = 31", "join_cost = 31"),
             ("listen = []", "empty"),
             ("listen = [\"/memory/1\"]", "/memory/1"),
             ("listen = [\"127.0.0.1\"]", "line 1"),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use libp2p::PeerId;
 use neblo_behaviour::protocol::WireError;
+use neblo_behaviour::protocol::cost::JoinCost;
 use neblo_behaviour::protocol::directory::LookupCast;
 use neblo_behaviour::protocol::errand::{Envelope, Notice, SEALED_SIZES};
 use neblo_behaviour::protocol::interface::{Hit, StreamHeader};
@@ -254,12 +255,16 @@ fn unknown(bytes: &[u8]) -> Result<Frame<PeerId>, WireError> {
 
 #[test]
 fn what_is_signed_in_the_agreed_bytes_holds() {
-    let keys = samples::keys(9);
-    assert!(samples::statement(1, false).holds(&keys, samples::NOW));
-    assert!(!samples::statement(1, false).holds(&keys, samples::NOW + 3_600));
+    let (keys, cost) = (samples::keys(9), samples::cost());
+    assert!(samples::statement(1, false).holds(&keys, &cost, samples::NOW));
+    assert!(!samples::statement(1, false).holds(&keys, &cost, samples::NOW + 3_600));
     let mut forged = samples::statement(1, false);
     forged.guest = true;
-    assert!(!forged.holds(&keys, samples::NOW));
+    assert!(!forged.holds(&keys, &cost, samples::NOW));
+    let dearer = JoinCost::new("neblo", 30);
+    assert!(!samples::statement(1, false).holds(&keys, &dearer, samples::NOW));
+    let elsewhere = JoinCost::new("other", 12);
+    assert!(!samples::statement(1, false).holds(&keys, &elsewhere, samples::NOW));
     let members = samples::members();
     let leader = members.leader().unwrap();
     assert!(members.list_root().holds(&keys, leader));
@@ -267,7 +272,7 @@ fn what_is_signed_in_the_agreed_bytes_holds() {
     newer.version += 1;
     assert!(!newer.list_root().holds(&keys, leader));
     let row = samples::row();
-    assert!(row.holds(&keys, samples::NOW));
+    assert!(row.holds(&keys, &cost, samples::NOW));
     let row = neblo_behaviour::protocol::subgroup::LeaderRow { term: row.term + 1, ..row };
-    assert!(!row.holds(&keys, samples::NOW));
+    assert!(!row.holds(&keys, &cost, samples::NOW));
 }

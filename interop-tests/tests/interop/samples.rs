@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use libp2p::{PeerId, identity::Keypair};
+use neblo_behaviour::protocol::cost::{JoinCost, week_of};
 use neblo_behaviour::protocol::directory::{
     AskTableKey, CopiedPath, CopiedRow, DirectoryMessage, Found, GonePath, ResolveAnswer, ResolveAsk, TableCopied,
     TableCopy, TableKey,
@@ -19,6 +20,7 @@ use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Men
 use neblo_behaviour::protocol::ring::{
     Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster, Start,
 };
+use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{
     AskMembers, Elsewhere, InSubgroup, JoinSubgroup, Lead, LeaderHello, LeaderRow, LeaveSubgroup, MemberChange,
     MemberList, MoveTo, Moved, Resources, Statement, SubgroupMessage, Suspect, TwoLists, Which,
@@ -75,14 +77,24 @@ fn roster() -> Roster<PeerId> {
     }
 }
 
+/// What is paid in the network of the samples.
+pub(crate) fn cost() -> JoinCost {
+    JoinCost::new("neblo", 12)
+}
+
+fn stated(seed: u8, guest: bool, resources: Resources) -> Statement<PeerId> {
+    let (keys, expires) = (keys(seed), NOW + 3_600);
+    let paid = cost().pay(&keys.identity(), week_of(expires), 0, u64::MAX).unwrap();
+    Statement::stated(&keys, &contact(seed), [seed; 32], place(0xaa), expires, guest, (resources, paid))
+}
+
 pub(crate) fn statement(seed: u8, guest: bool) -> Statement<PeerId> {
-    Statement::of(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, guest)
+    stated(seed, guest, Resources::default())
 }
 
 /// A statement that names resources.
 pub(crate) fn resourceful(seed: u8) -> Statement<PeerId> {
-    let resources = Resources { cpu: Some(4), bandwidth: Some(12_500) };
-    Statement::with_resources(&keys(seed), &contact(seed), [seed; 32], place(0xaa), NOW + 3_600, true, resources)
+    stated(seed, true, Resources { cpu: Some(4), bandwidth: Some(12_500) })
 }
 
 pub(crate) fn row() -> LeaderRow<PeerId> {

@@ -30,6 +30,7 @@ Settings in <data dir>/neblo.toml, all optional, here with their defaults:
   listen = [\"/ip4/0.0.0.0/tcp/0\", \"/ip4/0.0.0.0/udp/0/quic-v1\"]
   bootstrap = []
   subgroup_size = 75
+  join_cost = 20                 # proof of work of a member each week, 0 to 30 bits, the same in the whole network
   [paths]
   policy = \"hardened\"            # or \"paper\": the paper's mechanism to the letter, which leaks
   p = 0.7                        # how likely a relay hands a path on to another relay, 0 to 0.95

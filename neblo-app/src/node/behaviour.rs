@@ -94,6 +94,7 @@ fn protocol(config: &Config) -> neblo_behaviour::Config {
     let mut protocol = neblo_behaviour::Config::default()
         .with_network(config.network.clone())
         .with_subgroup_size(config.subgroup_size)
+        .with_join_cost(config.join_cost)
         .with_path_policy(config.paths.policy())
         .with_resources(resources(config));
     protocol.max_streams = config.limits.relayed_streams;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cost::MAX_JOIN_COST;
 use super::link::PROBE_BUSY_AFTER;
 use super::policy::PathPolicy;
 use super::subgroup::Resources;
@@ -14,6 +15,10 @@ pub struct Config {
     pub network: String,
     /// Members at which a subgroup is full. Default 75: choice (design D9).
     pub subgroup_size: usize,
+    /// What an identity pays each week to be a member of subgroups: leading zero bits of a hash, so 2^`join_cost` hashes. All
+    /// members of a network must ask for the same. Default 20: choice, 0.3 s of a busy core, so that nobody waits and
+    /// whoever wants a thousand places pays a thousand times that each week ([`cost`](super::cost)).
+    pub join_cost: u8,
     /// Whether the node takes part in subgroups and so has anonymous paths. Without them it is a ring with messages, and
     /// neither announces, looks up nor relays streams. Default true.
     pub subgroups: bool,
@@ -56,6 +61,7 @@ impl Default for Config {
         Self {
             network: "neblo".into(),
             subgroup_size: 75,
+            join_cost: 20,
             subgroups: true,
             return_way: ReturnWay::Tracks,
             carry_rate: 4 << 20,
@@ -79,6 +85,11 @@ impl Config {
     /// Sets the members at which a subgroup is full (2 to 150).
     pub fn with_subgroup_size(mut self, size: usize) -> Self {
         self.subgroup_size = size.clamp(2, 150);
+        self
+    }
+    /// Sets what an identity pays to be a member, in bits (0 to 30; 0 is nothing): the same in the whole network.
+    pub fn with_join_cost(mut self, bits: u8) -> Self {
+        self.join_cost = bits.min(MAX_JOIN_COST);
         self
     }
     /// Sets whether the node takes part in subgroups, and so in anonymous publishing, searching and streaming.

@@ -6,6 +6,7 @@
 pub mod client;
 pub(crate) mod codec;
 pub mod config;
+pub mod cost;
 pub mod directory;
 pub mod errand;
 pub mod interface;
@@ -16,6 +17,7 @@ pub mod node;
 pub mod paper;
 pub mod path;
 pub mod policy;
+pub mod prefix;
 pub(crate) mod rate;
 pub mod ring;
 pub mod seal;

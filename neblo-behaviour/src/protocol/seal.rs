@@ -5,6 +5,7 @@
 
 use rand::Rng;
 
+use super::cost::JoinCost;
 use super::io::Peer;
 
 /// Bytes that sealing adds: an ephemeral X25519 key and a tag (Noise pattern N).
@@ -39,6 +40,10 @@ pub trait Keys<P: Peer>: Send {
 
     /// The encoded public key of this node's identity, at most 64 bytes.
     fn identity(&self) -> Vec<u8>;
+
+    /// The proof that this node's identity has paid what a week costs ([`JoinCost::pay`]). `None` if it is not there yet: it is
+    /// being worked on from the first question on, and asked for again soon.
+    fn paid(&self, cost: &JoinCost, week: u64) -> Option<u64>;
 
     /// Signs with this node's identity; at most 96 bytes.
     fn sign(&self, message: &[u8]) -> Vec<u8>;

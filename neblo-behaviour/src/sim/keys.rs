@@ -2,6 +2,7 @@
 
 use rand::Rng;
 
+use crate::protocol::cost::JoinCost;
 use crate::protocol::seal::{Keys, LAYER, LAYER_PLAIN, SEAL_OVERHEAD};
 
 /// Stand-in for the keys of a simulated peer.
@@ -88,6 +89,11 @@ impl Keys<u32> for StandInKeys {
         let mut key = vec![0; 36];
         key.splice(..4, self.peer.to_le_bytes());
         key
+    }
+
+    /// Paid at once, whatever it costs: simulated time does not pass meanwhile.
+    fn paid(&self, cost: &JoinCost, week: u64) -> Option<u64> {
+        cost.pay(&self.identity(), week, 0, u64::MAX)
     }
 
     fn sign(&self, message: &[u8]) -> Vec<u8> {

@@ -113,6 +113,9 @@ pub struct Simulation {
     /// Buffers that are used again for what nodes want done.
     spare: Vec<Vec<Output<u32>>>,
     counting: bool,
+    paying: bool,
+    origins: BTreeMap<u32, Vec<u8>>,
+    begins: u64,
     watcher: Option<Watcher>,
     filter: Option<Filter>,
     application: Option<Box<dyn Application>>,
@@ -150,6 +153,9 @@ impl Simulation {
             touched: Vec::new(),
             spare: Vec::new(),
             counting: true,
+            paying: false,
+            origins: BTreeMap::new(),
+            begins: BEGINS,
             watcher: None,
             filter: None,
             application: None,
@@ -163,7 +169,7 @@ impl Simulation {
     pub fn add(&mut self, config: Config) -> u32 {
         let peer = self.hosts.len() as u32;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(peer));
-        let node = Node::new(peer, config, Box::new(StandInKeys::new(peer)), &mut rng);
+        let node = node_of(peer, config, self.paying, &mut rng);
         self.hosts.push(Host {
             node,
             life: 0,
@@ -189,9 +195,9 @@ impl Simulation {
             self.kill(peer);
         }
         self.leave_stale(peer);
+        let charge = self.paying;
         let host = &mut self.hosts[peer as usize];
-        let node = Node::new(peer, config, Box::new(StandInKeys::new(peer)), &mut host.rng);
-        host.node = node;
+        host.node = node_of(peer, config, charge, &mut host.rng);
         host.life += 1;
         host.alive = true;
         host.frozen = false;
@@ -209,6 +215,22 @@ impl Simulation {
         let known = known.iter().map(|known| contact(*known)).collect();
         self.command(peer, |token| Command::Subscribe { token, known });
         peer
+    }
+
+    /// Whether hosts added from now on pay what [`Config::join_cost`] says, which takes real time. Off at first: they neither pay
+    /// nor ask for anything.
+    pub fn pay_to_join(&mut self, on: bool) {
+        self.paying = on;
+    }
+
+    /// Sets the date at which the run begins, in seconds since 1970.
+    pub fn begin_at(&mut self, unix: u64) {
+        self.begins = unix;
+    }
+
+    /// The date, in seconds since 1970.
+    pub fn unix(&self) -> u64 {
+        self.begins + self.now.0 / 1_000_000
     }
 
     /// Sets what runs on the hosts, in place of the simulator's own application.
@@ -411,6 +433,7 @@ impl Simulation {
     }
 
     fn input(&mut self, peer: u32, input: Input<u32>) {
+        let unix = self.unix();
         let Some(host) = self.hosts.get_mut(peer as usize).filter(|host| host.alive) else { return };
         if host.frozen {
             // A stopped process finds its timers and the kernel's buffers when it goes on.
@@ -419,7 +442,6 @@ impl Simulation {
         }
         self.trace.add(u64::from(peer));
         self.touched.push(peer);
-        let unix = BEGINS + self.now.0 / 1_000_000;
         let mut out = self.spare.pop().unwrap_or_default();
         host.node.handle(self.now, unix, &mut host.rng, input, &mut out);
         for output in out.drain(..) {
@@ -467,6 +489,11 @@ impl Simulation {
             Output::Done { token, answer } => self.answers.entry((peer, token)).or_default().push(answer),
         }
     }
+}
+
+fn node_of(peer: u32, config: Config, paying: bool, rng: &mut ChaCha8Rng) -> Node<u32> {
+    let join_cost = if paying { config.join_cost } else { 0 };
+    Node::new(peer, config.with_join_cost(join_cost), Box::new(StandInKeys::new(peer)), rng)
 }
 
 /// A simulated host's contact.

@@ -80,6 +80,20 @@ impl SeenLately {
 }
 
 impl Simulation {
+    /// Puts a host at a transport address (a multiaddr in its binary form): it says so, and its connections come from there.
+    pub fn set_origin(&mut self, peer: u32, address: Vec<u8>) {
+        self.origins.insert(peer, address.clone());
+        self.input(peer, Input::Addresses(vec![address]));
+    }
+
+    fn tell_origins(&mut self, one: u32, other: u32) {
+        for (to, peer) in [(one, other), (other, one)] {
+            if let Some(address) = self.origins.get(&peer).cloned() {
+                self.input(to, Input::Remote { peer, address });
+            }
+        }
+    }
+
     /// The latency between two hosts, kept because it is asked for with every frame.
     pub(super) fn latency(&mut self, a: u32, b: u32) -> Duration {
         let (low, high) = (a.min(b) as usize, a.max(b) as usize);
@@ -152,6 +166,7 @@ impl Simulation {
         }
         if self.hosts[from as usize].connected.insert(to) {
             self.hosts[to as usize].connected.insert(from);
+            self.tell_origins(from, to);
             self.input(from, Input::Connected(to));
             if self.hosts[to as usize].stale.remove(&from) {
                 self.input(to, Input::Restarted(from));

@@ -12,6 +12,8 @@ use snow::Builder;
 use snow::params::DHChoice;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 
+use super::payer::Payer;
+use crate::protocol::cost::JoinCost;
 use crate::protocol::seal::{Keys, LAYER, LAYER_PLAIN, SEAL_OVERHEAD};
 
 const PATTERN: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
@@ -23,12 +25,13 @@ const PROLOGUE: &[u8] = b"neblo 1 seal";
 #[derive(Clone)]
 pub struct SwarmKeys {
     keypair: Keypair,
+    payer: Payer,
 }
 
 impl SwarmKeys {
     /// The keys of the node whose identity this is.
     pub fn new(keypair: Keypair) -> Self {
-        Self { keypair }
+        Self { keypair, payer: Payer::default() }
     }
 }
 
@@ -120,6 +123,11 @@ impl Keys<PeerId> for SwarmKeys {
 
     fn identity(&self) -> Vec<u8> {
         self.keypair.public().encode_protobuf()
+    }
+
+    /// Worked on by a thread of its own.
+    fn paid(&self, cost: &JoinCost, week: u64) -> Option<u64> {
+        self.payer.paid(|| self.identity(), cost, week)
     }
 
     fn sign(&self, message: &[u8]) -> Vec<u8> {

@@ -15,6 +15,7 @@ mod handle;
 mod handler;
 pub mod keys;
 mod multicast;
+mod payer;
 pub(crate) mod session;
 mod shared;
 mod splice;

@@ -3,10 +3,12 @@
 mod anonymity;
 mod blind;
 mod churn;
+mod diversity;
 mod flood;
 mod growing;
 mod hops;
 mod hostile;
+mod join_cost;
 mod leaders;
 mod lookup;
 mod messaging;

@@ -66,6 +66,13 @@ pub enum Input<P> {
     },
     /// The first connection to a peer that speaks our protocol was established.
     Connected(P),
+    /// A connection to a peer comes from, or goes to, this public transport address (a multiaddr in its binary form).
+    Remote {
+        /// The peer.
+        peer: P,
+        /// Where it is.
+        address: Vec<u8>,
+    },
     /// The last connection to a peer closed: a death if it was kept and the peer was heard of lately.
     Disconnected(P),
     /// One of several connections to a peer closed. If it died, the others may not tell for long: over QUIC nothing does.

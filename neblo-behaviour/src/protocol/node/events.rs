@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::client::ClientEvent;
 use crate::protocol::directory::{DirectoryEvent, OtherLeader};
-use crate::protocol::interface::{Answer, Failure, Purpose, Recipients};
+use crate::protocol::interface::{Answer, Failure, Purpose};
 use crate::protocol::messaging::Asking;
 use crate::protocol::path::{PathEvent, View};
 use crate::protocol::ring::RingEvent;
@@ -76,8 +76,7 @@ impl<P: Peer> Node<P> {
 
     fn subgroup_event(&mut self, step: &mut Step<'_, P>, event: SubgroupEvent<P>) {
         match event {
-            SubgroupEvent::Ask { token, copies, to, payload } => {
-                let recipients = Recipients::First(copies);
+            SubgroupEvent::Ask { token, recipients, to, payload } => {
                 let asking =
                     Asking { token: 0, recipients, port: PORT_REGISTRY, to, payload, wait: REGISTRY_WITHIN, via: None };
                 self.ask(step, asking, Asker::Registry(token));

@@ -16,6 +16,7 @@ use rand::Rng;
 
 use super::client::Client;
 use super::config::Config;
+use super::cost::JoinCost;
 use super::directory::Directory;
 use super::interface::{Event, FIRST_USER_PORT, HandlerKind, Input, Output, Token};
 use super::io::{Contact, Peer, Time};
@@ -134,6 +135,7 @@ impl<P: Peer> Node<P> {
         let contact = Contact::bare(me);
         let (secret, public) = keys.generate(rng);
         let mut subgroup_config = SubgroupConfig::new(config.network.clone(), config.subgroup_size);
+        subgroup_config.cost = JoinCost::new(config.network.clone(), config.join_cost);
         if config.path_policy.is_paper() {
             (subgroup_config.policy, subgroup_config.resources) = (LeaderPolicy::Claimed, config.resources);
         }
@@ -231,7 +233,11 @@ impl<P: Peer> Node<P> {
                 self.fingers.forgive(step.now, Some(peer));
                 self.links.connected(step.now, peer);
             }
-            Input::Disconnected(peer) => self.closed(step, peer),
+            Input::Remote { peer, address } => self.subgroups.comes_from(peer, &address),
+            Input::Disconnected(peer) => {
+                self.subgroups.is_gone(peer);
+                self.closed(step, peer);
+            }
             Input::Restarted(peer) => self.peer_gone(step, peer),
             Input::ConnectionLost(peer) => part!(self, step, |ctx| self.links.suspect(ctx, peer)),
             Input::Unreachable(peer) => self.unreachable(step, peer),

@@ -107,14 +107,16 @@ impl<P: Peer> Subgroups<P> {
             return;
         }
         if !list.list_root().holds(keys, new)
-            || !new.holds(keys, ctx.unix)
+            || !new.holds(keys, &self.config.cost, ctx.unix)
             || self.observed.banned.contains(&new.contact.peer)
         {
             return;
         }
         let same = leader.contact == new.contact && list.term == home.list.term;
-        let all_hold =
-            list.members.iter().all(|member| member.subgroup == list.subgroup && member.holds(keys, ctx.unix));
+        let all_hold = list
+            .members
+            .iter()
+            .all(|member| member.subgroup == list.subgroup && member.holds(keys, &self.config.cost, ctx.unix));
         if same && all_hold && list.member(self.me.peer).is_some() {
             return self.seated(ctx, false, list);
         }

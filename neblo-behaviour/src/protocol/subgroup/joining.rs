@@ -4,6 +4,13 @@ use super::*;
 
 impl<P: Peer> Subgroups<P> {
     pub(super) fn begin(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, guest: bool) {
+        if self.proof(ctx.unix, keys).is_none() {
+            // Nobody lets us in before we have paid, and until then we do not look for anything.
+            let seat = self.seat(guest);
+            seat.stage = if guest { Stage::Listing } else { Stage::Asking { known: Vec::new(), told: Vec::new() } };
+            seat.since = seat.since.map(|_| ctx.now);
+            return self.soon(ctx, guest);
+        }
         if guest {
             return self.list_leaders(ctx, keys);
         }
@@ -123,12 +130,7 @@ impl<P: Peer> Subgroups<P> {
                     ctx.out.send(known, SubgroupMessage::Which(Which { request: generation }));
                 }
             }
-            Stage::Finding { subgroup, token } => {
-                let find = RegistryRequest::<P>::Find(FindRows { most: 1 });
-                let payload = to_bytes(&find);
-                ctx.out.emit(SubgroupEvent::Ask { token: *token, copies: COPIES, to: *subgroup, payload });
-            }
-            Stage::Idle | Stage::Listing | Stage::Joining { .. } | Stage::In => {}
+            Stage::Idle | Stage::Finding { .. } | Stage::Listing | Stage::Joining { .. } | Stage::In => {}
         }
         let within = if matches!(stage, Stage::Asking { .. }) { KNOWN_WITHIN } else { STEP_WITHIN };
         let seat = self.seat(guest);
@@ -139,7 +141,7 @@ impl<P: Peer> Subgroups<P> {
     }
 
     pub(super) fn find(&mut self, ctx: &mut SubgroupCtx<'_, P>, guest: bool, subgroup: OverlayAddr) {
-        let token = self.next_number();
+        let token = self.inquire(ctx, subgroup);
         self.enter(ctx, guest, Stage::Finding { subgroup, token });
     }
 
@@ -151,14 +153,33 @@ impl<P: Peer> Subgroups<P> {
         subgroup: OverlayAddr,
         leader: Contact<P>,
     ) {
-        let statement = self.statement(ctx.unix, keys, subgroup, guest);
+        let Some(statement) = self.statement(ctx.unix, keys, subgroup, guest) else {
+            // The week has just changed: the step is tried again.
+            let seat = self.seat(guest);
+            seat.stage = Stage::Joining { subgroup, leader };
+            seat.steps += 1;
+            return self.soon(ctx, guest);
+        };
         ctx.out.send(&leader, SubgroupMessage::Join(JoinSubgroup { statement }));
         self.enter(ctx, guest, Stage::Joining { subgroup, leader });
     }
 
-    pub(super) fn statement(&self, unix: u64, keys: &dyn Keys<P>, subgroup: OverlayAddr, guest: bool) -> Statement<P> {
-        let expires = unix + STATEMENT_LASTS;
-        Statement::with_resources(keys, &self.me, self.sealing, subgroup, expires, guest, self.config.resources)
+    /// The proof that a statement made now needs, if it is there already.
+    pub(super) fn proof(&self, unix: u64, keys: &dyn Keys<P>) -> Option<u64> {
+        keys.paid(&self.config.cost, week_at(unix))
+    }
+
+    pub(super) fn statement(
+        &self,
+        unix: u64,
+        keys: &dyn Keys<P>,
+        subgroup: OverlayAddr,
+        guest: bool,
+    ) -> Option<Statement<P>> {
+        let paid = self.proof(unix, keys)?;
+        let expires = unix.saturating_add(STATEMENT_LASTS);
+        let more = (self.config.resources, paid);
+        Some(Statement::stated(keys, &self.me, self.sealing, subgroup, expires, guest, more))
     }
 
     /// Tries a step again a little later.
@@ -186,6 +207,8 @@ impl<P: Peer> Subgroups<P> {
             Stage::Asking { told, .. } if !told.is_empty() => self.choose_told(ctx, keys),
             Stage::Asking { .. } => self.begin(ctx, keys, guest),
             Stage::Finding { subgroup, .. } if !steps.is_multiple_of(12) => self.find(ctx, guest, subgroup),
+            // Another was named, too.
+            Stage::Joining { subgroup, .. } if self.ask_next_named(ctx, keys, guest, subgroup) => {}
             // The leader did not answer: another may lead by now.
             Stage::Joining { subgroup, .. } if !steps.is_multiple_of(6) => self.find(ctx, guest, subgroup),
             _ => self.begin(ctx, keys, guest),
@@ -209,7 +232,7 @@ impl<P: Peer> Subgroups<P> {
         let payload = to_bytes(&RegistryRequest::<P>::Find(FindRows { most: MAX_ROWS as u16 }));
         for to in registry::buckets(&self.config.network).collect::<Vec<_>>() {
             let token = self.next_number();
-            ctx.out.emit(SubgroupEvent::Ask { token, copies: COPIES, to, payload: payload.clone() });
+            ctx.out.emit(SubgroupEvent::Ask { token, recipients: ALL_COPIES, to, payload: payload.clone() });
         }
     }
 
@@ -222,25 +245,19 @@ impl<P: Peer> Subgroups<P> {
         result: Result<Vec<u8>, Failure>,
     ) {
         let rows = result.ok().and_then(|bytes| from_bytes::<Rows<P>>(&bytes).ok()).map(|rows| rows.rows.into_inner());
-        let rows: Vec<_> = rows.unwrap_or_default().into_iter().filter(|row| row.holds(keys, ctx.unix)).collect();
+        let rows: Vec<_> =
+            rows.unwrap_or_default().into_iter().filter(|row| row.holds(keys, &self.config.cost, ctx.unix)).collect();
+        if self.copy_answered(ctx, keys, token, &rows) {
+            return;
+        }
         for row in &rows {
             self.heard_of(ctx.now, row.clone());
             self.rival(ctx, keys, row.statement.subgroup, row.statement.contact.clone(), row.term);
         }
         self.found_sought(ctx);
         for guest in [false, true] {
-            match self.seat(guest).stage.clone() {
-                Stage::Finding { subgroup, token: asked } if asked == token => {
-                    match rows.iter().find(|row| row.statement.subgroup == subgroup) {
-                        Some(row) if row.statement.contact.peer != self.me.peer => {
-                            let contact = row.statement.contact.clone();
-                            self.ask_leader(ctx, keys, guest, subgroup, contact);
-                        }
-                        _ => self.soon(ctx, guest),
-                    }
-                }
-                Stage::Listing if !rows.is_empty() => self.soon(ctx, guest),
-                _ => {}
+            if matches!(self.seat(guest).stage, Stage::Listing) && !rows.is_empty() {
+                self.soon(ctx, guest);
             }
         }
         self.greet_leaders(ctx, keys);

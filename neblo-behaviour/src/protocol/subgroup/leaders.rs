@@ -41,7 +41,7 @@ impl<P: Peer> Subgroups<P> {
             let payload = to_bytes(&RegistryRequest::Register(row));
             for to in [subgroup, registry::bucket_of(&self.config.network, subgroup)] {
                 let token = self.next_number();
-                ctx.out.emit(SubgroupEvent::Ask { token, copies: COPIES, to, payload: payload.clone() });
+                ctx.out.emit(SubgroupEvent::Ask { token, recipients: ALL_COPIES, to, payload: payload.clone() });
             }
         }
         self.ask_buckets(ctx);
@@ -49,7 +49,7 @@ impl<P: Peer> Subgroups<P> {
             // Does anybody else lead it?
             let token = self.next_number();
             let payload = to_bytes(&RegistryRequest::<P>::Find(FindRows { most: 1 }));
-            ctx.out.emit(SubgroupEvent::Ask { token, copies: COPIES, to: subgroup, payload });
+            ctx.out.emit(SubgroupEvent::Ask { token, recipients: ALL_COPIES, to: subgroup, payload });
         }
         let renewing = self.next_number();
         // A new leader looks more often: others may have begun at the same moment.
@@ -114,7 +114,7 @@ impl<P: Peer> Subgroups<P> {
 
     pub(super) fn greeted(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, hello: LeaderHello<P>) {
         let statement = &hello.row.statement;
-        if statement.contact.peer != from || !hello.row.holds(keys, ctx.unix) {
+        if statement.contact.peer != from || !hello.row.holds(keys, &self.config.cost, ctx.unix) {
             return;
         }
         self.heard_of(ctx.now, hello.row.clone());
@@ -162,9 +162,7 @@ impl<P: Peer> Subgroups<P> {
             self.sought.remove(&subgroup);
             return;
         }
-        let token = self.next_number();
-        let payload = to_bytes(&RegistryRequest::<P>::Find(FindRows { most: 1 }));
-        ctx.out.emit(SubgroupEvent::Ask { token, copies: COPIES, to: subgroup, payload });
+        self.inquire(ctx, subgroup);
         ctx.out.arm(SEEK_EVERY, SubgroupTimer::Seek(subgroup));
     }
 

@@ -51,7 +51,10 @@ impl<P: Peer> Leading<P> {
 impl<P: Peer> Subgroups<P> {
     /// Creates a subgroup and leads it.
     pub(super) fn create(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, subgroup: OverlayAddr) {
-        let mine = self.statement(ctx.unix, keys, subgroup, false);
+        let Some(mine) = self.statement(ctx.unix, keys, subgroup, false) else {
+            self.home.stage = Stage::Asking { known: Vec::new(), told: Vec::new() };
+            return self.soon(ctx, false);
+        };
         let list =
             MemberList { subgroup, term: 1, version: 1, members: List::chop(vec![mine]), signature: Blob::default() };
         if let Some(home) = self.home.membership.take() {
@@ -108,7 +111,10 @@ impl<P: Peer> Subgroups<P> {
             // Not a leader (any more): the newcomer asks the registry again.
             return;
         };
-        if statement.contact.peer != from || statement.subgroup != home.subgroup() || !statement.holds(keys, ctx.unix) {
+        if statement.contact.peer != from
+            || statement.subgroup != home.subgroup()
+            || !statement.holds(keys, &self.config.cost, ctx.unix)
+        {
             return;
         }
         let there = home.list.member(from).is_some();
@@ -121,7 +127,7 @@ impl<P: Peer> Subgroups<P> {
             let elsewhere = Elsewhere { subgroup: home.subgroup(), join: Some(into), create: None };
             return ctx.out.send(&statement.contact, SubgroupMessage::Elsewhere(elsewhere));
         }
-        if banned || !there && !room {
+        if banned || !there && !(room && self.is_diverse_with(&statement.contact)) {
             let elsewhere = self.elsewhere(ctx, home.subgroup());
             return ctx.out.send(&statement.contact, SubgroupMessage::Elsewhere(elsewhere));
         }

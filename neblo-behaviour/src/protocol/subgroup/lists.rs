@@ -14,8 +14,10 @@ impl<P: Peer> Subgroups<P> {
             return self.list_passed_on(ctx, keys, from, list);
         }
         let signed = list.leader().is_some_and(|leader| list.list_root().holds(keys, leader));
-        let all_hold =
-            list.members.iter().all(|member| member.subgroup == list.subgroup && member.holds(keys, ctx.unix));
+        let all_hold = list
+            .members
+            .iter()
+            .all(|member| member.subgroup == list.subgroup && member.holds(keys, &self.config.cost, ctx.unix));
         let banned = list.members.iter().any(|member| self.observed.banned.contains(&member.contact.peer));
         let ours = self.home().is_some_and(|home| home.subgroup() == list.subgroup);
         if !signed || !all_hold || ours && banned {
@@ -108,6 +110,8 @@ impl<P: Peer> Subgroups<P> {
 
     /// Statements expire: half of their time before, they are made anew.
     pub(super) fn state_again(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
+        // What next week costs is paid a day ahead, so that it is there when it is needed.
+        keys.paid(&self.config.cost, week_at(ctx.unix.saturating_add(STATEMENT_LASTS)));
         let due = ctx.unix + STATEMENT_LASTS / 2;
         for guest in [false, true] {
             let Some(membership) = self.seat(guest).membership.clone() else { continue };
@@ -115,7 +119,7 @@ impl<P: Peer> Subgroups<P> {
             if own.is_none_or(|own| own.expires > due) {
                 continue;
             }
-            let statement = self.statement(ctx.unix, keys, membership.subgroup(), guest);
+            let Some(statement) = self.statement(ctx.unix, keys, membership.subgroup(), guest) else { return };
             if let Some(leading) = self.leading.as_mut().filter(|_| !guest) {
                 leading.added.push(statement);
                 self.commit(ctx, keys, None);
@@ -155,8 +159,10 @@ impl<P: Peer> Subgroups<P> {
             }
             // A leader may take a higher term, to stand above another that nobody follows.
             let fits = change.term >= old.list.term && change.version == old.list.version + 1;
-            let sound =
-                change.added.iter().all(|added| added.subgroup == change.subgroup && added.holds(keys, ctx.unix));
+            let sound = change
+                .added
+                .iter()
+                .all(|added| added.subgroup == change.subgroup && added.holds(keys, &self.config.cost, ctx.unix));
             let list = apply_change(&old.list, &change);
             let list = MemberList { signature: change.signature, ..list };
             let by_leader = list.leader().is_some_and(|leader| leader.contact.peer == from);

@@ -73,7 +73,7 @@ impl<P: Peer> Subgroups<P> {
         let payload = to_bytes(&RegistryRequest::<P>::Unregister(Unregister::of(keys, subgroup, term)));
         for to in [subgroup, registry::bucket_of(&self.config.network, subgroup)] {
             let token = self.next_number();
-            ctx.out.emit(SubgroupEvent::Ask { token, copies: COPIES, to, payload: payload.clone() });
+            ctx.out.emit(SubgroupEvent::Ask { token, recipients: ALL_COPIES, to, payload: payload.clone() });
         }
         // Guests look elsewhere; other leaders ask it no more.
         let linked = self.leading.iter().flat_map(|leading| leading.linked());

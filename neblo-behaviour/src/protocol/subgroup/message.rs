@@ -2,6 +2,7 @@
 
 use crate::address::OverlayAddr;
 use crate::protocol::codec::{Blob, List, choice, record, signed, standalone, to_bytes};
+use crate::protocol::cost::{JoinCost, STATEMENT_LASTS, week_of};
 use crate::protocol::io::{Contact, Peer};
 use crate::protocol::seal::Keys;
 
@@ -11,6 +12,9 @@ pub const MAX_MEMBERS: usize = 214;
 pub const MAX_ROWS: usize = 64;
 /// Most transport addresses in a statement, and the longest of them in bytes, so that a full list fits a frame. choice
 const STATED_ADDRESSES: (usize, usize) = (4, 64);
+/// How much later than that a statement may expire, by a clock that is ahead of ours by so many seconds. choice: a wrong time
+/// zone. What lasted for years would make one proof of payment last for years
+const AHEAD: u64 = 14 * 3600;
 
 record! {
     /// What a member says of itself, signed by it (design D9).
@@ -30,6 +34,8 @@ record! {
         8 => cpu: Option<u32>,
         /// Bandwidth that it says it has, in KiB a second.
         9 => bandwidth: Option<u32>,
+        /// Proof that its identity has paid for the week in which this expires ([`JoinCost`]).
+        10 => paid: u64,
     }
 }
 
@@ -44,7 +50,7 @@ pub struct Resources {
 }
 
 impl<P: Peer> Statement<P> {
-    /// Makes and signs a statement.
+    /// Makes and signs a statement, without a proof of payment.
     pub fn of(
         keys: &dyn Keys<P>,
         me: &Contact<P>,
@@ -53,18 +59,18 @@ impl<P: Peer> Statement<P> {
         expires: u64,
         guest: bool,
     ) -> Self {
-        Self::with_resources(keys, me, sealing, subgroup, expires, guest, Resources::default())
+        Self::stated(keys, me, sealing, subgroup, expires, guest, (Resources::default(), 0))
     }
 
-    /// Makes and signs a statement that names resources.
-    pub fn with_resources(
+    /// Makes and signs a statement that names resources, and has the proof of what was paid.
+    pub fn stated(
         keys: &dyn Keys<P>,
         me: &Contact<P>,
         sealing: [u8; 32],
         subgroup: OverlayAddr,
         expires: u64,
         guest: bool,
-        resources: Resources,
+        (resources, paid): (Resources, u64),
     ) -> Self {
         let (count, longest) = STATED_ADDRESSES;
         let addresses = me.addresses().filter(|address| address.len() <= longest).take(count);
@@ -78,16 +84,22 @@ impl<P: Peer> Statement<P> {
             signature: Blob::default(),
             cpu: resources.cpu,
             bandwidth: resources.bandwidth,
+            paid,
         };
         statement.sign(keys)
     }
 
-    /// Whether the member said so itself and it has not expired.
-    pub fn holds(&self, keys: &dyn Keys<P>, unix: u64) -> bool {
+    /// Whether the member said so itself, paid what the network asks for, and it neither has expired nor lasts longer than a
+    /// statement does. The signature comes last: it is what is expensive to check.
+    pub fn holds(&self, keys: &dyn Keys<P>, cost: &JoinCost, unix: u64) -> bool {
         let (count, longest) = STATED_ADDRESSES;
         let modest = self.contact.addresses().count() <= count
             && self.contact.addresses().all(|address| address.len() <= longest);
-        modest && self.expires > unix && self.is_signed_by(keys, &self.contact.peer, &self.identity)
+        let lasts = unix < self.expires && self.expires <= unix.saturating_add(STATEMENT_LASTS + AHEAD);
+        modest
+            && lasts
+            && cost.is_paid(&self.identity, week_of(self.expires), self.paid)
+            && self.is_signed_by(keys, &self.contact.peer, &self.identity)
     }
 }
 
@@ -286,9 +298,9 @@ record! {
 
 impl<P: Peer> LeaderRow<P> {
     /// Whether the leader said all of this itself, and the statement in it has not expired.
-    pub fn holds(&self, keys: &dyn Keys<P>, unix: u64) -> bool {
+    pub fn holds(&self, keys: &dyn Keys<P>, cost: &JoinCost, unix: u64) -> bool {
         let leader = &self.statement;
-        leader.holds(keys, unix) && self.is_signed_by(keys, &leader.contact.peer, &leader.identity)
+        leader.holds(keys, cost, unix) && self.is_signed_by(keys, &leader.contact.peer, &leader.identity)
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod comparing;
 mod contested;
+mod diversity;
+mod finding;
 mod handing;
 mod joining;
 mod leaders;
@@ -10,6 +12,7 @@ mod lists;
 mod merging;
 mod message;
 mod registry;
+mod seat;
 mod standing;
 mod succession;
 
@@ -17,7 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use comparing::DEPOSED_WITHIN;
-use contested::{Claim, Rival};
+use contested::Rival;
+use finding::Inquiry;
 use handing::Handing;
 use leading::Leading;
 use lists::apply_change;
@@ -25,18 +29,19 @@ pub use message::*;
 use registry::Registry;
 #[cfg(feature = "sim")]
 pub(crate) use registry::{BUCKETS, LASTS, MAX_AT_ONE, RENEW};
+use seat::{Seat, Stage};
 pub use standing::LeaderPolicy;
 use standing::{Observed, moves};
 use succession::Before;
 
 use super::codec::{List, from_bytes, to_bytes};
-use super::interface::Failure;
+use super::cost::{JoinCost, STATEMENT_LASTS, week_at};
+use super::interface::{Failure, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time};
+use super::prefix::Prefix;
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
-/// How long a statement holds. choice
-const STATEMENT_LASTS: u64 = 24 * 3600;
 /// Wait before a step of joining is tried again. choice
 const STEP_AGAIN: Duration = Duration::from_millis(400);
 /// Wait for an answer to a step of joining. choice
@@ -59,8 +64,10 @@ const MAX_ASKED: usize = 3;
 const MAX_SOUGHT: usize = 256;
 /// Times in a row that a joiner lets itself be sent elsewhere. choice
 const MAX_ELSEWHERE: u32 = 6;
-/// Copies of a registration. choice: two more than the primary, so that the death of an owner costs no look-up
+/// Copies of a registration. choice: two more than the primary, so that neither the death of one owner nor its lie decides
 const COPIES: u8 = 3;
+/// All of them at once; the first good answer counts.
+const ALL_COPIES: Recipients = Recipients::First(COPIES);
 
 /// What subgroups wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +95,8 @@ pub enum SubgroupTimer {
     Claim(u64),
     /// Members had their time to say who leads them.
     Rival(u64),
+    /// The copies of a registration had their time to say who leads.
+    Window(u64),
 }
 
 /// What subgroups report.
@@ -97,8 +106,8 @@ pub enum SubgroupEvent<P> {
     Ask {
         /// Names it.
         token: u64,
-        /// Copies.
-        copies: u8,
+        /// Which copies.
+        recipients: Recipients,
         /// The address.
         to: OverlayAddr,
         /// The request.
@@ -145,57 +154,13 @@ impl<P: Peer> Membership<P> {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Stage<P> {
-    /// Not wanted.
-    Idle,
-    /// Asks known peers for their subgroups.
-    Asking { known: Vec<Contact<P>>, told: Vec<(P, InSubgroup<P>)> },
-    /// Asks the registry for the leader.
-    Finding { subgroup: OverlayAddr, token: u64 },
-    /// Asks the registry for any leader (to be a guest there).
-    Listing,
-    /// Asks the leader.
-    Joining { subgroup: OverlayAddr, leader: Contact<P> },
-    /// In.
-    In,
-}
-
-/// One membership and the way to it.
-#[derive(Clone, Debug)]
-struct Seat<P> {
-    stage: Stage<P>,
-    membership: Option<Membership<P>>,
-    known: Vec<Contact<P>>,
-    generation: u64,
-    steps: u32,
-    elsewhere: u32,
-    /// Since when it looks for a subgroup or for a leader.
-    since: Option<Time>,
-    /// Somebody says that it leads from now on, and the leader is asked.
-    claim: Option<Claim<P>>,
-}
-
-impl<P> Default for Seat<P> {
-    fn default() -> Self {
-        Self {
-            stage: Stage::Idle,
-            membership: None,
-            known: Vec::new(),
-            generation: 0,
-            steps: 0,
-            elsewhere: 0,
-            since: None,
-            claim: None,
-        }
-    }
-}
-
 /// What a subgroup part is told once.
 #[derive(Clone, Debug)]
 pub struct SubgroupConfig {
     /// The network's name.
     pub network: String,
+    /// What its members pay.
+    pub cost: JoinCost,
     /// Members at which a subgroup is full.
     pub full: usize,
     /// How candidates are ordered.
@@ -205,9 +170,16 @@ pub struct SubgroupConfig {
 }
 
 impl SubgroupConfig {
-    /// Ordered by what is observed, and nothing claimed.
+    /// Ordered by what is observed, nothing claimed, and nothing to be paid.
     pub fn new(network: impl Into<String>, full: usize) -> Self {
-        Self { network: network.into(), full, policy: LeaderPolicy::default(), resources: Resources::default() }
+        let network = network.into();
+        Self {
+            cost: JoinCost::new(network.clone(), 0),
+            network,
+            full,
+            policy: LeaderPolicy::default(),
+            resources: Resources::default(),
+        }
     }
 }
 
@@ -222,6 +194,10 @@ pub struct Subgroups<P> {
     /// Leaders heard of lately, by subgroup.
     leaders: BTreeMap<OverlayAddr, (LeaderRow<P>, Time)>,
     registry: Registry<P>,
+    /// Where connected peers are.
+    origins: BTreeMap<P, Prefix>,
+    /// Questions to the copies of a registration.
+    inquiries: BTreeMap<u64, Inquiry<P>>,
     succession: Option<succession::Succession>,
     observed: Observed<P>,
     handing: Option<Handing<P>>,
@@ -266,6 +242,8 @@ impl<P: Peer> Subgroups<P> {
             leading: None,
             leaders: BTreeMap::new(),
             registry: Registry::default(),
+            origins: BTreeMap::new(),
+            inquiries: BTreeMap::new(),
             succession: None,
             observed: Observed::default(),
             handing: None,
@@ -423,7 +401,8 @@ impl<P: Peer> Subgroups<P> {
         at: OverlayAddr,
         payload: &[u8],
     ) -> Option<Vec<u8>> {
-        self.registry.handle((ctx.now, ctx.unix), ctx.rng, keys, &self.config.network, at, payload)
+        let config = &self.config;
+        self.registry.handle((ctx.now, ctx.unix), ctx.rng, keys, (&config.network, &config.cost), at, payload)
     }
 
     /// A timer expired.
@@ -441,6 +420,7 @@ impl<P: Peer> Subgroups<P> {
             SubgroupTimer::Handing(generation) => self.handing_expired(ctx, generation),
             SubgroupTimer::Seek(subgroup) => self.seek_again(ctx, subgroup),
             SubgroupTimer::Claim(generation) => self.claim_unanswered(ctx, keys, generation),
+            SubgroupTimer::Window(inquiry) => self.conclude(ctx, keys, inquiry),
             SubgroupTimer::Rival(request) => self.rival_judged(ctx, keys, request),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::message::{LeaderRow, MAX_ROWS, RegistryRequest, Rows};
 use crate::address::OverlayAddr;
 use crate::protocol::codec::{List, from_bytes, to_bytes};
+use crate::protocol::cost::JoinCost;
 use crate::protocol::io::{Peer, Time, shuffle};
 use crate::protocol::seal::Keys;
 use rand::Rng;
@@ -70,14 +71,14 @@ impl<P: Peer> Registry<P> {
         (now, unix): (Time, u64),
         rng: &mut dyn Rng,
         keys: &dyn Keys<P>,
-        network: &str,
+        (network, cost): (&str, &JoinCost),
         at: OverlayAddr,
         payload: &[u8],
     ) -> Option<Vec<u8>> {
         match from_bytes(payload).ok()? {
             RegistryRequest::Register(row) => {
                 let subgroup = row.statement.subgroup;
-                if at != subgroup && at != bucket_of(network, subgroup) || !row.holds(keys, unix) {
+                if at != subgroup && at != bucket_of(network, subgroup) || !row.holds(keys, cost, unix) {
                     return None;
                 }
                 self.drop_expired(now);
@@ -133,14 +134,15 @@ mod tests {
 
     fn row(peer: u32, term: u64) -> LeaderRow<u32> {
         let keys = StandInKeys::new(peer);
-        let statement = Statement::of(&keys, &Contact::bare(peer), [0; 32], SUBGROUP, u64::MAX, false);
+        let statement = Statement::of(&keys, &Contact::bare(peer), [0; 32], SUBGROUP, 3_600, false);
         LeaderRow { statement, term, size: 3, full: 75, signature: Blob::default() }.sign(&keys)
     }
 
     fn ask<T: Wire>(registry: &mut Registry<u32>, request: &T) -> Option<Vec<u8>> {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
         let keys = StandInKeys::new(9);
-        registry.handle((Time(0), 0), &mut rng, &keys, "test", SUBGROUP, &to_bytes(request))
+        let cost = JoinCost::new("test", 0);
+        registry.handle((Time(0), 0), &mut rng, &keys, ("test", &cost), SUBGROUP, &to_bytes(request))
     }
 
     fn registered(registry: &mut Registry<u32>) -> Vec<u32> {

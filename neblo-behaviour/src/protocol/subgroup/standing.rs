@@ -201,15 +201,8 @@ mod tests {
         let addresses = if addressed { vec![vec![peer as u8]] } else { Vec::new() };
         let resources = Resources { cpu: Some(cpu), bandwidth: Some(bandwidth) };
         let contact = Contact::new(peer, addresses);
-        Statement::with_resources(
-            &StandInKeys::new(peer),
-            &contact,
-            [0; 32],
-            OverlayAddr(1),
-            u64::MAX,
-            false,
-            resources,
-        )
+        let keys = StandInKeys::new(peer);
+        Statement::stated(&keys, &contact, [0; 32], OverlayAddr(1), u64::MAX, false, (resources, 0))
     }
 
     fn list(members: Vec<Statement<u32>>) -> MemberList<u32> {

@@ -103,7 +103,9 @@ impl<P: Peer> Subgroups<P> {
                 let suspect = Suspect { subgroup: home.subgroup(), term: home.list.term };
                 ctx.out.send(candidate, SubgroupMessage::Suspect(suspect));
                 // It may lead already, with us left out because we were silent.
-                ctx.out.send(candidate, SubgroupMessage::Join(JoinSubgroup { statement }));
+                if let Some(statement) = statement {
+                    ctx.out.send(candidate, SubgroupMessage::Join(JoinSubgroup { statement }));
+                }
                 ctx.out.arm(TAKES_OVER_WITHIN, SubgroupTimer::Succession(generation));
             }
             None => {

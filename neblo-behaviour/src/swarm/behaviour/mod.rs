@@ -38,7 +38,10 @@ use super::handler::{Handler, Taken, ToBehaviour};
 use super::keys::SwarmKeys;
 use super::multicast::{Gate, GateIn, Multicast, MulticastOut};
 use super::shared::{Shared, count};
+use crate::protocol::cost::{JoinCost, week_at};
 use crate::protocol::interface::{Input, MAX_FRAME, Output, Token};
+use crate::protocol::prefix::Prefix;
+use crate::protocol::seal::Keys;
 use crate::protocol::wire::{Frame, Hello};
 use crate::protocol::{Config, Node, Timer};
 
@@ -145,7 +148,12 @@ impl Behaviour {
             multicast.inspect_err(|error| tracing::error!(%error, "the leaders' multicast cannot be set up")).ok()
         });
         let (max_streams, max_streams_per_neighbour) = (config.max_streams, config.max_streams_per_neighbour);
-        let node = Node::new(me, config, Box::new(SwarmKeys::new(keypair.clone())), &mut rng);
+        let keys = SwarmKeys::new(keypair.clone());
+        if config.subgroups {
+            // By the time that the node is a member of a ring it has paid for a subgroup.
+            keys.paid(&JoinCost::new(config.network.clone(), config.join_cost), week_at(Clock::unix()));
+        }
+        let node = Node::new(me, config, Box::new(keys), &mut rng);
         Self {
             me,
             clock: Clock::new(shared.start),
@@ -318,6 +326,10 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
                 self.connected(peer_id, connection_id);
+                let address = endpoint.get_remote_address().to_vec();
+                if Prefix::of(&address).is_some() {
+                    self.inputs.push_back(Input::Remote { peer: peer_id, address });
+                }
                 if let Some(multicast) = &mut self.multicast {
                     multicast.connected(peer_id, connection_id, endpoint, &mut self.multicast_out);
                 }

@@ -26,9 +26,9 @@ fn contact(peer: u32) -> Contact<u32> {
 }
 
 /// "I lead it, and have done so longer than anybody."
-fn own_row(liar: u32, subgroup: OverlayAddr) -> Vec<u8> {
+fn own_row(liar: u32, subgroup: OverlayAddr, expires: u64) -> Vec<u8> {
     let keys = StandInKeys::new(liar);
-    let statement = Statement::of(&keys, &contact(liar), [0; 32], subgroup, u64::MAX, false);
+    let statement = Statement::of(&keys, &contact(liar), [0; 32], subgroup, expires, false);
     let row = LeaderRow { statement, term: 40, size: 3, full: 75, signature: Blob::default() }.sign(&keys);
     Rows { rows: List::new(vec![row]).unwrap() }.to_bytes()
 }
@@ -64,6 +64,7 @@ fn joiners(
         let seen = Rc::new(RefCell::new(Seen::default()));
         seen.borrow_mut().liars = liars(&sim);
         let at = seen.clone();
+        let expires = sim.unix() + 24 * 3_600;
         let lying = Liars::who(&mut sim, takes, move |to, request| {
             let seen = at.borrow();
             let place = placement(request.to, request.copy);
@@ -73,7 +74,7 @@ fn joiners(
                 && seen.subgroups.contains(&request.to)
                 && lies(seen.liars.contains(&to), request.copy);
             let finds = matches!(RegistryRequest::<u32>::from_bytes(&request.payload), Ok(RegistryRequest::Find(_)));
-            (lies && finds).then(|| Lie::Say(own_row(to, request.to)))
+            (lies && finds).then(|| Lie::Say(own_row(to, request.to, expires)))
         });
         let at = seen.clone();
         sim.watch_frames(move |sent| {
@@ -126,10 +127,10 @@ fn joiners(
     (f64::from(misled) / f64::from(all.max(1)), all)
 }
 
-/// Joiners take the first good answer of three copies' owners. A liar that is no quicker than others misleads with its share of
-/// the members; one that is, with each copy that it owns.
+/// Joiners go to whom two of three copies' owners name, and do not wait for the third. A liar misleads where it has two, however
+/// quick it is.
 #[test]
-fn owners_that_lie_about_a_subgroup_mislead_joiners_as_often_as_one_of_three_is_theirs() {
+fn owners_that_lie_about_a_subgroup_mislead_joiners_only_where_two_of_three_copies_are_theirs() {
     for f in [0.1, 0.25] {
         let members = move |sim: &Simulation| -> BTreeSet<u32> {
             let mut members = members(sim);
@@ -140,12 +141,12 @@ fn owners_that_lie_about_a_subgroup_mislead_joiners_as_often_as_one_of_three_is_
         };
         let (alike, asked) = joiners(seeds(850..854), Duration::from_millis(65), members, |liar, _| liar);
         let (quick, also) = joiners(seeds(850..854), Duration::ZERO, members, |liar, _| liar);
-        let bound = 1.0 - (1.0 - f).powi(3);
+        let bound = f * f * (3.0 - 2.0 * f);
         println!(
             "{f} of the members lie as owners: {alike:.2} of {asked} finds misled by liars as quick as others, {quick:.2} of \
-             {also} by quicker ones (share {f:.2}, one of three copies {bound:.2})"
+             {also} by quicker ones (two of three copies {bound:.3})"
         );
-        assert!(alike <= bound + 0.15 && quick <= bound + 0.15, "{alike} {quick} {bound}");
+        assert!(alike <= bound + 0.1 && quick <= bound + 0.1, "{alike} {quick} {bound}");
     }
 }
 
@@ -161,9 +162,9 @@ fn who_owns_the_copies_of_a_subgroups_address_by_choice_decides_who_leads_it() {
         if copies == 1 {
             let (quick, asked) = joiners(seeds(860..864), Duration::ZERO, nobody, chosen);
             println!("1 of 3, and its answer takes no time: {quick:.2} of {asked} finds misled");
+            assert!(quick <= 0.1, "{quick}");
         }
-        let share = f64::from(copies) / 3.0;
-        assert!((alike - share).abs() <= 0.3, "{alike}");
+        assert!(if copies < 2 { alike <= 0.1 } else { alike >= 0.6 }, "{alike}");
         assert!(copies > 0 || alike == 0.0, "{alike}");
     }
 }
