@@ -157,10 +157,12 @@ fn who_owns_the_copies_of_a_subgroups_address_by_choice_decides_who_leads_it() {
         // Each owner of the first copies is one that has come for it.
         let nobody = |_: &Simulation| BTreeSet::new();
         let chosen = move |_, copy| copy < copies;
-        let (alike, asked) = joiners(seeds(860..864), Duration::from_millis(65), nobody, chosen);
+        // Where it is rare it takes many to tell how rare.
+        let runs = if copies == 1 { 860..884 } else { 860..864 };
+        let (alike, asked) = joiners(seeds(runs.clone()), Duration::from_millis(65), nobody, chosen);
         println!("{copies} of 3 copies owned by choice: {alike:.2} of {asked} finds misled");
         if copies == 1 {
-            let (quick, asked) = joiners(seeds(860..864), Duration::ZERO, nobody, chosen);
+            let (quick, asked) = joiners(seeds(runs), Duration::ZERO, nobody, chosen);
             println!("1 of 3, and its answer takes no time: {quick:.2} of {asked} finds misled");
             assert!(quick <= 0.1, "{quick}");
         }
