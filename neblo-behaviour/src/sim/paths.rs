@@ -153,7 +153,13 @@ impl PathLayer {
         for peer in 0..self.scenario.peers {
             let mut present = true;
             let mut since = 0.0;
-            if let Some(Churn { alpha, beta }) = self.scenario.churn {
+            if let Some(lifetimes) = &self.scenario.lifetimes {
+                let (there, turns) = lifetimes.of(peer);
+                present = there;
+                for at in turns {
+                    self.network.after(Duration::from_micros(*at), Due::Turn { peer });
+                }
+            } else if let Some(Churn { alpha, beta }) = self.scenario.churn {
                 let beta = beta.as_micros() as f64;
                 let mut until = pareto(&mut self.churn, alpha, beta);
                 if self.scenario.start == Start::Aged {
@@ -318,9 +324,11 @@ impl PathLayer {
     // ---- coming and going ------------------------------------------------------------------------------------
 
     fn turn(&mut self, peer: u32) {
-        let Some(Churn { alpha, beta }) = self.scenario.churn else { return };
-        let time = pareto(&mut self.churn, alpha, beta.as_micros() as f64);
-        self.network.after(Duration::from_micros(time as u64), Due::Turn { peer });
+        // Recorded lifetimes are all in the queue from the beginning.
+        if let (None, Some(Churn { alpha, beta })) = (&self.scenario.lifetimes, self.scenario.churn) {
+            let time = pareto(&mut self.churn, alpha, beta.as_micros() as f64);
+            self.network.after(Duration::from_micros(time as u64), Due::Turn { peer });
+        }
         let subgroup = self.subgroup(peer);
         if self.places[peer as usize].present {
             self.network.hour.left += 1;

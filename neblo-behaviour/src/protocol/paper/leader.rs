@@ -80,9 +80,11 @@ impl<P: Peer> Paper<P> {
         let connection = publish.connection;
         if self.leads() {
             self.store(ctx, from, publish);
-        } else if let Some(next) = self.onward(ctx, &connection, Some(from), publish.ttl.saturating_sub(1)) {
-            let publish = Publish { ttl: publish.ttl.saturating_sub(1), ..publish };
-            self.send(ctx, next, PaperMessage::Publish(publish));
+            return;
+        }
+        let ttl = self.ttl_onward(ctx, publish.ttl);
+        if let Some(next) = self.onward(ctx, &connection, Some(from), ttl) {
+            self.send(ctx, next, PaperMessage::Publish(Publish { ttl, ..publish }));
         }
     }
 
@@ -134,7 +136,7 @@ impl<P: Peer> Paper<P> {
     pub(super) fn lookup_came(&mut self, ctx: &mut PaperCtx<'_, P>, keys: &dyn Keys<P>, from: P, lookup: Lookup) {
         let connection = lookup.connection;
         if !self.leads() {
-            let ttl = lookup.ttl.saturating_sub(1);
+            let ttl = self.ttl_onward(ctx, lookup.ttl);
             if let Some(next) = self.onward(ctx, &connection, Some(from), ttl) {
                 self.send(ctx, next, PaperMessage::Lookup(Lookup { ttl, ..lookup }));
             }

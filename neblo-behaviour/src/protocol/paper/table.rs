@@ -105,6 +105,12 @@ impl<P: Peer> Paper<P> {
         Some(left.get(below(ctx.rng, left.len())).copied().unwrap_or(leader))
     }
 
+    /// What is left of the TTL of a walk that goes on from here.
+    pub(super) fn ttl_onward(&self, ctx: &mut PaperCtx<'_, P>, ttl: u8) -> u8 {
+        let may_stay = self.config.falls < 1.0 && ttl == self.config.ttl;
+        if may_stay && !chance(ctx.rng, self.config.falls) { ttl } else { ttl.saturating_sub(1) }
+    }
+
     /// The next peer of a path for what comes from `previous` (`None`: from this peer itself): by the table, or by a walk that
     /// begins or goes on here. `ttl` is what the message carries on: the whole one at the owner, one less at each peer.
     pub(super) fn onward(

@@ -6,6 +6,7 @@ use super::counts::kind;
 use super::*;
 use crate::protocol::io::{Contact, Sink};
 use crate::protocol::wire::Frame;
+use crate::sim::traces::Latencies;
 
 /// Something that is due.
 pub(super) enum Due {
@@ -53,6 +54,7 @@ pub(super) struct Network {
     pub(super) hour: Hour,
     shortest: u64,
     span: u64,
+    matrix: Option<Arc<Latencies>>,
     count_bytes: bool,
 }
 
@@ -66,12 +68,16 @@ impl Network {
             hour: Hour::default(),
             shortest: micros(shortest),
             span: micros(longest - shortest) + 1,
+            matrix: scenario.matrix.clone(),
             count_bytes: scenario.count_bytes,
         }
     }
 
-    /// The latency of a pair of peers: a hash of the two.
+    /// The latency from one peer to another: by the matrix, or a hash of the two.
     pub(super) fn latency(&self, a: u32, b: u32) -> Duration {
+        if let Some(matrix) = &self.matrix {
+            return matrix.between(a, b);
+        }
         let mut hash = (u64::from(a.min(b)) << 32 | u64::from(a.max(b))).wrapping_add(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
