@@ -20,6 +20,7 @@ pub mod paths;
 mod queue;
 mod streams;
 mod trace;
+pub mod traces;
 mod wheel;
 
 pub mod anonymity;

@@ -39,7 +39,7 @@ use super::trace::Trace;
 use crate::address::OverlayAddr;
 use crate::protocol::interface::{Announcement, StreamHeader};
 use crate::protocol::io::{Contact, Ctx, Time};
-use crate::protocol::paper::{Members, Paper, PaperCast, PaperEvent, PaperMessage, PaperTimer};
+use crate::protocol::paper::{Members, Paper, PaperCast, PaperEvent, PaperMessage, PaperTimer, Ping};
 
 /// Seconds since 1970 at which every run begins, and the day on which its contents expire.
 const BEGINS: u64 = 1_800_000_000;
@@ -56,7 +56,7 @@ const NOBODY: u64 = u64::MAX;
 /// One peer.
 struct Place {
     /// Absent while the peer is away and keeps nothing.
-    paper: Option<Paper<u32>>,
+    paper: Option<Box<Paper<u32>>>,
     present: bool,
     /// Which part this is, so that timers of an earlier one are known.
     part: u32,
@@ -153,7 +153,13 @@ impl PathLayer {
         for peer in 0..self.scenario.peers {
             let mut present = true;
             let mut since = 0.0;
-            if let Some(Churn { alpha, beta }) = self.scenario.churn {
+            if let Some(lifetimes) = &self.scenario.lifetimes {
+                let (there, turns) = lifetimes.of(peer);
+                present = there;
+                for at in turns {
+                    self.network.after(Duration::from_micros(*at), Due::Turn { peer });
+                }
+            } else if let Some(Churn { alpha, beta }) = self.scenario.churn {
                 let beta = beta.as_micros() as f64;
                 let mut until = pareto(&mut self.churn, alpha, beta);
                 if self.scenario.start == Start::Aged {
@@ -217,7 +223,7 @@ impl PathLayer {
         let present = self.places.iter().filter(|place| place.present);
         for place in present {
             hour.present += 1;
-            hour.relayed += place.paper.as_ref().map_or(0, Paper::relayed) as u64;
+            hour.relayed += place.paper.as_ref().map_or(0, |paper| paper.relayed()) as u64;
         }
         self.hours.push(hour);
     }
@@ -246,9 +252,12 @@ impl PathLayer {
         match due {
             Due::Message { from, to, message } => {
                 trace(counts::kind(&message) as u64, to);
-                if self.places[to as usize].present {
-                    self.act(to, |paper, ctx, keys| paper.received(ctx, keys, from, message));
-                }
+                self.received(from, to, *message);
+            }
+            Due::Ping { from, to, ping } => {
+                let message = PaperMessage::Ping(ping);
+                trace(counts::kind(&message) as u64, to);
+                self.received(from, to, message);
             }
             Due::Timer { peer, part, timer } => {
                 trace(20, peer);
@@ -294,6 +303,12 @@ impl PathLayer {
         }
     }
 
+    fn received(&mut self, from: u32, to: u32, message: PaperMessage<u32>) {
+        if self.places[to as usize].present {
+            self.act(to, |paper, ctx, keys| paper.received(ctx, keys, from, message));
+        }
+    }
+
     fn expired(&mut self, peer: u32, timer: PaperTimer) {
         if timer == PaperTimer::Check {
             self.network.hour.timeouts += 1;
@@ -318,9 +333,11 @@ impl PathLayer {
     // ---- coming and going ------------------------------------------------------------------------------------
 
     fn turn(&mut self, peer: u32) {
-        let Some(Churn { alpha, beta }) = self.scenario.churn else { return };
-        let time = pareto(&mut self.churn, alpha, beta.as_micros() as f64);
-        self.network.after(Duration::from_micros(time as u64), Due::Turn { peer });
+        // Recorded lifetimes are all in the queue from the beginning.
+        if let (None, Some(Churn { alpha, beta })) = (&self.scenario.lifetimes, self.scenario.churn) {
+            let time = pareto(&mut self.churn, alpha, beta.as_micros() as f64);
+            self.network.after(Duration::from_micros(time as u64), Due::Turn { peer });
+        }
         let subgroup = self.subgroup(peer);
         if self.places[peer as usize].present {
             self.network.hour.left += 1;
@@ -361,7 +378,7 @@ impl PathLayer {
         place.stay += 1;
         let new = place.paper.is_none();
         if new {
-            place.paper = Some(Paper::new(config, Contact::bare(peer)));
+            place.paper = Some(Box::new(Paper::new(config, Contact::bare(peer))));
         }
         self.ask_later(peer);
         new
@@ -448,6 +465,7 @@ impl PathLayer {
         let Some((content, owner)) = owner else { return };
         let Some(to) = self.subgroups[self.subgroup(owner)].first().copied().filter(|to| *to != from) else { return };
         if self.places[to as usize].offers.contains_key(&content) {
+            let bytes = bytes.into_boxed_slice();
             self.network.after(self.network.latency(from, to), Due::Cast { to, bytes });
         }
     }

@@ -69,6 +69,16 @@ fn a_ttl_on_the_wire_makes_more_than_a_third_of_the_owners_certain_and_a_random_
     }
 }
 
+/// A TTL that stays whole at a peer three times in four (research §5): nobody is certain, and the worst suspicion is a half.
+#[test]
+fn a_ttl_that_mostly_stays_whole_makes_nobody_certain() {
+    let found = first_predecessor(10, Setting::paper(N, Ttl::Sticky(10, 75)), &[10], (300, 12), true)[0];
+    assert_eq!(found.certain, 0);
+    near("worst", found.worst, 0.533, 0.01);
+    near("degree", found.degree(), 0.731, 0.015);
+    near("the owner", found.posterior(), formulas::crowds(N, 10, P), 0.015);
+}
+
 // ---- again and again -------------------------------------------------------------------------------------------------
 
 #[test]

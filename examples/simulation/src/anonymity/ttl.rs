@@ -12,9 +12,10 @@ const COLLUDERS: [u32; 6] = [2, 5, 10, 15, 20, 28];
 const SETS: u32 = 12;
 
 pub(super) fn make(plan: Plan<'_>) -> Result<()> {
-    let policies = [
+    let policies: [(&str, Setting); 4] = [
         ("10 at its owner", Setting::paper(MEMBERS, Ttl::Fixed(10))),
         ("7 to 13 at its owner", Setting::paper(MEMBERS, Ttl::Between(7, 13))),
+        ("10, whole after three peers of four", Setting::paper(MEMBERS, Ttl::Sticky(10, 75))),
         ("none: hardened", Setting::hardened(MEMBERS)),
     ];
     let found = parallel(&policies, plan.jobs, |(_, setting)| {

@@ -154,7 +154,7 @@ impl<P: Peer> Node<P> {
             subgroups: Subgroups::new(subgroup_config, contact.clone(), public),
             paths: Paths::new(path_config, me),
             directory: Directory::new(contact.clone(), acknowledged_within),
-            paper: Paper::new(PaperConfig { p, ttl, timer, restoration: true }, contact.clone()),
+            paper: Paper::new(PaperConfig { p, ttl, falls: 1.0, timer, restoration: true }, contact.clone()),
             config,
             me: contact,
             keys,

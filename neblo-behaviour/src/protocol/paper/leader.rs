@@ -80,9 +80,11 @@ impl<P: Peer> Paper<P> {
         let connection = publish.connection;
         if self.leads() {
             self.store(ctx, from, publish);
-        } else if let Some(next) = self.onward(ctx, &connection, Some(from), publish.ttl.saturating_sub(1)) {
-            let publish = Publish { ttl: publish.ttl.saturating_sub(1), ..publish };
-            self.send(ctx, next, PaperMessage::Publish(publish));
+            return;
+        }
+        let ttl = self.ttl_onward(ctx, publish.ttl);
+        if let Some(next) = self.onward(ctx, &connection, Some(from), ttl) {
+            self.send(ctx, next, PaperMessage::Publish(Publish { ttl, ..publish }));
         }
     }
 
@@ -134,7 +136,7 @@ impl<P: Peer> Paper<P> {
     pub(super) fn lookup_came(&mut self, ctx: &mut PaperCtx<'_, P>, keys: &dyn Keys<P>, from: P, lookup: Lookup) {
         let connection = lookup.connection;
         if !self.leads() {
-            let ttl = lookup.ttl.saturating_sub(1);
+            let ttl = self.ttl_onward(ctx, lookup.ttl);
             if let Some(next) = self.onward(ctx, &connection, Some(from), ttl) {
                 self.send(ctx, next, PaperMessage::Lookup(Lookup { ttl, ..lookup }));
             }
@@ -335,7 +337,7 @@ impl<P: Peer> Paper<P> {
             let mut last = row.last.peer;
             if last == me {
                 // We were the last peer: the one before us is it now, or nobody when the path was our own.
-                let entry = self.table.of(&row.connection).iter().find(|entry| entry.next == me).cloned();
+                let entry = self.table.of(&row.connection).find(|entry| entry.next == me).cloned();
                 last = entry.and_then(|entry| entry.previous).unwrap_or(me);
             }
             match row.content {

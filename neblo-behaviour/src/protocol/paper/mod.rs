@@ -35,6 +35,9 @@ pub struct PaperConfig {
     pub p: f64,
     /// TTL of a walk.
     pub ttl: u8,
+    /// Probability that a peer takes one off a TTL that is still whole, so that a whole one does not name its owner; 1 in the paper,
+    /// and everywhere but in simulations.
+    pub falls: f64,
     /// The timer after which a peer pings the neighbours of its entries.
     pub timer: Duration,
     /// Whether paths are kept up. Off, as for the paper's figure 7, there are no timer with its pings and no totalPing: what is

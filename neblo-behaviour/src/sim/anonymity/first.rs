@@ -62,11 +62,18 @@ enum Begins {
     Hidden,
     /// Between these, both included, each as likely.
     Between(u8, u8),
+    /// At the first, which stays whole at a peer with this probability.
+    Sticky(u8, f64),
 }
 
 /// Probability that the suspected peer, the one before the first colluder, is the owner; `hidden` without a TTL.
 fn suspicion(walk: &Walk, hidden: f64, begins: Begins, ttl: Option<u8>) -> f64 {
-    let (Begins::Between(least, most), Some(ttl)) = (begins, ttl) else { return hidden };
+    let (least, most) = match (begins, ttl) {
+        (Begins::Sticky(whole, stays), Some(ttl)) => return sticky(walk, stays, i32::from(whole.saturating_sub(ttl))),
+        (Begins::Between(least, most), Some(_)) => (least, most),
+        (Begins::Hidden, _) | (_, None) => return hidden,
+    };
+    let Some(ttl) = ttl else { return hidden };
     // The first relay is sent the whole TTL, the one in place k what is left after k - 1: places by what the TTL began with.
     let places = (least.max(ttl)..=most).map(|begun| i32::from(begun - ttl) + 1);
     let weigh = |place: i32| walk.on().powi(place - 1);
@@ -76,6 +83,19 @@ fn suspicion(walk: &Walk, hidden: f64, begins: Begins, ttl: Option<u8>) -> f64 {
         owner += weigh(place) * walk.owner_in(place - 1);
     }
     if all > 0.0 { owner / all } else { hidden }
+}
+
+/// The same if a whole TTL stays whole at a peer with probability `stays`, and `fell` are gone of it: the peers before those at which
+/// it fell all left it whole.
+fn sticky(walk: &Walk, stays: f64, fell: i32) -> f64 {
+    let (mut all, mut owner) = (0.0, 0.0);
+    for left in 0..200 {
+        let before = left + fell;
+        let weight = walk.on().powi(before) * stays.powi(left);
+        all += weight;
+        owner += weight * walk.owner_in(before);
+    }
+    owner / all
 }
 
 /// Lets all members make a path, again and again, and shows `sets` random sets of each number of colluders what they would have
@@ -93,6 +113,7 @@ pub fn first_predecessor(
         _ if !looks_at_ttl || setting.mechanism != Mechanism::Paper => Begins::Hidden,
         Ttl::Fixed(ttl) => Begins::Between(ttl, ttl),
         Ttl::Between(least, most) => Begins::Between(least, most),
+        Ttl::Sticky(ttl, stays) => Begins::Sticky(ttl, f64::from(stays) / 100.0),
     };
     let ttl = match setting.ttl {
         Ttl::Fixed(ttl) if setting.mechanism == Mechanism::Paper => Some(ttl),

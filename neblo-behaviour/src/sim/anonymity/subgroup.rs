@@ -39,6 +39,8 @@ pub enum Ttl {
     Fixed(u8),
     /// At a number that each owner draws once from these, both included.
     Between(u8, u8),
+    /// At this number, which is left whole by a peer with a probability of so many hundredths (research §5: 75 of 100).
+    Sticky(u8, u8),
 }
 
 /// What is built.
@@ -165,10 +167,14 @@ impl Subgroup {
             return Walker::Hardened(Box::new(Paths::new(config, peer)));
         }
         let ttl = match ttl {
-            Ttl::Fixed(ttl) => ttl,
+            Ttl::Fixed(ttl) | Ttl::Sticky(ttl, _) => ttl,
             Ttl::Between(least, most) => least + self.draw(usize::from(most - least) + 1) as u8,
         };
-        let config = PaperConfig { p, ttl, timer: PathPolicy::paper().timer, restoration };
+        let falls = match self.setting.ttl {
+            Ttl::Sticky(_, stays) => 1.0 - f64::from(stays) / 100.0,
+            Ttl::Fixed(_) | Ttl::Between(..) => 1.0,
+        };
+        let config = PaperConfig { p, ttl, falls, timer: PathPolicy::paper().timer, restoration };
         Walker::Paper(Box::new(Paper::new(config, Contact::bare(peer))))
     }
 

@@ -1,8 +1,10 @@
 //! What is simulated, with the choices that the paper's text leaves open (research §5).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::paper::PaperConfig;
+use crate::sim::traces::{Latencies, Lifetimes};
 
 /// A scenario. The default is the paper's evaluation (seed 003 §5) under the reading that the text suggests first.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,12 +19,16 @@ pub struct Scenario {
     pub p: f64,
     /// TTL of a walk.
     pub ttl: u8,
+    /// Probability that a whole TTL falls at a peer ([`PaperConfig::falls`]).
+    pub ttl_falls: f64,
     /// The timer of §3.1.
     pub timer: Duration,
     /// Whether paths are kept up ([`PaperConfig::restoration`]).
     pub restoration: bool,
     /// How peers come and go; nobody does if absent.
     pub churn: Option<Churn>,
+    /// When peers are there, in place of what `churn` draws.
+    pub lifetimes: Option<Arc<Lifetimes>>,
     /// Who is there at the beginning.
     pub start: Start,
     /// What a peer that comes back still has.
@@ -41,6 +47,8 @@ pub struct Scenario {
     pub window: Duration,
     /// Shortest and longest one-way latency; each pair has its own.
     pub latency: (Duration, Duration),
+    /// One-way latencies in place of these.
+    pub matrix: Option<Arc<Latencies>>,
     /// Whether messages are encoded to count their bytes, which costs more than all else.
     pub count_bytes: bool,
 }
@@ -101,9 +109,11 @@ impl Default for Scenario {
             contents: 12_800,
             p: 0.7,
             ttl: 10,
+            ttl_falls: 1.0,
             timer: Duration::from_secs(300),
             restoration: true,
             churn: Some(Churn { alpha: 0.83, beta: Duration::from_secs(1_560) }),
+            lifetimes: None,
             start: Start::Together,
             rejoin: Rejoin::Anew,
             wanted: Wanted::Any,
@@ -113,6 +123,7 @@ impl Default for Scenario {
             retry_after: Duration::from_secs(300),
             window: Duration::from_secs(6),
             latency: (Duration::from_millis(5), Duration::from_millis(60)),
+            matrix: None,
             count_bytes: false,
         }
     }
@@ -120,7 +131,13 @@ impl Default for Scenario {
 
 impl Scenario {
     pub(super) fn config(&self) -> PaperConfig {
-        PaperConfig { p: self.p, ttl: self.ttl, timer: self.timer, restoration: self.restoration }
+        PaperConfig {
+            p: self.p,
+            ttl: self.ttl,
+            falls: self.ttl_falls,
+            timer: self.timer,
+            restoration: self.restoration,
+        }
     }
 
     /// What makes no sense in it.
@@ -135,6 +152,7 @@ impl Scenario {
             (self.peers >= 2, "there must be two peers"),
             ((0.0..=1.0).contains(&self.p), "p lies between 0 and 1"),
             (self.ttl >= 1, "the TTL is at least 1"),
+            ((0.0..=1.0).contains(&self.ttl_falls), "ttl-falls lies between 0 and 1"),
             (!self.timer.is_zero(), "the timer is longer than nothing"),
             (churn_ok, "alpha is above 0.05 and beta longer than nothing"),
             (!self.query_every.is_zero(), "the time between queries is longer than nothing"),

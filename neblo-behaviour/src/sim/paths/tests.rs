@@ -1,6 +1,7 @@
 //! Small runs of the path layer.
 
 use super::*;
+use crate::sim::traces::{Latencies, Lifetimes};
 
 fn small() -> Scenario {
     let churn = Some(Churn { alpha: 0.83, beta: Duration::from_secs(1_560) });
@@ -50,4 +51,23 @@ fn a_run_is_a_matter_of_its_seed_and_scenario() {
     assert_eq!((first.trace(), first.hours()), (again.trace(), again.hours()));
     assert_ne!(first.trace(), run(8, small(), 4).trace());
     assert_eq!(first.trace(), 0xa228_16a5_8dbc_be74, "the trace of seed 7");
+}
+
+#[test]
+fn peers_come_and_go_as_they_were_recorded_and_messages_take_as_long_as_the_matrix_says() {
+    let lifetimes = Lifetimes::parse("1,0,100000\n2,0,1800\n3,1800,5400").unwrap();
+    let matrix = Latencies::parse("10").unwrap();
+    let scenario = Scenario {
+        lifetimes: Some(Arc::new(lifetimes)),
+        matrix: Some(Arc::new(matrix)),
+        retries: 0,
+        wanted: Wanted::Present,
+        ..small()
+    };
+    let run = run(3, scenario, 2);
+    let turns: Vec<[u64; 3]> = run.hours().iter().map(|hour| [hour.present, hour.joined, hour.left]).collect();
+    // Of 400 peers 134 stay, 133 go after half an hour, when 133 others come for an hour.
+    assert_eq!(turns, [[267, 133, 133], [134, 0, 133]]);
+    assert_eq!(run.network.latency(3, 77), Duration::from_millis(10));
+    assert!(sum(&run, |hour| hour.delivered) > 100);
 }
