@@ -40,7 +40,7 @@ impl Default for Config {
             listen: default_listen(),
             bootstrap: Vec::new(),
             subgroup_size: 75,
-            join_cost: 20,
+            join_cost: neblo_behaviour::protocol::cost::USUAL_JOIN_COST,
             paths: Paths::default(),
             limits: Limits::default(),
         }

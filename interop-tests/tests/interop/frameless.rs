@@ -81,6 +81,7 @@ pub(crate) fn envelopes() -> Vec<(String, Envelope)> {
             key: [7; 32],
             expiry_day: 20_900,
             payload: blob(b"what is announced"),
+            second: true,
         }),
         Errand::Withdraw(Withdraw { registration: [4; 16] }),
         Errand::Lookup(Lookup { request: 2, query: blob(b"what is looked for"), limit: 50, window: 3_000 }),

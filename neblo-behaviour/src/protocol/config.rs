@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cost::MAX_JOIN_COST;
+use super::cost::{MAX_JOIN_COST, USUAL_JOIN_COST};
 use super::link::PROBE_BUSY_AFTER;
 use super::policy::PathPolicy;
 use super::subgroup::Resources;
@@ -61,7 +61,7 @@ impl Default for Config {
         Self {
             network: "neblo".into(),
             subgroup_size: 75,
-            join_cost: 20,
+            join_cost: USUAL_JOIN_COST,
             subgroups: true,
             return_way: ReturnWay::Tracks,
             carry_rate: 4 << 20,
@@ -128,12 +128,14 @@ impl Config {
         self.resources = resources;
         self
     }
-    /// The first 16 hex digits of BLAKE3 over the network's name, and the mechanism of its paths when that is not the usual one:
-    /// as they stand in protocol names.
+    /// The first 16 hex digits of BLAKE3 over the network's name, and the mechanism of its paths and the cost to join when they are
+    /// not the usual ones: as they stand in protocol names. So nodes that would refuse one another's statements do not meet.
     pub fn network_hash(&self) -> String {
         let context =
             if self.path_policy.is_paper() { "neblo 1 network, paths by the paper" } else { "neblo 1 network" };
-        let hash = blake3::derive_key(context, self.network.as_bytes());
+        let cost = (self.join_cost != USUAL_JOIN_COST).then_some([0, self.join_cost]);
+        let name = [self.network.as_bytes(), cost.as_ref().map_or(&[], |cost| &cost[..])].concat();
+        let hash = blake3::derive_key(context, &name);
         hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }

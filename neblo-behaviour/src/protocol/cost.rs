@@ -6,6 +6,8 @@
 
 /// Seconds for which a proof is good: statements that expire in one week share one. choice
 pub const WEEK: u64 = 7 * 24 * 3600;
+/// What is asked for unless a network wants otherwise, in bits. choice: 0.3 s of a busy core
+pub const USUAL_JOIN_COST: u8 = 20;
 /// The most that can be asked for, in bits: some minutes of a processor. choice
 pub const MAX_JOIN_COST: u8 = 30;
 

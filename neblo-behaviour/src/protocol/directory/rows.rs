@@ -195,7 +195,7 @@ impl<P: Peer> Directory<P> {
         let (way, other) = if announce.second { (second, first) } else { (first, second) };
         let other_whole = other.is_some_and(|other| other.broken.is_none());
         // What the first way was to bring may wait for it in vain; the second one is there besides.
-        let moved = !still(way) && !(announce.second && other_whole);
+        let moved = !(still(way) || announce.second && other_whole);
         // A path is one of the two.
         other.take_if(|other| other.end == end);
         *way = Some(Way { end, reply, broken: None });

@@ -67,8 +67,10 @@ impl<P: Peer> Paths<P> {
     /// Gives up what is not in use; for one purpose or for all.
     pub(super) fn forget_renewal(&mut self, ctx: &mut PathCtx<'_, P>, only: Option<Purpose>) {
         let meant = |purpose: Purpose| only.is_none_or(|only| only == purpose);
-        let mut gone: Vec<_> =
-            self.renewal.next.extract_if(.., |purpose, _| meant(*purpose)).map(|(_, it)| it).collect();
+        let mut gone = Vec::new();
+        for purpose in Purpose::ALL.into_iter().chain([Purpose::PublishingAgain]).filter(|purpose| meant(*purpose)) {
+            gone.extend(self.renewal.next.remove(&purpose));
+        }
         gone.extend(self.renewal.old.extract_if(.., |(purpose, ..)| meant(*purpose)).map(|(_, it, _)| it));
         for path in gone {
             path.break_up(ctx);

@@ -127,7 +127,8 @@ impl<P: Peer> Subgroups<P> {
             let elsewhere = Elsewhere { subgroup: home.subgroup(), join: Some(into), create: None };
             return ctx.out.send(&statement.contact, SubgroupMessage::Elsewhere(elsewhere));
         }
-        if banned || !there && !(room && self.is_diverse_with(&statement.contact)) {
+        let taken = there || room && self.is_diverse_with(&statement.contact);
+        if banned || !taken {
             let elsewhere = self.elsewhere(ctx, home.subgroup());
             return ctx.out.send(&statement.contact, SubgroupMessage::Elsewhere(elsewhere));
         }
