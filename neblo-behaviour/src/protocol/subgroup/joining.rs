@@ -70,7 +70,11 @@ impl<P: Peer> Subgroups<P> {
             (full, if full { 0 } else { answer.size.unwrap_or(0) }, place(*peer))
         };
         let best = told.iter().filter(|(_, answer)| answer.subgroup.is_some()).min_by_key(rank).cloned();
-        let Some((_, InSubgroup { subgroup: Some(subgroup), leader, .. })) = best else { return self.soon(ctx, false) };
+        let Some((_, InSubgroup { subgroup: Some(subgroup), leader, .. })) = best else {
+            // None of them has a place itself yet: they are asked again.
+            self.home.stage = Stage::Asking { known: Vec::new(), told: Vec::new() };
+            return self.soon(ctx, false);
+        };
         match leader.filter(|leader| leader.peer != self.me.peer) {
             Some(leader) => {
                 // The peer that answers may be the leader itself; its address is the one that we reached it at.
