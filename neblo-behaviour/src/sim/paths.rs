@@ -39,7 +39,7 @@ use super::trace::Trace;
 use crate::address::OverlayAddr;
 use crate::protocol::interface::{Announcement, StreamHeader};
 use crate::protocol::io::{Contact, Ctx, Time};
-use crate::protocol::paper::{Members, Paper, PaperCast, PaperEvent, PaperMessage, PaperTimer};
+use crate::protocol::paper::{Members, Paper, PaperCast, PaperEvent, PaperMessage, PaperTimer, Ping};
 
 /// Seconds since 1970 at which every run begins, and the day on which its contents expire.
 const BEGINS: u64 = 1_800_000_000;
@@ -56,7 +56,7 @@ const NOBODY: u64 = u64::MAX;
 /// One peer.
 struct Place {
     /// Absent while the peer is away and keeps nothing.
-    paper: Option<Paper<u32>>,
+    paper: Option<Box<Paper<u32>>>,
     present: bool,
     /// Which part this is, so that timers of an earlier one are known.
     part: u32,
@@ -223,7 +223,7 @@ impl PathLayer {
         let present = self.places.iter().filter(|place| place.present);
         for place in present {
             hour.present += 1;
-            hour.relayed += place.paper.as_ref().map_or(0, Paper::relayed) as u64;
+            hour.relayed += place.paper.as_ref().map_or(0, |paper| paper.relayed()) as u64;
         }
         self.hours.push(hour);
     }
@@ -252,9 +252,12 @@ impl PathLayer {
         match due {
             Due::Message { from, to, message } => {
                 trace(counts::kind(&message) as u64, to);
-                if self.places[to as usize].present {
-                    self.act(to, |paper, ctx, keys| paper.received(ctx, keys, from, message));
-                }
+                self.received(from, to, *message);
+            }
+            Due::Ping { from, to, ping } => {
+                let message = PaperMessage::Ping(ping);
+                trace(counts::kind(&message) as u64, to);
+                self.received(from, to, message);
             }
             Due::Timer { peer, part, timer } => {
                 trace(20, peer);
@@ -297,6 +300,12 @@ impl PathLayer {
                 trace(25, query as u32);
                 self.try_again(query);
             }
+        }
+    }
+
+    fn received(&mut self, from: u32, to: u32, message: PaperMessage<u32>) {
+        if self.places[to as usize].present {
+            self.act(to, |paper, ctx, keys| paper.received(ctx, keys, from, message));
         }
     }
 
@@ -369,7 +378,7 @@ impl PathLayer {
         place.stay += 1;
         let new = place.paper.is_none();
         if new {
-            place.paper = Some(Paper::new(config, Contact::bare(peer)));
+            place.paper = Some(Box::new(Paper::new(config, Contact::bare(peer))));
         }
         self.ask_later(peer);
         new
@@ -456,6 +465,7 @@ impl PathLayer {
         let Some((content, owner)) = owner else { return };
         let Some(to) = self.subgroups[self.subgroup(owner)].first().copied().filter(|to| *to != from) else { return };
         if self.places[to as usize].offers.contains_key(&content) {
+            let bytes = bytes.into_boxed_slice();
             self.network.after(self.network.latency(from, to), Due::Cast { to, bytes });
         }
     }

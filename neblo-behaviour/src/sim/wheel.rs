@@ -10,6 +10,10 @@ use crate::protocol::io::Time;
 /// Bits of the millisecond that name a slot, level by level.
 const BITS: [u32; 4] = [10, 8, 8, 8];
 
+/// Room for so many entries that an emptied slot may keep: a burst lands in another slot each time, and if each kept what the
+/// largest one took, the empty wheel would soon be larger than all else. choice
+const KEPT: usize = 128;
+
 /// When, which was pushed how late, and what.
 type Entry = (Time, u64, u32);
 
@@ -119,7 +123,9 @@ impl Wheel {
             for entry in entries.drain(..) {
                 self.place(entry);
             }
-            self.spare = entries;
+            if entries.capacity() <= KEPT {
+                self.spare = entries;
+            }
             return true;
         }
         let Some(first) = self.beyond.iter().map(|entry| entry.0.0 / 1_000).min().filter(|first| *first < end) else {

@@ -45,6 +45,7 @@ pub(super) fn measure(plan: &Plan, peers: u32) -> Result<Values> {
     let asked = sum(&|hour| hour.requests);
     let of_lookups = sum(&|hour| hour.messages[1..4].iter().sum());
     let node_hours = sum(&|hour| hour.present);
+    let messages = sum(&|hour| hour.messages.iter().sum());
     Ok(vec![
         ("hours", f64::from(hours)),
         ("lookups", asked),
@@ -57,8 +58,10 @@ pub(super) fn measure(plan: &Plan, peers: u32) -> Result<Values> {
         ("connections", run.mean_path_links()),
         ("bytes a node", now),
         ("bytes a node at most", most),
+        ("messages", messages),
         ("events", run.events() as f64),
         ("seconds", seconds),
+        ("messages a second", messages / seconds),
         ("events a second", run.events() as f64 / seconds),
     ])
 }

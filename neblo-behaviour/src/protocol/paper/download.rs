@@ -65,7 +65,7 @@ impl<P: Peer> Paper<P> {
     fn towards_owner(&self, connection: &Connection, from: Option<P>) -> Option<&Entry<P>> {
         match from {
             Some(from) => self.table.by_next(connection, from),
-            None => self.table.of(connection).iter().find(|entry| self.is_leader(entry.next)),
+            None => self.table.of(connection).find(|entry| self.is_leader(entry.next)),
         }
     }
 

@@ -337,7 +337,7 @@ impl<P: Peer> Paper<P> {
             let mut last = row.last.peer;
             if last == me {
                 // We were the last peer: the one before us is it now, or nobody when the path was our own.
-                let entry = self.table.of(&row.connection).iter().find(|entry| entry.next == me).cloned();
+                let entry = self.table.of(&row.connection).find(|entry| entry.next == me).cloned();
                 last = entry.and_then(|entry| entry.previous).unwrap_or(me);
             }
             match row.content {

@@ -12,6 +12,8 @@ const DOWNLOAD_WITHIN: Duration = Duration::from_secs(15);
 /// Publications of one peer, lookups and downloads under way. choice
 const MAX_CONTENTS: usize = 10_000;
 const MAX_OPEN: usize = 1_024;
+/// Publications up to which room is made for one at a time. choice
+const FEW: usize = 4;
 /// Walks in a row that are tried before those who wait are told that there is no path. choice
 const MAX_WALKS: u8 = 5;
 
@@ -20,13 +22,43 @@ const MAX_WALKS: u8 = 5;
 pub(super) struct Own {
     /// "Each peer is associated to only a connection identifier."
     pub(super) connection: Option<Connection>,
-    pub(super) contents: BTreeMap<PublicationId, OwnContent>,
+    /// In order of their ids.
+    pub(super) contents: Vec<OwnContent>,
     /// Walks in a row that came to nothing.
     pub(super) walks: u8,
 }
 
+impl Own {
+    fn place(&self, id: &PublicationId) -> Result<usize, usize> {
+        self.contents.binary_search_by(|content| content.id.cmp(id))
+    }
+
+    fn content(&self, id: &PublicationId) -> Option<&OwnContent> {
+        self.place(id).ok().and_then(|at| self.contents.get(at))
+    }
+
+    fn content_mut(&mut self, id: &PublicationId) -> Option<&mut OwnContent> {
+        self.place(id).ok().and_then(|at| self.contents.get_mut(at))
+    }
+
+    fn add(&mut self, content: OwnContent) {
+        if let Err(at) = self.place(&content.id) {
+            if self.contents.len() < FEW {
+                // Most peers publish little: no room for four where there are two.
+                self.contents.reserve_exact(1);
+            }
+            self.contents.insert(at, content);
+        }
+    }
+
+    fn take(&mut self, id: &PublicationId) -> Option<OwnContent> {
+        self.place(id).ok().map(|at| self.contents.remove(at))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct OwnContent {
+    id: PublicationId,
     announcement: Announcement,
     key: [u8; 32],
     tokens: Vec<Token>,
@@ -69,7 +101,7 @@ impl<P: Peer> Paper<P> {
 
     /// Publications, and those of them that a leader has.
     pub fn publications(&self) -> (usize, usize) {
-        (self.own.contents.len(), self.own.contents.values().filter(|content| content.held).count())
+        (self.own.contents.len(), self.own.contents.iter().filter(|content| content.held).count())
     }
 
     fn check_cover(&self, allow_weak: bool) -> Result<(), Failed> {
@@ -95,7 +127,7 @@ impl<P: Peer> Paper<P> {
         }
         let key = keys.public(&announcement.secret);
         let id = publication_id(&key, announcement.expiry_day, &announcement.payload);
-        if let Some(known) = self.own.contents.get_mut(&id) {
+        if let Some(known) = self.own.content_mut(&id) {
             match known.held {
                 true => ctx.out.emit(PaperEvent::Done(token, Answer::Announced(id))),
                 false if known.tokens.len() < 16 => known.tokens.push(token),
@@ -106,8 +138,7 @@ impl<P: Peer> Paper<P> {
         if self.own.contents.len() >= MAX_CONTENTS {
             return Err(Failed::Overloaded);
         }
-        let content = OwnContent { announcement, key, tokens: vec![token], held: false, sent: false };
-        self.own.contents.insert(id, content);
+        self.own.add(OwnContent { id, announcement, key, tokens: vec![token], held: false, sent: false });
         self.publish_soon(ctx);
         Ok(())
     }
@@ -125,7 +156,7 @@ impl<P: Peer> Paper<P> {
         let connection = self.connection(ctx);
         if self.table.by_previous(&connection, None).is_none() || !self.config.restoration {
             self.publish_new(ctx);
-        } else if self.own.contents.values().any(|content| !content.sent) {
+        } else if self.own.contents.iter().any(|content| !content.sent) {
             self.total_ping(ctx);
         }
     }
@@ -136,7 +167,7 @@ impl<P: Peer> Paper<P> {
         let unsent: Vec<_> = self
             .own
             .contents
-            .values_mut()
+            .iter_mut()
             .filter_map(|content| (!std::mem::replace(&mut content.sent, true)).then(|| content.content()))
             .collect();
         if unsent.is_empty() {
@@ -169,7 +200,7 @@ impl<P: Peer> Paper<P> {
         if !self.config.restoration {
             return;
         }
-        self.own.contents.values_mut().for_each(|content| content.held = false);
+        self.own.contents.iter_mut().for_each(|content| content.held = false);
         match self.own.connection.is_some_and(|own| self.table.by_previous(&own, None).is_some()) {
             true => self.total_ping(ctx),
             false => self.republish(ctx),
@@ -195,15 +226,15 @@ impl<P: Peer> Paper<P> {
             return;
         }
         self.own.walks = 0;
-        for (id, content) in self.own.contents.iter_mut().filter(|(_, content)| content.sent) {
+        for content in self.own.contents.iter_mut().filter(|content| content.sent) {
             if !std::mem::replace(&mut content.held, true) {
-                ctx.out.emit(PaperEvent::Held(*id));
+                ctx.out.emit(PaperEvent::Held(content.id));
             }
             for token in std::mem::take(&mut content.tokens) {
-                ctx.out.emit(PaperEvent::Done(token, Answer::Announced(*id)));
+                ctx.out.emit(PaperEvent::Done(token, Answer::Announced(content.id)));
             }
         }
-        if self.own.contents.values().any(|content| !content.sent) {
+        if self.own.contents.iter().any(|content| !content.sent) {
             self.publish_new(ctx);
         }
     }
@@ -222,14 +253,14 @@ impl<P: Peer> Paper<P> {
         if let Some(entry) = self.table.by_previous(&connection, None).cloned() {
             self.table.remove(&connection, &entry);
         }
-        for content in self.own.contents.values_mut() {
+        for content in &mut self.own.contents {
             (content.sent, content.held) = (false, false);
         }
         self.own.walks = self.own.walks.saturating_add(1);
         if self.own.walks > MAX_WALKS {
             self.own.walks = 0;
             let waiting: Vec<_> =
-                self.own.contents.values_mut().flat_map(|content| std::mem::take(&mut content.tokens)).collect();
+                self.own.contents.iter_mut().flat_map(|content| std::mem::take(&mut content.tokens)).collect();
             for token in waiting {
                 ctx.out.emit(PaperEvent::Done(token, Answer::Failed(Failed::NoPath)));
             }
@@ -242,7 +273,7 @@ impl<P: Peer> Paper<P> {
     /// Stops offering a publication. The paper has no message for it: all others are published over a new path, and the leader
     /// forgets the old one by a failure notification.
     pub fn withdraw(&mut self, ctx: &mut PaperCtx<'_, P>, id: PublicationId) {
-        let Some(gone) = self.own.contents.remove(&id) else { return };
+        let Some(gone) = self.own.take(&id) else { return };
         for token in gone.tokens {
             ctx.out.emit(PaperEvent::Done(token, Answer::Failed(Failed::Gone)));
         }
@@ -378,6 +409,6 @@ impl<P: Peer> Paper<P> {
 
     /// The secret of a publication of ours.
     pub(super) fn secret(&self, id: &PublicationId) -> Option<[u8; 32]> {
-        self.own.contents.get(id).map(|content| content.announcement.secret)
+        self.own.content(id).map(|content| content.announcement.secret)
     }
 }

@@ -17,69 +17,69 @@ pub(super) struct Entry<P> {
     pub(super) next: P,
 }
 
-/// The table of one peer.
+/// The table of one peer: in order of the identifiers, and those of one identifier in the order in which they came. One list, since
+/// most peers have a few entries, for which a map would take several times as much memory.
 #[derive(Debug)]
 pub(super) struct RoutingTable<P> {
-    entries: BTreeMap<Connection, Vec<Entry<P>>>,
+    entries: Vec<(Connection, Entry<P>)>,
 }
 
 impl<P> Default for RoutingTable<P> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self { entries: Vec::new() }
     }
 }
 
 impl<P: Peer> RoutingTable<P> {
     pub(super) fn len(&self) -> usize {
-        self.entries.values().map(Vec::len).sum()
+        self.entries.len()
     }
 
     pub(super) fn relayed(&self) -> usize {
-        self.entries.values().flatten().filter(|entry| entry.previous.is_some()).count()
+        self.entries.iter().filter(|(_, entry)| entry.previous.is_some()).count()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (Connection, &Entry<P>)> {
-        self.entries.iter().flat_map(|(connection, entries)| entries.iter().map(|entry| (*connection, entry)))
+        self.entries.iter().map(|(connection, entry)| (*connection, entry))
     }
 
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Entry<P>> {
-        self.entries.values_mut().flatten()
+        self.entries.iter_mut().map(|(_, entry)| entry)
     }
 
-    pub(super) fn of(&self, connection: &Connection) -> &[Entry<P>] {
-        self.entries.get(connection).map(Vec::as_slice).unwrap_or_default()
+    pub(super) fn of<'a>(&'a self, connection: &Connection) -> impl Iterator<Item = &'a Entry<P>> + use<'a, P> {
+        let begins = self.entries.partition_point(|(other, _)| other < connection);
+        let from = self.entries.get(begins..).unwrap_or_default();
+        let ends = from.partition_point(|(other, _)| other == connection);
+        from.iter().take(ends).map(|(_, entry)| entry)
     }
 
     /// The entry over which what comes from `previous` goes on towards the leader.
     pub(super) fn by_previous(&self, connection: &Connection, previous: Option<P>) -> Option<&Entry<P>> {
-        self.of(connection).iter().find(|entry| entry.previous == previous)
+        self.of(connection).find(|entry| entry.previous == previous)
     }
 
     /// The entry over which what comes from `next` goes on towards the owner.
     pub(super) fn by_next(&self, connection: &Connection, next: P) -> Option<&Entry<P>> {
-        self.of(connection).iter().find(|entry| entry.next == next)
+        self.of(connection).find(|entry| entry.next == next)
     }
 
     pub(super) fn has_room(&self, previous: P) -> bool {
-        let of_one = self.entries.values().flatten().filter(|entry| entry.previous == Some(previous));
+        let of_one = self.entries.iter().filter(|(_, entry)| entry.previous == Some(previous));
         self.len() < MAX_ENTRIES && of_one.take(MAX_A_PREVIOUS).count() < MAX_A_PREVIOUS
     }
 
     pub(super) fn insert(&mut self, connection: Connection, entry: Entry<P>) {
-        self.entries.entry(connection).or_default().push(entry);
+        let after = self.entries.partition_point(|(other, _)| *other <= connection);
+        self.entries.insert(after, (connection, entry));
     }
 
     pub(super) fn remove(&mut self, connection: &Connection, entry: &Entry<P>) {
-        if let Some(entries) = self.entries.get_mut(connection) {
-            entries.retain(|other| other != entry);
-            if entries.is_empty() {
-                self.entries.remove(connection);
-            }
-        }
+        self.entries.retain(|(of, other)| of != connection || other != entry);
     }
 
-    pub(super) fn remove_path(&mut self, connection: &Connection) -> Vec<Entry<P>> {
-        self.entries.remove(connection).unwrap_or_default()
+    pub(super) fn remove_path(&mut self, connection: &Connection) {
+        self.entries.retain(|(of, _)| of != connection);
     }
 }
 

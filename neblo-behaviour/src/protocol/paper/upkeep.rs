@@ -37,8 +37,7 @@ impl<P: Peer> Paper<P> {
             self.unanswered.remove(&(connection, from));
             return;
         }
-        let entries = self.table.of(&connection).iter();
-        let on_path = entries.into_iter().any(|entry| entry.previous == Some(from) || entry.next == from);
+        let on_path = self.table.of(&connection).any(|entry| entry.previous == Some(from) || entry.next == from);
         if on_path || self.leader.end(&connection) == Some(from) {
             self.send(ctx, from, PaperMessage::Ping(Ping { connection, answer: true }));
         }
@@ -50,7 +49,7 @@ impl<P: Peer> Paper<P> {
             if self.leader.end(&connection) == Some(peer) {
                 self.forget(ctx, &connection);
             }
-            let entries: Vec<_> = self.table.of(&connection).to_vec();
+            let entries: Vec<_> = self.table.of(&connection).cloned().collect();
             for entry in entries {
                 if entry.previous == Some(peer) {
                     self.table.remove(&connection, &entry);
@@ -181,14 +180,14 @@ impl<P: Peer> Paper<P> {
             return self.leader.set_end(connection, by.peer);
         }
         let own = |entry: &&Entry<P>| if next { entry.next == from } else { entry.previous == Some(from) };
-        let Some(entry) = self.table.of(&connection).iter().find(own).cloned() else { return };
+        let Some(entry) = self.table.of(&connection).find(own).cloned() else { return };
         self.table.remove(&connection, &entry);
         let changed = match next {
             true => Entry { next: by.peer, ..entry.clone() },
             false => Entry { previous: Some(by.peer), ..entry.clone() },
         };
-        let mut entries = self.table.of(&connection).iter();
-        let clashes = entries.any(|other| other.next == changed.next || other.previous == changed.previous);
+        let clash = |other: &Entry<P>| other.next == changed.next || other.previous == changed.previous;
+        let clashes = self.table.of(&connection).any(clash);
         let loops = changed.next == self.me.peer && !self.leads() || changed.previous == Some(self.me.peer);
         if clashes || loops {
             // The walk would take one link twice, or none: its owner makes another.

@@ -10,42 +10,22 @@ use crate::sim::traces::Latencies;
 
 /// Something that is due.
 pub(super) enum Due {
-    Message {
-        from: u32,
-        to: u32,
-        message: PaperMessage<u32>,
-    },
+    /// Any message but a ping.
+    Message { from: u32, to: u32, message: Box<PaperMessage<u32>> },
+    /// Most messages are pings, and millions of them are under way at once: they take no more room than they need.
+    Ping { from: u32, to: u32, ping: Ping },
     /// A timer of a part, which may have been replaced by a new one since.
-    Timer {
-        peer: u32,
-        part: u32,
-        timer: PaperTimer,
-    },
+    Timer { peer: u32, part: u32, timer: PaperTimer },
     /// A lookup for all leaders comes to this one.
-    Cast {
-        to: u32,
-        bytes: Vec<u8>,
-    },
+    Cast { to: u32, bytes: Box<[u8]> },
     /// The stream of a download is asked for at the next hop.
-    Stream {
-        from: u32,
-        to: u32,
-        hops: u64,
-        header: Box<StreamHeader>,
-    },
+    Stream { from: u32, to: u32, hops: u64, header: Box<StreamHeader> },
     /// A peer comes or goes.
-    Turn {
-        peer: u32,
-    },
+    Turn { peer: u32 },
     /// The next query of a peer, unless it has been away since.
-    Ask {
-        peer: u32,
-        stay: u32,
-    },
+    Ask { peer: u32, stay: u32 },
     /// A query is tried again.
-    Retry {
-        query: u64,
-    },
+    Retry { query: u64 },
 }
 
 pub(super) struct Network {
@@ -98,7 +78,11 @@ impl Network {
             let Frame::Paper(again) = frame else { return };
             message = again;
         }
-        self.after(self.latency(from, to), Due::Message { from, to, message });
+        let due = match message {
+            PaperMessage::Ping(ping) => Due::Ping { from, to, ping },
+            message => Due::Message { from, to, message: Box::new(message) },
+        };
+        self.after(self.latency(from, to), due);
     }
 }
 

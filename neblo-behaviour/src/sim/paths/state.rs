@@ -12,7 +12,7 @@ impl PathLayer {
     pub fn mean_path_links(&self) -> f64 {
         let mut pairs: Vec<(u32, u32)> = Vec::new();
         for (at, place) in self.places.iter().enumerate().filter(|(_, place)| place.present) {
-            let links = place.paper.iter().flat_map(Paper::path_links).filter(|other| *other != at as u32);
+            let links = place.paper.iter().flat_map(|paper| paper.path_links()).filter(|other| *other != at as u32);
             pairs.extend(links.map(|other| (other.min(at as u32), other.max(at as u32))));
         }
         pairs.sort_unstable();
