@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use neblo_behaviour::sim::paths::{Asking, Hour, KINDS, Rejoin, Scenario, Start, Wanted};
+use neblo_behaviour::sim::paths::{Hour, KINDS, Rejoin, Scenario};
+use neblo_behaviour::sim::world::{Asking, Start, Wanted, World};
 
 use crate::chart::{Line, cell, chart, csv};
 use crate::runs::{Job, Outcome, all};
@@ -33,30 +34,25 @@ struct Reading {
 }
 
 fn readings(restoration: bool) -> Vec<Reading> {
-    let paper = Scenario { restoration, ..Scenario::default() };
-    let left = Scenario { rejoin: Rejoin::AsLeft, ..paper.clone() };
-    let present = Scenario { wanted: Wanted::Present, ..paper.clone() };
-    let mut found = vec![
-        Reading { name: "new path on return", scenario: paper.clone() },
-        Reading { name: "paths never made again", scenario: left.clone() },
-    ];
+    let with = |rejoin: Rejoin, world: World| Scenario { restoration, rejoin, world, ..Scenario::default() };
+    let usual = World::default();
+    let aged = World { start: Start::Aged, ..usual.clone() };
+    let present = World { wanted: Wanted::Present, ..usual.clone() };
+    let in_turn = World { asking: Asking::InTurn, ..usual.clone() };
+    let (anew, left) = (Rejoin::Anew, Rejoin::AsLeft);
+    let mut found =
+        vec![("new path on return", with(anew, usual.clone())), ("paths never made again", with(left, usual))];
     if restoration {
-        found.push(Reading { name: "aged start", scenario: Scenario { start: Start::Aged, ..paper } });
+        found.push(("aged start", with(anew, aged)));
     } else {
         found.extend([
-            Reading { name: "owner present: new path on return", scenario: present },
-            Reading {
-                name: "owner present: never made again",
-                scenario: Scenario { wanted: Wanted::Present, ..left.clone() },
-            },
-            Reading {
-                name: "never made again: queries in turn",
-                scenario: Scenario { asking: Asking::InTurn, ..left.clone() },
-            },
-            Reading { name: "never made again: aged start", scenario: Scenario { start: Start::Aged, ..left } },
+            ("owner present: new path on return", with(anew, present.clone())),
+            ("owner present: never made again", with(left, present)),
+            ("never made again: queries in turn", with(left, in_turn)),
+            ("never made again: aged start", with(left, aged)),
         ]);
     }
-    found
+    found.into_iter().map(|(name, scenario)| Reading { name, scenario }).collect()
 }
 
 /// Makes figures 7 and 8.
@@ -65,12 +61,9 @@ pub(crate) fn over_time(out: &Path, at_once: usize, size: &Size, wanted: impl Fn
     let mut jobs = Vec::new();
     for (figure, restoration) in [(7, false), (8, true)].into_iter().filter(|(figure, _)| wanted(*figure)) {
         for Reading { name, scenario } in readings(restoration) {
-            let scenario = Scenario {
-                peers: scenario.peers / share,
-                subgroups: scenario.subgroups.div_ceil(share),
-                contents: scenario.contents / share,
-                ..scenario
-            };
+            let (peers, contents) = (scenario.world.peers / share, scenario.world.contents / share);
+            let world = World { peers, contents, ..scenario.world.clone() };
+            let scenario = Scenario { world, subgroups: scenario.subgroups.div_ceil(share), ..scenario };
             let job = |seed| Job { name: format!("{figure}: {name}"), scenario: scenario.clone(), hours, seed };
             jobs.extend((1..=u64::from(size.seeds)).map(job));
         }
@@ -229,7 +222,10 @@ pub(crate) fn one(file: &Path, out: &Path, at_once: usize) -> Result<()> {
         }
     }
     let requests: u64 = outcomes.iter().flat_map(|outcome| &outcome.hours).map(|hour| hour.requests).sum();
-    ensure!(requests > 0 || plan.scenario.asking == Asking::Never, "nobody asked for anything: too few peers or hours");
+    ensure!(
+        requests > 0 || plan.scenario.world.asking == Asking::Never,
+        "nobody asked for anything: too few peers or hours"
+    );
     chart(&out.join(format!("{name}.svg")), &name, ("Time (h)", "In an hour"), &lines)
 }
 

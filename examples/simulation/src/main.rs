@@ -13,6 +13,7 @@ mod nodes;
 mod runs;
 mod scenario;
 mod walking;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

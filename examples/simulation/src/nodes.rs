@@ -42,21 +42,21 @@ pub(crate) fn run(file: &Path, out: &Path, at_once: usize) -> Result<()> {
     let outcomes = parallel(&jobs, at_once, |job| {
         let Job { policy, scenario, seed } = job;
         let watch = Stopwatch::start();
-        peers.fetch_add(u64::from(scenario.peers), Ordering::Relaxed);
+        peers.fetch_add(u64::from(scenario.world.peers), Ordering::Relaxed);
         let mut run = Nodes::new(*seed, scenario.clone()).map_err(|rule| anyhow!("{policy}: {rule}"))?;
         for _ in 0..plan.hours {
             run.run(Duration::from_secs(3_600));
             bar.inc(1);
         }
         let seconds = watch.seconds();
-        let there = peers.fetch_sub(u64::from(scenario.peers), Ordering::Relaxed);
+        let there = peers.fetch_sub(u64::from(scenario.world.peers), Ordering::Relaxed);
         let memory = resident().map_or("?".into(), |bytes| (bytes / there.max(1)).to_string());
         let (events, trace) = (run.events(), run.trace());
         bar.suspend(|| {
             println!(
                 "{policy} seed {seed}: {} peers, {} h in {seconds:.1} s of a core, {events} events, {:.2} M events/s, {memory} bytes a \
                  node, trace {trace:016x}",
-                scenario.peers,
+                scenario.world.peers,
                 plan.hours,
                 events as f64 / seconds / 1e6,
             );

@@ -118,14 +118,14 @@ pub(crate) fn all(jobs: &[Job], at_once: usize) -> Result<Vec<Outcome>> {
     let peers = AtomicU64::new(0);
     let done = parallel(jobs, at_once, |job| {
         let watch = Stopwatch::start();
-        peers.fetch_add(u64::from(job.scenario.peers), Ordering::Relaxed);
+        peers.fetch_add(u64::from(job.scenario.world.peers), Ordering::Relaxed);
         let mut run = PathLayer::new(job.seed, job.scenario.clone()).map_err(|rule| anyhow!("{}: {rule}", job.name))?;
         for _ in 0..job.hours {
             run.run(Duration::from_secs(3_600));
             bar.inc(1);
         }
         let seconds = watch.seconds();
-        let there = peers.fetch_sub(u64::from(job.scenario.peers), Ordering::Relaxed);
+        let there = peers.fetch_sub(u64::from(job.scenario.world.peers), Ordering::Relaxed);
         let outcome = Outcome {
             job: job.clone(),
             hours: run.hours().to_vec(),

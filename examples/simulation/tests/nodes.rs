@@ -1,16 +1,20 @@
 //! Small runs of whole nodes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use neblo_behaviour::protocol::{Config, PathPolicy};
 use neblo_behaviour::sim::nodes::{Hour, Nodes, Scenario};
+use neblo_behaviour::sim::traces::{Latencies, Lifetimes};
+use neblo_behaviour::sim::world::World;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn small(policy: PathPolicy) -> Scenario {
     let config = Config::default().with_subgroup_size(12).with_path_policy(policy);
     let query_every = Duration::from_secs(300);
-    Scenario { peers: 36, contents: 54, config, query_every, ..Scenario::default() }
+    let world = World { peers: 36, contents: 54, query_every, ..World::default() };
+    Scenario { world, config, ..Scenario::default() }
 }
 
 fn run(seed: u64, scenario: Scenario, minutes: u32) -> Nodes {
@@ -28,7 +32,9 @@ fn without_churn_nothing_that_is_published_fails_under_either_policy() {
     for (policy, hops) in [(PathPolicy::hardened(), 2.0 * 3.33 + 1.0), (PathPolicy::paper(), 2.0 * 2.24 + 1.0)] {
         let (mut all_hops, mut delivered) = (0, 0);
         for seed in 1..5 {
-            let run = run(seed, Scenario { churn: None, ..small(policy) }, 60);
+            let usual = small(policy);
+            let world = World { churn: None, ..usual.world.clone() };
+            let run = run(seed, Scenario { world, ..usual }, 60);
             let hour = &run.hours()[0];
             // Who asks before the owner has published, or in its own first minute, may not find.
             assert_eq!((hour.failed, hour.owner_away), (0, 0), "seed {seed}: {:?}", hour.reasons);
@@ -57,6 +63,19 @@ fn paths_broken_by_peers_that_vanish_are_whole_again_in_seconds() {
     println!("{} paths, {mean:.2} s on average; {failed} of {requests} failed", restored.len());
     assert!(restored.len() > 60 && mean < 6.0, "{} paths, {mean} s", restored.len());
     assert!(100 * failed <= requests, "{failed} of {requests}");
+}
+
+#[test]
+fn nodes_come_and_go_as_they_were_recorded() {
+    let lifetimes = Lifetimes::parse("1,0,100000\n2,0,1200\n3,1200,100000").unwrap();
+    let matrix = Latencies::parse("10").unwrap();
+    let usual = small(PathPolicy::hardened());
+    let (lifetimes, matrix) = (Some(Arc::new(lifetimes)), Some(Arc::new(matrix)));
+    let run = run(1, Scenario { world: World { lifetimes, matrix, ..usual.world.clone() }, ..usual }, 60);
+    let hour = &run.hours()[0];
+    // Of 36 peers 12 stay, and 12 go after 20 minutes, when the other 12 come.
+    assert_eq!((hour.joined, hour.left), (12, 12));
+    assert!(hour.delivered > 100, "{}", hour.delivered);
 }
 
 #[test]

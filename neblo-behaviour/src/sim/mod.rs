@@ -22,6 +22,7 @@ mod streams;
 mod trace;
 pub mod traces;
 mod wheel;
+pub mod world;
 
 pub mod anonymity;
 

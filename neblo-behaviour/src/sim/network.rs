@@ -1,8 +1,10 @@
 //! Connections, frames and the leaders' multicast under simulated conditions.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::traces::Latencies;
 use super::*;
 use crate::protocol::interface::Verdict;
 use crate::protocol::io::chance;
@@ -13,6 +15,8 @@ use rand::Rng;
 pub struct Conditions {
     /// Shortest and longest one-way latency; a pair has its own, drawn by the hash of the pair.
     pub latency: (Duration, Duration),
+    /// One-way latencies in place of these.
+    pub matrix: Option<Arc<Latencies>>,
     /// Each frame takes up to this much longer, drawn for itself, so that frames overtake one another.
     pub jitter: Duration,
     /// Probability that a frame is lost.
@@ -27,6 +31,7 @@ impl Default for Conditions {
     fn default() -> Self {
         Self {
             latency: (Duration::from_millis(5), Duration::from_millis(60)),
+            matrix: None,
             jitter: Duration::ZERO,
             loss: 0.0,
             dial_fails_after: Duration::from_millis(300),
@@ -94,8 +99,11 @@ impl Simulation {
         }
     }
 
-    /// The latency between two hosts, kept because it is asked for with every frame.
+    /// The latency from one host to another: by the matrix, or that of the pair, kept because it is asked for with every frame.
     pub(super) fn latency(&mut self, a: u32, b: u32) -> Duration {
+        if let Some(matrix) = &self.conditions.matrix {
+            return matrix.between(a, b).max(Duration::from_micros(1));
+        }
         let (low, high) = (a.min(b) as usize, a.max(b) as usize);
         let place = high * (high + 1) / 2 + low;
         if place >= self.latencies.len() {

@@ -24,8 +24,7 @@ use directory::{Directory, Seen, Shared};
 use queries::{Query, Waits};
 pub use scenario::Scenario;
 
-use super::draws::{exponential, pareto};
-use super::paths::{Asking, Churn, Start, Wanted};
+use super::world::{Asking, Beginning, Wanted};
 use super::{BEGINS, Conditions, Simulation, contact};
 use crate::protocol::interface::{Announcement, Answer, Command, Purpose, Token};
 use crate::protocol::io::Time;
@@ -34,8 +33,6 @@ use crate::protocol::io::Time;
 const EXPIRY_DAY: u32 = (BEGINS / 86_400) as u32 + 36_500;
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
-/// How long the churn of [`Start::Aged`] has gone on.
-const AGE: f64 = 160.0 * 3_600e6;
 /// At the beginning peers join one after another, with so much time between two. Of many at once several would make the same new
 /// subgroup, whose leaders then become one of more members than it should have.
 const JOINS_AFTER: Duration = Duration::from_millis(150);
@@ -124,15 +121,16 @@ impl Nodes {
     pub fn new(seed: u64, scenario: Scenario) -> Result<Self, &'static str> {
         scenario.check()?;
         let mut load = ChaCha8Rng::seed_from_u64(seed ^ 0x10ad << 48);
-        let draw = |_| (load.next_u64() % u64::from(scenario.peers)) as u32;
-        let owners: Vec<u32> = (0..scenario.contents).map(draw).collect();
-        let mut owned = vec![Vec::new(); scenario.peers as usize];
+        let draw = |_| (load.next_u64() % u64::from(scenario.world.peers)) as u32;
+        let owners: Vec<u32> = (0..scenario.world.contents).map(draw).collect();
+        let mut owned = vec![Vec::new(); scenario.world.peers as usize];
         for (content, owner) in owners.iter().enumerate() {
             owned[*owner as usize].push(content as u32);
         }
-        let conditions = Conditions { latency: scenario.latency, ..Conditions::default() };
+        let (latency, matrix) = (scenario.world.latency, scenario.world.matrix.clone());
+        let conditions = Conditions { latency, matrix, ..Conditions::default() };
         let mut sim = Simulation::new(seed, conditions);
-        let hosts = (0..scenario.peers).map(|_| Seen::default()).collect();
+        let hosts = (0..scenario.world.peers).map(|_| Seen::default()).collect();
         let shared = Shared { hosts, count_bytes: scenario.count_bytes, ..Shared::default() };
         let shared = Rc::new(RefCell::new(shared));
         sim.keep_events(false);
@@ -145,7 +143,7 @@ impl Nodes {
             shared,
             agenda: BTreeMap::new(),
             next: 0,
-            places: (0..scenario.peers).map(|_| Place::default()).collect(),
+            places: (0..scenario.world.peers).map(|_| Place::default()).collect(),
             owners,
             owned,
             waits: BTreeMap::new(),
@@ -167,25 +165,13 @@ impl Nodes {
     /// Draws who is there at the beginning, and lets them join one after another.
     fn begin(&mut self) {
         let mut there = Vec::new();
-        let mut turns = Vec::new();
-        for peer in 0..self.scenario.peers {
+        let mut lives = Vec::new();
+        for peer in 0..self.scenario.world.peers {
             // Hosts are there from the beginning and know nothing; those who are away are dead.
             self.sim.add(self.scenario.config.clone());
             self.sim.kill(peer);
-            let mut present = true;
-            if let Some(Churn { alpha, beta }) = self.scenario.churn {
-                let beta = beta.as_micros() as f64;
-                let mut until = pareto(&mut self.churn, alpha, beta);
-                if self.scenario.start == Start::Aged {
-                    present = self.churn.next_u64() & 1 == 0;
-                    until -= AGE;
-                    while until < 0.0 {
-                        present = !present;
-                        until += pareto(&mut self.churn, alpha, beta);
-                    }
-                }
-                turns.push((peer, Duration::from_micros(until as u64)));
-            }
+            let Beginning { present, turns, .. } = self.scenario.world.begin(peer, &mut self.churn);
+            lives.push((peer, turns));
             if present {
                 there.push(peer);
             }
@@ -195,9 +181,11 @@ impl Nodes {
             at += JOINS_AFTER;
             self.after(at, Due::Begin(*peer));
         }
-        for (peer, until) in turns {
+        for (peer, turns) in lives {
             // Lives begin when all have joined.
-            self.after(at + until, Due::Turn(peer));
+            for turn in turns {
+                self.after(at + turn, Due::Turn(peer));
+            }
         }
         self.after(MINUTE, Due::Minute);
     }
@@ -312,9 +300,9 @@ impl Nodes {
     // ---- coming and going ------------------------------------------------------------------------------------
 
     fn turn(&mut self, peer: u32) {
-        let Some(Churn { alpha, beta }) = self.scenario.churn else { return };
-        let time = pareto(&mut self.churn, alpha, beta.as_micros() as f64);
-        self.after(Duration::from_micros(time as u64), Due::Turn(peer));
+        if let Some(after) = self.scenario.world.next_turn(&mut self.churn) {
+            self.after(after, Due::Turn(peer));
+        }
         if self.present(peer) {
             self.hour.left += 1;
             self.depart(peer);

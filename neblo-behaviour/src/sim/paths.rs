@@ -29,13 +29,13 @@ pub(super) use counts::kind;
 pub use counts::{Hour, KINDS, UPKEEP};
 use network::{Due, Network, Outbox};
 use queries::Query;
-pub use scenario::{Asking, Churn, Rejoin, Scenario, Start, Wanted};
+pub use scenario::{Rejoin, Scenario};
 pub use walks::{Walks, walks};
 
-use super::draws::{exponential, pareto};
 use super::keys::StandInKeys;
 use super::queue::Queue;
 use super::trace::Trace;
+use super::world::{AGE, Asking, Beginning, Wanted};
 use crate::address::OverlayAddr;
 use crate::protocol::interface::{Announcement, StreamHeader};
 use crate::protocol::io::{Contact, Ctx, Time};
@@ -45,8 +45,6 @@ use crate::protocol::paper::{Members, Paper, PaperCast, PaperEvent, PaperMessage
 const BEGINS: u64 = 1_800_000_000;
 const EXPIRY_DAY: u32 = (BEGINS / 86_400) as u32 + 36_500;
 const HOUR: Duration = Duration::from_secs(3_600);
-/// How long the churn of [`Start::Aged`] has gone on.
-const AGE: f64 = 160.0 * 3_600e6;
 /// Hops after which a stream is cut. A download names neither where it crosses nor how far it has come, and where the two paths
 /// share a link it may go round.
 const MOST_HOPS: u64 = 1_000;
@@ -107,12 +105,13 @@ impl PathLayer {
     pub fn new(seed: u64, scenario: Scenario) -> Result<Self, &'static str> {
         scenario.check()?;
         let mut load = ChaCha8Rng::seed_from_u64(seed ^ 0x10ad << 48);
-        let owners = (0..scenario.contents).map(|_| (load.next_u64() % u64::from(scenario.peers)) as u32).collect();
+        let owners =
+            (0..scenario.world.contents).map(|_| (load.next_u64() % u64::from(scenario.world.peers)) as u32).collect();
         Ok(Self::with_owners(seed, scenario, owners, load))
     }
 
     fn with_owners(seed: u64, scenario: Scenario, owners: Vec<u32>, load: ChaCha8Rng) -> Self {
-        let mut owned = vec![Vec::new(); scenario.peers as usize];
+        let mut owned = vec![Vec::new(); scenario.world.peers as usize];
         for (content, owner) in owners.iter().enumerate() {
             owned[*owner as usize].push(content as u32);
         }
@@ -127,7 +126,7 @@ impl PathLayer {
         };
         let mut run = Self {
             network: Network::new(&scenario),
-            places: (0..scenario.peers).map(place).collect(),
+            places: (0..scenario.world.peers).map(place).collect(),
             subgroups: vec![Vec::new(); scenario.subgroups as usize],
             owners,
             owned,
@@ -150,28 +149,10 @@ impl PathLayer {
     /// Everybody who is there at the beginning comes in the order of ages, and publishes when all have come.
     fn begin(&mut self) {
         let mut there = Vec::new();
-        for peer in 0..self.scenario.peers {
-            let mut present = true;
-            let mut since = 0.0;
-            if let Some(lifetimes) = &self.scenario.lifetimes {
-                let (there, turns) = lifetimes.of(peer);
-                present = there;
-                for at in turns {
-                    self.network.after(Duration::from_micros(*at), Due::Turn { peer });
-                }
-            } else if let Some(Churn { alpha, beta }) = self.scenario.churn {
-                let beta = beta.as_micros() as f64;
-                let mut until = pareto(&mut self.churn, alpha, beta);
-                if self.scenario.start == Start::Aged {
-                    present = self.churn.next_u64() & 1 == 0;
-                    since = -AGE;
-                    until -= AGE;
-                    while until < 0.0 {
-                        (present, since) = (!present, until);
-                        until += pareto(&mut self.churn, alpha, beta);
-                    }
-                }
-                self.network.after(Duration::from_micros(until as u64), Due::Turn { peer });
+        for peer in 0..self.scenario.world.peers {
+            let Beginning { present, since, turns } = self.scenario.world.begin(peer, &mut self.churn);
+            for at in turns {
+                self.network.after(at, Due::Turn { peer });
             }
             if present {
                 there.push(((since + AGE) as u64, peer));
@@ -333,10 +314,8 @@ impl PathLayer {
     // ---- coming and going ------------------------------------------------------------------------------------
 
     fn turn(&mut self, peer: u32) {
-        // Recorded lifetimes are all in the queue from the beginning.
-        if let (None, Some(Churn { alpha, beta })) = (&self.scenario.lifetimes, self.scenario.churn) {
-            let time = pareto(&mut self.churn, alpha, beta.as_micros() as f64);
-            self.network.after(Duration::from_micros(time as u64), Due::Turn { peer });
+        if let Some(after) = self.scenario.world.next_turn(&mut self.churn) {
+            self.network.after(after, Due::Turn { peer });
         }
         let subgroup = self.subgroup(peer);
         if self.places[peer as usize].present {

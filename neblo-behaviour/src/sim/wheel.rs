@@ -174,6 +174,18 @@ mod tests {
         prop::collection::vec(step, 1..400)
     }
 
+    #[test]
+    fn bursts_leave_little_empty_room_behind() {
+        let mut wheel = Wheel::default();
+        for burst in 0..200 {
+            let at = Time(burst * 7_001);
+            (0..1_000).for_each(|what| wheel.push(at, what));
+            while wheel.pop(Time(at.0 + 1)).is_some() {}
+        }
+        let room: usize = wheel.levels.iter().flat_map(|level| &level.slots).map(Vec::capacity).sum();
+        assert!(room <= 10 * KEPT, "room for {room}");
+    }
+
     proptest! {
         #[test]
         fn it_gives_what_a_heap_gives(steps in steps()) {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use neblo_behaviour::sim::paths::{Hour, PathLayer, Scenario, UPKEEP, Wanted};
+use neblo_behaviour::sim::paths::{Hour, PathLayer, Scenario, UPKEEP};
+use neblo_behaviour::sim::world::{Wanted, World};
 
 use super::{IN_A_SUBGROUP, Plan, Values};
 use crate::runs::{Stopwatch, bar, peak, resident};
@@ -20,15 +21,9 @@ pub(super) fn measure(plan: &Plan, peers: u32) -> Result<Values> {
     // Half of all peers are there; in the first hour most of them.
     let there = f64::from(peers) * if hours > 3 { 0.5 } else { 0.75 };
     let query_every = Duration::from_secs_f64(3_600.0 * there * f64::from(hours) / f64::from(lookups));
-    let scenario = Scenario {
-        peers,
-        subgroups: peers / IN_A_SUBGROUP,
-        contents: 2 * peers,
-        wanted: Wanted::Present,
-        retries: 0,
-        query_every,
-        ..Scenario::default()
-    };
+    let world =
+        World { peers, contents: 2 * peers, wanted: Wanted::Present, retries: 0, query_every, ..World::default() };
+    let scenario = Scenario { world, subgroups: peers / IN_A_SUBGROUP, ..Scenario::default() };
     let (watch, before) = (Stopwatch::start(), resident().unwrap_or(0));
     let mut run = PathLayer::new(plan.seed, scenario).map_err(|rule| anyhow!(rule))?;
     let bar = bar(u64::from(hours) * 60, "simulated minutes");

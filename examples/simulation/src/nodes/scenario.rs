@@ -1,15 +1,13 @@
 //! Scenarios of whole nodes as TOML files.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use neblo_behaviour::protocol::{Config, PathPolicy};
 use neblo_behaviour::sim::nodes::Scenario;
-use neblo_behaviour::sim::paths::Churn;
 use serde::Deserialize;
 
-use crate::scenario::{AskingName, StartName, WantedName, seconds};
+use crate::world::{WorldFile, nothing_else, seconds, text_of};
 
 /// The scenario under each policy, with the seeds to run it with.
 #[derive(Clone, Debug)]
@@ -29,78 +27,55 @@ enum PolicyName {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 struct File {
     seeds: Vec<u64>,
     hours: u32,
     warm_up_hours: u32,
     policies: Vec<PolicyName>,
-    peers: u32,
     subgroup_size: usize,
-    contents: u32,
     p: f64,
     ttl: u8,
     timer_seconds: f64,
     acknowledged_within_seconds: f64,
     probe_after_seconds: f64,
     stabilise_every_seconds: f64,
-    churn: bool,
-    alpha: f64,
-    beta_seconds: f64,
     closes: bool,
-    start: StartName,
-    wanted: WantedName,
-    asking: AskingName,
-    query_every_seconds: f64,
-    retries: u8,
-    retry_after_seconds: f64,
-    window_seconds: f64,
     download_seconds: f64,
-    shortest_latency_seconds: f64,
-    longest_latency_seconds: f64,
     count_bytes: bool,
+    #[serde(flatten)]
+    world: WorldFile,
+    #[serde(flatten)]
+    left: toml::Table,
 }
 
 impl Default for File {
     fn default() -> Self {
         let usual = Scenario::default();
         let (config, policy) = (usual.config, PathPolicy::hardened());
-        let churn = usual.churn.unwrap_or(Churn { alpha: 0.83, beta: Duration::from_secs(1_560) });
         Self {
             seeds: vec![1],
             hours: 160,
             warm_up_hours: 20,
             policies: vec![PolicyName::Hardened, PolicyName::Paper],
-            peers: usual.peers,
             subgroup_size: config.subgroup_size,
-            contents: usual.contents,
             p: policy.p,
             ttl: policy.ttl,
             timer_seconds: policy.timer.as_secs_f64(),
             acknowledged_within_seconds: policy.acknowledged_within.as_secs_f64(),
             probe_after_seconds: config.probe_after.as_secs_f64(),
             stabilise_every_seconds: config.stabilise_every.as_secs_f64(),
-            churn: true,
-            alpha: churn.alpha,
-            beta_seconds: churn.beta.as_secs_f64(),
             closes: usual.closes,
-            start: StartName::Together,
-            wanted: WantedName::Any,
-            asking: AskingName::Always,
-            query_every_seconds: usual.query_every.as_secs_f64(),
-            retries: usual.retries,
-            retry_after_seconds: usual.retry_after.as_secs_f64(),
-            window_seconds: usual.window.as_secs_f64(),
             download_seconds: usual.download.as_secs_f64(),
-            shortest_latency_seconds: usual.latency.0.as_secs_f64(),
-            longest_latency_seconds: usual.latency.1.as_secs_f64(),
             count_bytes: usual.count_bytes,
+            world: WorldFile::default(),
+            left: toml::Table::new(),
         }
     }
 }
 
 impl File {
-    fn scenario(&self, policy: PolicyName) -> Result<(String, Scenario)> {
+    fn scenario(&self, policy: PolicyName, dir: &Path) -> Result<(String, Scenario)> {
         let (name, preset) = match policy {
             PolicyName::Hardened => ("hardened", PathPolicy::hardened()),
             PolicyName::Paper => ("paper", PathPolicy::paper()),
@@ -115,24 +90,10 @@ impl File {
             .with_probe_after(seconds("probe-after-seconds", self.probe_after_seconds)?)
             .with_stabilise_every(seconds("stabilise-every-seconds", self.stabilise_every_seconds)?)
             .with_path_policy(policy);
-        let churn = Churn { alpha: self.alpha, beta: seconds("beta-seconds", self.beta_seconds)? };
         let scenario = Scenario {
-            peers: self.peers,
-            contents: self.contents,
+            world: self.world.world(dir)?,
             config,
-            churn: self.churn.then_some(churn),
-            start: self.start.into(),
-            wanted: self.wanted.into(),
-            asking: self.asking.into(),
-            query_every: seconds("query-every-seconds", self.query_every_seconds)?,
-            retries: self.retries,
-            retry_after: seconds("retry-after-seconds", self.retry_after_seconds)?,
-            window: seconds("window-seconds", self.window_seconds)?,
             download: seconds("download-seconds", self.download_seconds)?,
-            latency: (
-                seconds("shortest-latency-seconds", self.shortest_latency_seconds)?,
-                seconds("longest-latency-seconds", self.longest_latency_seconds)?,
-            ),
             closes: self.closes,
             count_bytes: self.count_bytes,
         };
@@ -144,17 +105,19 @@ impl File {
 impl Plan {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} is no scenario of whole nodes", path.display()))
+        let (text, dir) = text_of(path)?;
+        Self::parse(&text, dir).with_context(|| format!("{} is no scenario of whole nodes", path.display()))
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    /// Files that it names lie in `dir`, unless their paths are whole.
+    fn parse(text: &str, dir: &Path) -> Result<Self> {
         let file: File = toml::from_str(text)?;
+        nothing_else(&file.left)?;
         ensure!(!file.seeds.is_empty(), "there must be a seed");
         ensure!(!file.policies.is_empty(), "there must be a policy");
         ensure!((1..=100_000).contains(&file.hours), "hours lie between 1 and 100,000");
         ensure!(file.warm_up_hours < file.hours, "the warm-up is shorter than the run");
-        let scenarios = file.policies.iter().map(|policy| file.scenario(*policy)).collect::<Result<_>>()?;
+        let scenarios = file.policies.iter().map(|policy| file.scenario(*policy, dir)).collect::<Result<_>>()?;
         Ok(Self { scenarios, hours: file.hours, warm_up_hours: file.warm_up_hours, seeds: file.seeds })
     }
 }
@@ -165,7 +128,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_the_papers_scenario_under_both_policies() {
-        let plan = Plan::parse("").unwrap();
+        let plan = Plan::parse("", Path::new(".")).unwrap();
         let usual = Scenario::default();
         let paper = usual.config.clone().with_path_policy(PathPolicy::paper());
         let paper = Scenario { config: paper, ..usual.clone() };
@@ -176,14 +139,14 @@ mod tests {
     #[test]
     fn the_file_of_the_example_names_everything() {
         let text = include_str!("../../scenarios/nodes.toml");
-        Plan::parse(text).unwrap();
+        Plan::parse(text, Path::new(".")).unwrap();
         let named = text.lines().filter(|line| line.contains('=') && !line.starts_with('#')).count();
         assert_eq!(named, 28);
     }
 
     #[test]
     fn what_is_wrong_is_said() {
-        let wrong = |text: &str| format!("{:#}", Plan::parse(text).unwrap_err());
+        let wrong = |text: &str| format!("{:#}", Plan::parse(text, Path::new(".")).unwrap_err());
         assert!(wrong("peer = 3").contains("unknown field `peer`"));
         assert!(wrong("peers = 3").contains("there are 4"));
         assert!(wrong("policies = ['soft']").contains("hardened"));

@@ -45,22 +45,21 @@ pub(super) struct Query {
 impl Nodes {
     /// The next query of a peer that has come, or whose last one began or ended.
     pub(super) fn ask_later(&mut self, peer: u32) {
-        if self.scenario.asking != Asking::Never {
-            let after = exponential(&mut self.load, self.scenario.query_every.as_micros() as f64);
+        if let Some(after) = self.scenario.world.next_query(&mut self.load) {
             let stay = self.places[peer as usize].stay;
-            self.after(Duration::from_micros(after as u64), Due::Ask { peer, stay });
+            self.after(after, Due::Ask { peer, stay });
         }
     }
 
     pub(super) fn ask(&mut self, peer: u32) {
-        if self.scenario.asking == Asking::Always {
+        if self.scenario.world.asking == Asking::Always {
             self.ask_later(peer);
         }
         // A content of somebody else; when there is none, as when all owners are away, nothing is asked.
         let wanted = (0..1_000).find_map(|_| {
             let content = (self.load.next_u64() % self.owners.len().max(1) as u64) as u32;
             let owner = *self.owners.get(content as usize)?;
-            let there = self.scenario.wanted == Wanted::Any || self.present(owner);
+            let there = self.scenario.world.wanted == Wanted::Any || self.present(owner);
             (owner != peer && there).then_some(content)
         });
         let Some(content) = wanted else { return };
@@ -68,7 +67,7 @@ impl Nodes {
         let query = Query {
             peer,
             content,
-            retries: self.scenario.retries,
+            retries: self.scenario.world.retries,
             hits: Vec::new(),
             tried: Vec::new(),
             connecting: false,
@@ -80,7 +79,7 @@ impl Nodes {
     }
 
     pub(super) fn try_again(&mut self, name: u64) {
-        let window = self.scenario.window;
+        let window = self.scenario.world.window;
         let Some(query) = self.queries.get_mut(&name) else { return };
         (query.looking, query.connecting, query.reason) = (true, false, None);
         query.hits.clear();
@@ -187,7 +186,7 @@ impl Nodes {
                 }
                 self.hour.delivered += 1;
                 self.queries.remove(&name);
-                if self.scenario.asking == Asking::InTurn {
+                if self.scenario.world.asking == Asking::InTurn {
                     self.ask_later(peer);
                 }
             }
@@ -205,10 +204,10 @@ impl Nodes {
         let left = query.retries.checked_sub(1);
         query.retries = left.unwrap_or(0);
         match left {
-            Some(_) => self.after(self.scenario.retry_after, Due::Retry(name)),
+            Some(_) => self.after(self.scenario.world.retry_after, Due::Retry(name)),
             None => {
                 self.queries.remove(&name);
-                if self.scenario.asking == Asking::InTurn {
+                if self.scenario.world.asking == Asking::InTurn {
                     self.ask_later(peer);
                 }
             }

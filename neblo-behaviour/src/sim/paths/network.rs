@@ -40,7 +40,7 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(scenario: &Scenario) -> Self {
-        let (shortest, longest) = scenario.latency;
+        let (shortest, longest) = scenario.world.latency;
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Self {
             now: Time(0),
@@ -48,7 +48,7 @@ impl Network {
             hour: Hour::default(),
             shortest: micros(shortest),
             span: micros(longest - shortest) + 1,
-            matrix: scenario.matrix.clone(),
+            matrix: scenario.world.matrix.clone(),
             count_bytes: scenario.count_bytes,
         }
     }

@@ -28,34 +28,34 @@ enum Stage {
 impl PathLayer {
     /// The next query of a peer that has come, or whose last one began or ended.
     pub(super) fn ask_later(&mut self, peer: u32) {
-        if self.scenario.asking != Asking::Never {
-            let after = exponential(&mut self.load, self.scenario.query_every.as_micros() as f64);
+        if let Some(after) = self.scenario.world.next_query(&mut self.load) {
             let stay = self.places[peer as usize].stay;
-            self.network.after(Duration::from_micros(after as u64), Due::Ask { peer, stay });
+            self.network.after(after, Due::Ask { peer, stay });
         }
     }
 
     pub(super) fn ask(&mut self, peer: u32) {
-        if self.scenario.asking == Asking::Always {
+        if self.scenario.world.asking == Asking::Always {
             self.ask_later(peer);
         }
         // A content of somebody else; when there is none, as when all owners are away, nothing is asked.
         let wanted = (0..1_000).find_map(|_| {
             let content = (self.load.next_u64() % self.owners.len().max(1) as u64) as u32;
             let owner = *self.owners.get(content as usize)?;
-            let there = self.scenario.wanted == Wanted::Any || self.places[owner as usize].present;
+            let there = self.scenario.world.wanted == Wanted::Any || self.places[owner as usize].present;
             (owner != peer && there).then_some(content)
         });
         match wanted {
             Some(content) => self.ask_for(peer, content),
-            None if self.scenario.asking == Asking::InTurn => self.ask_later(peer),
+            None if self.scenario.world.asking == Asking::InTurn => self.ask_later(peer),
             None => {}
         }
     }
 
     pub(super) fn ask_for(&mut self, peer: u32, content: u32) {
         let stay = self.places[peer as usize].stay;
-        let query = Query { generation: 0, peer, stay, content, retries: self.scenario.retries, stage: Stage::Waiting };
+        let query =
+            Query { generation: 0, peer, stay, content, retries: self.scenario.world.retries, stage: Stage::Waiting };
         let place = match self.free.pop() {
             Some(place) => {
                 let old = &mut self.queries[place as usize];
@@ -91,7 +91,7 @@ impl PathLayer {
         query.stage = Stage::LookingUp;
         let (peer, wanted) = (query.peer, query.content.to_le_bytes().to_vec());
         self.network.hour.requests += 1;
-        let what = (wanted, HITS, self.scenario.window);
+        let what = (wanted, HITS, self.scenario.world.window);
         let begun = self.act(peer, |paper, ctx, keys| paper.look_up(ctx, keys, (token, true), what));
         if !matches!(begun, Some(Ok(()))) {
             self.failed(token);
@@ -141,7 +141,7 @@ impl PathLayer {
         match query.retries.checked_sub(1) {
             Some(left) => {
                 (query.retries, query.stage) = (left, Stage::Waiting);
-                self.network.after(self.scenario.retry_after, Due::Retry { query: token });
+                self.network.after(self.scenario.world.retry_after, Due::Retry { query: token });
             }
             None => self.over(token),
         }
@@ -152,7 +152,7 @@ impl PathLayer {
         query.stage = Stage::Over;
         let peer = query.peer;
         self.free.push(token as u32);
-        if self.scenario.asking == Asking::InTurn {
+        if self.scenario.world.asking == Asking::InTurn {
             self.ask_later(peer);
         }
     }

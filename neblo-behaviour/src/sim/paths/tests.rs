@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::sim::traces::{Latencies, Lifetimes};
+use crate::sim::world::World;
 
 fn small() -> Scenario {
-    let churn = Some(Churn { alpha: 0.83, beta: Duration::from_secs(1_560) });
-    Scenario { peers: 400, subgroups: 8, contents: 800, churn, ..Scenario::default() }
+    Scenario { world: World { peers: 400, contents: 800, ..World::default() }, subgroups: 8, ..Scenario::default() }
 }
 
 fn run(seed: u64, scenario: Scenario, hours: u32) -> PathLayer {
@@ -21,7 +21,8 @@ fn sum(run: &PathLayer, what: impl Fn(&Hour) -> u64) -> u64 {
 #[test]
 fn without_churn_nothing_fails() {
     for restoration in [true, false] {
-        let run = run(1, Scenario { churn: None, restoration, ..small() }, 3);
+        let world = World { churn: None, ..small().world };
+        let run = run(1, Scenario { world, restoration, ..small() }, 3);
         assert_eq!(sum(&run, Hour::failed), 0);
         assert!(sum(&run, |hour| hour.delivered) > 1_000);
         let hops = sum(&run, |hour| hour.hops) as f64 / sum(&run, |hour| hour.delivered) as f64;
@@ -57,17 +58,24 @@ fn a_run_is_a_matter_of_its_seed_and_scenario() {
 fn peers_come_and_go_as_they_were_recorded_and_messages_take_as_long_as_the_matrix_says() {
     let lifetimes = Lifetimes::parse("1,0,100000\n2,0,1800\n3,1800,5400").unwrap();
     let matrix = Latencies::parse("10").unwrap();
-    let scenario = Scenario {
+    let world = World {
         lifetimes: Some(Arc::new(lifetimes)),
         matrix: Some(Arc::new(matrix)),
         retries: 0,
         wanted: Wanted::Present,
-        ..small()
+        ..small().world
     };
+    let scenario = Scenario { world, ..small() };
     let run = run(3, scenario, 2);
     let turns: Vec<[u64; 3]> = run.hours().iter().map(|hour| [hour.present, hour.joined, hour.left]).collect();
     // Of 400 peers 134 stay, 133 go after half an hour, when 133 others come for an hour.
     assert_eq!(turns, [[267, 133, 133], [134, 0, 133]]);
     assert_eq!(run.network.latency(3, 77), Duration::from_millis(10));
     assert!(sum(&run, |hour| hour.delivered) > 100);
+}
+
+#[test]
+fn what_is_due_takes_little_room() {
+    // A million peers have some seven million pings under way when their timers expire together.
+    assert!(size_of::<Option<network::Due>>() <= 32);
 }

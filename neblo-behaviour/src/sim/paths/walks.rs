@@ -1,6 +1,7 @@
 //! Walks and downloads without churn, for the paper's figures 5 and 6.
 
 use super::*;
+use crate::sim::world::World;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,20 +28,17 @@ pub fn walks(
     (p, ttl): (f64, u8),
     download: bool,
 ) -> Result<Walks, &'static str> {
-    let scenario = Scenario {
+    let world = World {
         peers,
-        subgroups,
         contents: peers,
-        p,
-        ttl,
-        restoration: false,
         churn: None,
         asking: Asking::Never,
         retries: 0,
         // Short, so that the longest paths are within all time-outs.
         latency: (Duration::from_micros(100), Duration::from_millis(1)),
-        ..Scenario::default()
+        ..World::default()
     };
+    let scenario = Scenario { world, subgroups, p, ttl, restoration: false, ..Scenario::default() };
     scenario.check()?;
     let load = ChaCha8Rng::seed_from_u64(seed);
     let mut run = PathLayer::with_owners(seed, scenario, (0..peers).collect(), load);
