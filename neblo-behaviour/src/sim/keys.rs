@@ -1,5 +1,8 @@
 //! Keys of the simulator: of the same lengths as the real ones, and no protection whatsoever.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rand::Rng;
 
 use crate::protocol::cost::JoinCost;
@@ -9,12 +12,18 @@ use crate::protocol::seal::{Keys, LAYER, LAYER_PLAIN, SEAL_OVERHEAD};
 #[derive(Debug)]
 pub struct StandInKeys {
     peer: u32,
+    pays: Arc<AtomicBool>,
 }
 
 impl StandInKeys {
     /// The keys of a peer.
     pub fn new(peer: u32) -> Self {
-        Self { peer }
+        Self::that_pay(peer, Arc::new(AtomicBool::new(true)))
+    }
+
+    /// The keys of a peer that finds its proofs of payment while `pays` is set.
+    pub(super) fn that_pay(peer: u32, pays: Arc<AtomicBool>) -> Self {
+        Self { peer, pays }
     }
 }
 
@@ -91,9 +100,10 @@ impl Keys<u32> for StandInKeys {
         key
     }
 
-    /// Paid at once, whatever it costs: simulated time does not pass meanwhile.
+    /// Paid at once, whatever it costs, or not at all: simulated time does not pass meanwhile.
     fn paid(&self, cost: &JoinCost, week: u64) -> Option<u64> {
-        cost.pay(&self.identity(), week, 0, u64::MAX)
+        let pays = cost.bits() == 0 || self.pays.load(Ordering::Relaxed);
+        pays.then(|| cost.pay(&self.identity(), week, 0, u64::MAX)).flatten()
     }
 
     fn sign(&self, message: &[u8]) -> Vec<u8> {

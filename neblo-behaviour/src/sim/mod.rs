@@ -28,6 +28,8 @@ pub mod anonymity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -116,6 +118,7 @@ pub struct Simulation {
     spare: Vec<Vec<Output<u32>>>,
     counting: bool,
     paying: bool,
+    finds_proofs: Arc<AtomicBool>,
     origins: BTreeMap<u32, Vec<u8>>,
     begins: u64,
     watcher: Option<Watcher>,
@@ -156,6 +159,7 @@ impl Simulation {
             spare: Vec::new(),
             counting: true,
             paying: false,
+            finds_proofs: Arc::new(AtomicBool::new(true)),
             origins: BTreeMap::new(),
             begins: BEGINS,
             watcher: None,
@@ -171,7 +175,7 @@ impl Simulation {
     pub fn add(&mut self, config: Config) -> u32 {
         let peer = self.hosts.len() as u32;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(peer));
-        let node = node_of(peer, config, self.paying, &mut rng);
+        let node = node_of(peer, config, (self.paying, &self.finds_proofs), &mut rng);
         self.hosts.push(Host {
             node,
             life: 0,
@@ -197,7 +201,7 @@ impl Simulation {
             self.kill(peer);
         }
         self.leave_stale(peer);
-        let charge = self.paying;
+        let charge = (self.paying, &self.finds_proofs);
         let host = &mut self.hosts[peer as usize];
         host.node = node_of(peer, config, charge, &mut host.rng);
         host.life += 1;
@@ -223,6 +227,11 @@ impl Simulation {
     /// nor ask for anything.
     pub fn pay_to_join(&mut self, on: bool) {
         self.paying = on;
+    }
+
+    /// Whether hosts that pay find their proofs now, or are still at it.
+    pub fn find_proofs(&mut self, found: bool) {
+        self.finds_proofs.store(found, Ordering::Relaxed);
     }
 
     /// Sets the date at which the run begins, in seconds since 1970.
@@ -493,9 +502,9 @@ impl Simulation {
     }
 }
 
-fn node_of(peer: u32, config: Config, paying: bool, rng: &mut ChaCha8Rng) -> Node<u32> {
+fn node_of(peer: u32, config: Config, (paying, found): (bool, &Arc<AtomicBool>), rng: &mut ChaCha8Rng) -> Node<u32> {
     let join_cost = if paying { config.join_cost } else { 0 };
-    Node::new(peer, config.with_join_cost(join_cost), Box::new(StandInKeys::new(peer)), rng)
+    Node::new(peer, config.with_join_cost(join_cost), Box::new(StandInKeys::that_pay(peer, found.clone())), rng)
 }
 
 /// A simulated host's contact.

@@ -168,6 +168,24 @@ fn a_statement_that_is_not_paid_does_not_hold_and_no_list_with_it_is_taken() {
     assert!(knows(&sim));
 }
 
+/// Proofs take real nodes about as long as each other: a peer that asks a known one finds it still at its own, and asks again.
+#[test]
+fn when_all_pay_at_the_same_time_nobody_waits_for_those_who_have_no_place_yet() {
+    for seed in 0..4 {
+        let mut sim = paying(seed);
+        sim.find_proofs(false);
+        grow(&mut sim, 10, &config(6));
+        sim.run(Duration::from_secs(3));
+        assert!(sim.living().iter().all(|peer| sim.node(*peer).subgroups().home().is_none()), "seed {seed}");
+        sim.find_proofs(true);
+        let began = sim.now();
+        assert!(sim.run_until(Duration::from_secs(8), |sim| seated(sim, &sim.living())), "seed {seed}: not in 8 s");
+        println!("seed {seed}: all have a place after {:?}", sim.now().since(began));
+        let led = sim.living().into_iter().filter(|peer| sim.node(*peer).subgroups().leads()).count();
+        assert_eq!(led, 2, "seed {seed}: ten peers, six to a subgroup");
+    }
+}
+
 /// A statement that expires in the next week is paid for that one, and members of both live together.
 #[test]
 fn with_another_week_members_pay_again_and_nobody_loses_its_place() {
