@@ -16,7 +16,7 @@ use crate::record::{Record, address_of};
 /// The service's port on the overlay.
 const PORT: u16 = 5000;
 /// Owners of a record.
-const COPIES: u8 = 3;
+pub(crate) const COPIES: u8 = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Question {

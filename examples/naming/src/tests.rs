@@ -1,6 +1,9 @@
 use example_nodes::until;
+use neblo_behaviour::protocol::messaging::placement;
 
 use super::*;
+use crate::record::address_of;
+use crate::service::COPIES;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const HOUR: u64 = 3600;
@@ -68,16 +71,30 @@ async fn caches_spare_the_owners_and_refused_registrations_say_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_outlives_its_owner() {
     let (mut nodes, mut services) = start(8, Duration::ZERO, &Clock::default()).await.unwrap();
-    let record = Record::sign(&Keypair::generate_ed25519(), "a", "1", 1).unwrap();
+    let name = name_of_several_owners(&nodes).await;
+    let record = Record::sign(&Keypair::generate_ed25519(), &name, "1", 1).unwrap();
     register(&nodes[0].handle, &record).await.unwrap();
-    resolve(&nodes[0].handle, "a").await.unwrap();
+    resolve(&nodes[0].handle, &name).await.unwrap();
     let owner = services.iter().position(|service| service.answers().0 > 0).unwrap();
     services.remove(owner);
     drop(nodes.remove(owner));
     until("an answer by the new owner", DEADLINE, async || {
-        let found = resolve(&nodes[0].handle, "a").await;
+        let found = resolve(&nodes[0].handle, &name).await;
         found.is_ok_and(|found| found.record == record)
     })
     .await
     .unwrap();
+}
+
+/// Of 8 nodes with random addresses one may own half the ring, and with it every copy of a name.
+async fn name_of_several_owners(nodes: &[Node]) -> String {
+    let mut ranges = Vec::new();
+    for node in nodes {
+        ranges.extend(node.handle.status().await.unwrap().range);
+    }
+    let one_owns_all = |name: &String| {
+        let at = address_of(name);
+        ranges.iter().any(|range| (0..COPIES).all(|copy| range.contains(placement(at, copy))))
+    };
+    (0..1_000).map(|number| format!("name {number}")).find(|name| !one_owns_all(name)).unwrap()
 }

@@ -9,6 +9,10 @@ use super::Failure;
 pub const FIRST_USER_PORT: u16 = 1_024;
 
 /// Which owners of an address get a message: the first so many, the primary included, or one alone.
+///
+/// The copies of an address lie evenly around the ring, wherever its members are: in a ring of few members one of them may
+/// own several copies, or all (three copies have one owner for about 1 address in 300 with 8 members, practically never
+/// with 64).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Recipients {
     /// The primary and so many less one secondary owners, 1..=8 in all (the `copies` of seed 000 §4.1).
