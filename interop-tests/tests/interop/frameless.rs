@@ -4,8 +4,8 @@
 use libp2p::PeerId;
 use neblo_behaviour::protocol::directory::LookupCast;
 use neblo_behaviour::protocol::errand::{
-    Announce, Announced, Declined, Envelope, Errand, Hits, Incoming, Lookup, Notice, Resolve, Resolved, Resume, Vouch,
-    Withdraw,
+    Announce, Announced, Declined, Envelope, Errand, Hits, Incoming, Lookup, Notice, Renew, Renewed, Resolve, Resolved,
+    Resume, Vouch, Withdraw,
 };
 use neblo_behaviour::protocol::node::{FingerAsk, Locate, RegenerateAsk, RingRequest};
 use neblo_behaviour::protocol::paper::PaperCast;
@@ -88,6 +88,7 @@ pub(crate) fn envelopes() -> Vec<(String, Envelope)> {
         Errand::Resolve(Resolve { request: 3, subgroup: place(0xaa), registration: 5, ticket: [9; 16] }),
         Errand::Vouch(Vouch { checks: list(vec![[12; 8], [13; 8]]) }),
         Errand::Resume(Resume { value: [14; 16] }),
+        Errand::Renew(Renew { request: 4, registrations: list(vec![[4; 16], [5; 16]]), second: true }),
     ];
     let name = |errand: &Errand| match errand {
         Errand::Announce(_) => "announce",
@@ -96,6 +97,7 @@ pub(crate) fn envelopes() -> Vec<(String, Envelope)> {
         Errand::Resolve(_) => "resolve",
         Errand::Vouch(_) => "vouch",
         Errand::Resume(_) => "resume",
+        Errand::Renew(_) => "renew",
     };
     let envelopes = errands.into_iter().map(|errand| (name(&errand), Envelope { reply: [8; 32], errand }));
     named("envelope", envelopes.collect())
@@ -108,6 +110,7 @@ pub(crate) fn notices() -> Vec<(String, Notice)> {
         Notice::Resolved(Resolved { request: 3, found: true }),
         Notice::Incoming(Incoming { registration: [4; 16], ticket: [10; 16] }),
         Notice::Declined(Declined { request: 1 }),
+        Notice::Renewed(Renewed { request: 4, unknown: list(vec![[5; 16]]) }),
     ];
     let name = |notice: &Notice| match notice {
         Notice::Announced(_) => "announced",
@@ -115,6 +118,7 @@ pub(crate) fn notices() -> Vec<(String, Notice)> {
         Notice::Resolved(_) => "resolved",
         Notice::Incoming(_) => "incoming",
         Notice::Declined(_) => "declined",
+        Notice::Renewed(_) => "renewed",
     };
     named("notice", notices.into_iter().map(|notice| (name(&notice), notice)).collect())
 }

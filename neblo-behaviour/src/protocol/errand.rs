@@ -30,7 +30,7 @@ record! {
 }
 
 record! {
-    /// Offers a publication, or renews the offer.
+    /// Offers a publication.
     pub struct Announce {
         1 => request: u64,
         /// Known to publisher and leader alone: who knows it may renew or withdraw.
@@ -40,6 +40,19 @@ record! {
         5 => payload: Blob<{ MAX_PUBLICATION }>,
         /// Over the publisher's second path, besides the first.
         6 => second: bool,
+    }
+}
+
+/// Offers that one renewal names: as many as fit the smaller record.
+pub const MAX_RENEWED: usize = 48;
+
+record! {
+    /// Renews offers that this leader, or the one before it, had: over the same path or another.
+    pub struct Renew {
+        1 => request: u64,
+        2 => registrations: List<[u8; 16], MAX_RENEWED>,
+        /// Over the publisher's second path, besides the first.
+        3 => second: bool,
     }
 }
 
@@ -101,12 +114,18 @@ choice! {
         3 => Resolve(Resolve),
         4 => Vouch(Vouch),
         5 => Resume(Resume),
+        6 => Renew(Renew),
     }
 }
 
 record! {
     /// The leader has the publication.
     pub struct Announced { 1 => request: u64, 2 => registration: u64 }
+}
+
+record! {
+    /// The offers are renewed but for those that the leader does not have: they are to be announced.
+    pub struct Renewed { 1 => request: u64, 2 => unknown: List<[u8; 16], MAX_RENEWED> }
 }
 
 record! {
@@ -143,6 +162,7 @@ choice! {
         2 => Resolved(Resolved),
         3 => Incoming(Incoming),
         4 => Declined(Declined),
+        5 => Renewed(Renewed),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A model of gossipsub's mesh, as the leaders' multicast has it (`swarm/multicast.rs`: the defaults, with flood publishing): over
-//! which links a message goes and how many copies of it each peer gets. Written after the rules of libp2p-gossipsub 0.50; no test holds
-//! it against gossipsub itself yet.
+//! which links a message goes and how many copies of it each peer gets. Written after the rules of libp2p-gossipsub 0.50;
+//! `swarm/tests/mesh.rs` holds it against gossipsub itself.
 //!
 //! Not in it: gossip about messages that were missed, which adds announcements and no copies where nothing is lost, and scores.
 
@@ -48,8 +48,14 @@ impl Spread {
 }
 
 impl Mesh {
-    /// The links of `n` leaders, each of which asks eight random others, who have sixteen at most.
+    /// The mesh of `n` leaders over [`links_of_leaders`](Self::links_of_leaders).
     pub fn of_leaders(rng: &mut dyn Rng, n: u32) -> Self {
+        let order = Self::links_of_leaders(rng, n);
+        Self::over(rng, n, &order)
+    }
+
+    /// The links of `n` leaders, each of which asks eight random others, who have sixteen at most; who asks comes first.
+    pub fn links_of_leaders(rng: &mut dyn Rng, n: u32) -> Vec<(u32, u32)> {
         let mut links: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); n as usize];
         let mut order = Vec::new();
         for one in 0..n {
@@ -65,7 +71,7 @@ impl Mesh {
                 }
             }
         }
-        Self::over(rng, n, &order)
+        order
     }
 
     /// The mesh of `n` peers over these links, made one after another.

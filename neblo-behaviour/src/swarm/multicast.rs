@@ -255,19 +255,24 @@ pub(crate) enum MulticastOut {
     Message { message: u64, from: PeerId, bytes: Vec<u8> },
 }
 
+/// How gossipsub is set up. `sim::Mesh` is a model of it with these settings.
+pub(super) fn settings(network_hash: &str) -> Result<gossipsub::Config, String> {
+    gossipsub::ConfigBuilder::default()
+        .protocol_id_prefix(format!("/neblo/1/{network_hash}/meshsub"))
+        .validation_mode(gossipsub::ValidationMode::Anonymous)
+        .message_id_fn(|message| gossipsub::MessageId::from(blake3::hash(&message.data).as_bytes().to_vec()))
+        .validate_messages()
+        .max_transmit_size(MAX_MESSAGE)
+        .flood_publish(true)
+        .heartbeat_initial_delay(HEARTBEAT)
+        .heartbeat_interval(HEARTBEAT)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
 impl Multicast {
     pub(crate) fn new(network_hash: &str) -> Result<Self, String> {
-        let config = gossipsub::ConfigBuilder::default()
-            .protocol_id_prefix(format!("/neblo/1/{network_hash}/meshsub"))
-            .validation_mode(gossipsub::ValidationMode::Anonymous)
-            .message_id_fn(|message| gossipsub::MessageId::from(blake3::hash(&message.data).as_bytes().to_vec()))
-            .validate_messages()
-            .max_transmit_size(MAX_MESSAGE)
-            .flood_publish(true)
-            .heartbeat_initial_delay(HEARTBEAT)
-            .heartbeat_interval(HEARTBEAT)
-            .build()
-            .map_err(|error| error.to_string())?;
+        let config = settings(network_hash)?;
         let topic = gossipsub::IdentTopic::new("leaders");
         let mut inner = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config)?;
         inner.with_peer_score(scores::params(&topic), scores::thresholds())?;

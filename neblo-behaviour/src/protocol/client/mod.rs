@@ -90,6 +90,10 @@ impl Cover {
 #[derive(Debug)]
 pub struct Client<P> {
     publications: BTreeMap<PublicationId, Publication>,
+    /// Renewals that are under way, by their request.
+    renewing: BTreeMap<u64, publisher::Renewal>,
+    /// Until when a path for publishing is new.
+    settles: BTreeMap<Purpose, Time>,
     looking: BTreeMap<u64, Looking>,
     connecting: BTreeMap<u64, Connecting>,
     /// Tickets of streams to come, and the publication.
@@ -121,6 +125,8 @@ impl<P: Peer> Client<P> {
             renew: lasts / 3,
             second_path,
             publications: BTreeMap::new(),
+            renewing: BTreeMap::new(),
+            settles: BTreeMap::new(),
             looking: BTreeMap::new(),
             connecting: BTreeMap::new(),
             expected: BTreeMap::new(),
@@ -149,6 +155,7 @@ impl<P: Peer> Client<P> {
     pub fn path_lost(&mut self, purpose: Purpose) {
         match purpose {
             Purpose::Publishing | Purpose::PublishingAgain => {
+                self.renewing.retain(|_, renewal| renewal.purpose != purpose);
                 self.publications.values_mut().for_each(|publication| publication.forget_leader(purpose));
             }
             Purpose::Searching => self.looking.values_mut().for_each(|looking| looking.sent = false),
@@ -174,6 +181,7 @@ impl<P: Peer> Client<P> {
     pub fn notice(&mut self, ctx: &mut ClientCtx<'_, P>, notice: Notice) {
         match notice {
             Notice::Announced(announced) => self.announced(ctx, announced.request),
+            Notice::Renewed(renewed) => self.renewed(ctx, &renewed),
             Notice::Declined(declined) => self.declined(ctx, declined.request),
             Notice::Hits(hits) => self.hits(ctx, hits),
             Notice::Resolved(resolved) => self.resolved(ctx, &resolved),

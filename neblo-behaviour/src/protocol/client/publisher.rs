@@ -1,9 +1,9 @@
-//! Publishing: announcements are repeated until a leader has them, renewed before they expire there, and made anew
-//! whenever path or leader change (seed 003 §3.1: "re-publishes all its contents").
+//! Publishing: announcements are repeated until a leader has them, renewed by name, many at once, before they expire there and
+//! whenever path or leader change, and made anew where the leader does not know them (seed 003 §3.1: "re-publishes all its contents").
 
 use super::*;
-use crate::protocol::codec::Blob;
-use crate::protocol::errand::{Announce, Incoming, Withdraw};
+use crate::protocol::codec::{Blob, List};
+use crate::protocol::errand::{Announce, Incoming, MAX_RENEWED, Renew, Renewed, Withdraw};
 use crate::protocol::interface::{Announcement, MAX_PUBLICATION, publication_id};
 use crate::protocol::io::draw;
 
@@ -15,6 +15,11 @@ const MAX_PUBLICATIONS: usize = 100_000;
 const MAX_TOKENS: usize = 16;
 /// Announcements sent in one go; the rest follows at the next look. choice
 const AT_ONCE: usize = 64;
+/// Renewals sent in one go. choice
+const RENEWALS_AT_ONCE: usize = 8;
+/// How long after a path has become ready all is renewed over it once more: what was on its way over the path before, which is kept
+/// for 10 s, has arrived by then, and the leader takes what came last for the way to us. choice
+const SETTLES: Duration = Duration::from_secs(8);
 /// How long a ticket, or a stream that came before its ticket, is kept. choice
 const TICKET_LASTS: Duration = Duration::from_secs(60);
 const STREAM_WAITS: Duration = Duration::from_secs(5);
@@ -29,6 +34,8 @@ pub(super) struct Publication {
     registration: [u8; 16],
     /// Commands that wait until a leader has it.
     tokens: Vec<Token>,
+    /// Whether a leader has had it, so that its name is enough to renew it.
+    known: bool,
     /// Over the path for publishing, and over the second one.
     offers: [Offer; 2],
 }
@@ -42,6 +49,15 @@ struct Offer {
     /// Whether it was announced over the present path and not answered yet.
     open: bool,
     held: bool,
+}
+
+/// A renewal of several publications.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    pub(super) purpose: Purpose,
+    publications: Vec<PublicationId>,
+    /// Until when an answer is waited for.
+    until: Time,
 }
 
 /// The paths for publishing, in the order of a publication's offers.
@@ -68,6 +84,20 @@ impl Publication {
     pub(super) fn forget_leader(&mut self, purpose: Purpose) {
         if let Some(offer) = self.over(purpose) {
             (offer.held, offer.open, offer.due) = (false, false, Time(0));
+        }
+    }
+
+    /// The leader has it, over this path.
+    fn holds<P: Peer>(&mut self, ctx: &mut ClientCtx<'_, P>, id: PublicationId, purpose: Purpose, due: Time) {
+        self.known = true;
+        let Some(offer) = self.over(purpose) else { return };
+        let was_held = offer.held;
+        *offer = Offer { due, open: false, held: true, ..*offer };
+        if !was_held {
+            ctx.out.emit(ClientEvent::Held(id));
+        }
+        for token in std::mem::take(&mut self.tokens) {
+            ctx.out.emit(ClientEvent::Done(token, Answer::Announced(id)));
         }
     }
 
@@ -116,7 +146,8 @@ impl<P: Peer> Client<P> {
         }
         let registration = draw(ctx.rng);
         let offers = PATHS.map(|_| Offer { request: self.next_number(), due: Time(0), open: false, held: false });
-        let publication = Publication { announcement, key, registration, tokens: vec![token], offers };
+        let tokens = vec![token];
+        let publication = Publication { announcement, key, registration, tokens, known: false, offers };
         self.publications.insert(id, publication);
         ctx.out.emit(ClientEvent::Want(Purpose::Publishing));
         self.announce_due(ctx);
@@ -136,6 +167,7 @@ impl<P: Peer> Client<P> {
 
     /// A path is ready: everything is announced over it.
     pub(super) fn announce_all(&mut self, ctx: &mut ClientCtx<'_, P>, purpose: Purpose) {
+        self.settles.insert(purpose, ctx.now + SETTLES);
         for offer in self.publications.values_mut().filter_map(|publication| publication.over(purpose)) {
             offer.due = Time(0);
         }
@@ -147,11 +179,14 @@ impl<P: Peer> Client<P> {
         let today = ctx.unix / 86_400;
         self.publications.retain(|_, publication| u64::from(publication.announcement.expiry_day) >= today);
         let paths = if self.second_path { &PATHS[..] } else { &PATHS[..1] };
-        let is_due = |offer: &Offer| offer.due <= ctx.now;
+        let now = ctx.now;
+        let is_due = |offer: &Offer| offer.due <= now;
         for (nth, purpose) in paths.iter().enumerate() {
-            let due =
-                self.publications.values_mut().filter(|publication| publication.offers.get(nth).is_some_and(is_due));
-            let mut unanswered = false;
+            let mut unanswered = self.renew_due(ctx, (nth, *purpose));
+            let due = self
+                .publications
+                .values_mut()
+                .filter(|publication| !publication.known && publication.offers.get(nth).is_some_and(is_due));
             for publication in due.take(AT_ONCE) {
                 let Some(offer) = publication.offers.get_mut(nth) else { continue };
                 offer.due = ctx.now + REPEAT;
@@ -178,6 +213,69 @@ impl<P: Peer> Client<P> {
         }
     }
 
+    /// Renews what leaders have had, many at a time, and what is soon to be renewed along with it. Says whether an earlier
+    /// announcement or renewal over this path was not answered.
+    fn renew_due(&mut self, ctx: &mut ClientCtx<'_, P>, (nth, purpose): (usize, Purpose)) -> bool {
+        self.renewing.retain(|_, renewal| renewal.until > ctx.now);
+        let soon = ctx.now + self.renew / 8;
+        let known = self.publications.iter().filter(|(_, publication)| publication.known);
+        let mut due: Vec<(Time, PublicationId)> =
+            known.filter_map(|(id, publication)| Some((publication.offers.get(nth)?.due, *id))).collect();
+        if !due.iter().any(|(due, _)| *due <= ctx.now) {
+            return false;
+        }
+        due.retain(|(due, _)| *due <= soon);
+        due.sort_unstable();
+        due.truncate(RENEWALS_AT_ONCE * MAX_RENEWED);
+        let mut unanswered = false;
+        for some in due.chunks(MAX_RENEWED) {
+            let request = self.next_number();
+            let mut registrations = Vec::with_capacity(some.len());
+            for (_, id) in some {
+                let Some(publication) = self.publications.get_mut(id) else { continue };
+                let Some(offer) = publication.offers.get_mut(nth) else { continue };
+                offer.due = ctx.now + REPEAT;
+                unanswered |= std::mem::take(&mut offer.open);
+                registrations.push(publication.registration);
+            }
+            let publications = some.iter().map(|(_, id)| *id).collect();
+            self.renewing.insert(request, Renewal { purpose, publications, until: ctx.now + REPEAT * 2 });
+            let registrations = List::new(registrations).unwrap_or_default();
+            let renew = Errand::Renew(Renew { request, registrations, second: nth > 0 });
+            ctx.out.emit(ClientEvent::Up(purpose, Box::new(renew)));
+        }
+        unanswered
+    }
+
+    /// A renewal has really gone up the path.
+    pub(super) fn renew_went_up(&mut self, request: u64) {
+        let Some(renewal) = self.renewing.get(&request) else { return };
+        for id in &renewal.publications {
+            if let Some(offer) = self.publications.get_mut(id).and_then(|it| it.over(renewal.purpose)) {
+                offer.open = true;
+            }
+        }
+    }
+
+    /// A leader has renewed what it has; what it does not have is announced to it.
+    pub(super) fn renewed(&mut self, ctx: &mut ClientCtx<'_, P>, renewed: &Renewed) {
+        let Some(renewal) = self.renewing.remove(&renewed.request) else { return };
+        let (mut missing, due) = (false, self.renew_at(ctx.now, renewal.purpose));
+        for id in renewal.publications {
+            let Some(publication) = self.publications.get_mut(&id) else { continue };
+            if renewed.unknown.contains(&publication.registration) {
+                publication.known = false;
+                publication.forget_leader(renewal.purpose);
+                missing = true;
+            } else {
+                publication.holds(ctx, id, renewal.purpose, due);
+            }
+        }
+        if missing {
+            self.announce_due(ctx);
+        }
+    }
+
     /// An announcement has really gone up the path.
     pub(super) fn announce_went_up(&mut self, request: u64) {
         if let Some(offer) = self.publications.values_mut().find_map(|publication| publication.offer(request)) {
@@ -186,18 +284,21 @@ impl<P: Peer> Client<P> {
     }
 
     pub(super) fn announced(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
-        for (id, publication) in &mut self.publications {
-            let Some(offer) = publication.offer(request) else { continue };
-            let was_held = offer.held;
-            *offer = Offer { due: ctx.now + self.renew, open: false, held: true, ..*offer };
-            if !was_held {
-                ctx.out.emit(ClientEvent::Held(*id));
-            }
-            for token in std::mem::take(&mut publication.tokens) {
-                ctx.out.emit(ClientEvent::Done(token, Answer::Announced(*id)));
-            }
-            return;
+        let found = self.publications.iter().find_map(|(id, publication)| {
+            let over = PATHS.iter().zip(&publication.offers).find(|(_, offer)| offer.request == request);
+            over.map(|(purpose, _)| (*id, *purpose))
+        });
+        let Some((id, purpose)) = found else { return };
+        let due = self.renew_at(ctx.now, purpose);
+        if let Some(publication) = self.publications.get_mut(&id) {
+            publication.holds(ctx, id, purpose, due);
         }
+    }
+
+    /// When what a leader holds now is to be renewed over this path.
+    fn renew_at(&self, now: Time, purpose: Purpose) -> Time {
+        let usual = now + self.renew;
+        self.settles.get(&purpose).filter(|settles| **settles > now).map_or(usual, |settles| usual.min(*settles))
     }
 
     pub(super) fn announce_declined(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {

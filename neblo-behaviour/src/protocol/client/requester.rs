@@ -82,6 +82,7 @@ impl<P: Peer> Client<P> {
                 }
             }
             Errand::Announce(announce) => self.announce_went_up(announce.request),
+            Errand::Renew(renew) => self.renew_went_up(renew.request),
             Errand::Withdraw(_) | Errand::Vouch(_) | Errand::Resume(_) => {}
         }
     }

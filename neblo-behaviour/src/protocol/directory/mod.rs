@@ -267,6 +267,7 @@ impl<P: Peer> Directory<P> {
         let reply = envelope.reply;
         match envelope.errand {
             Errand::Announce(announce) => self.announced(ctx, end, reply, announce),
+            Errand::Renew(renew) => self.renewed(ctx, end, reply, renew),
             Errand::Withdraw(withdraw) => self.withdrawn(ctx, withdraw.registration),
             Errand::Lookup(lookup) => self.look_up(ctx, keys, others(), (end, reply), lookup),
             Errand::Resolve(resolve) => self.resolve(ctx, others, (end, reply), &resolve),

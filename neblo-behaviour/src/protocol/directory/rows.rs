@@ -3,8 +3,8 @@
 use super::copying::Key;
 use super::vouched::BROKEN_FOR;
 use super::*;
-use crate::protocol::codec::Blob;
-use crate::protocol::errand::{Announce, Announced, Declined};
+use crate::protocol::codec::{Blob, List};
+use crate::protocol::errand::{Announce, Announced, Declined, Renew, Renewed};
 use crate::protocol::interface::Hit;
 use crate::protocol::seal::{LAYER, LAYER_PLAIN};
 
@@ -79,6 +79,21 @@ impl<P: Peer> Row<P> {
         for way in self.ways.iter_mut().flatten().filter(|way| way.end == old) {
             *way = Way { end: new, broken: None, ..*way };
         }
+    }
+
+    /// The publisher has announced or renewed over a path: whether streams that wait for it are to be prepared over this one.
+    fn came_over(&mut self, end: End<P>, reply: [u8; 32], second: bool) -> bool {
+        let still = |way: &Option<Way<P>>| way.is_some_and(|way| way.end == end && way.broken.is_none());
+        let [one, two] = &mut self.ways;
+        let (way, other) = if second { (two, one) } else { (one, two) };
+        let other_whole = other.is_some_and(|other| other.broken.is_none());
+        // What the first way was to bring may wait for it in vain; the second one is there besides.
+        let moved = !(still(way) || second && other_whole);
+        // A path is one of the two.
+        other.take_if(|other| other.end == end);
+        *way = Some(Way { end, reply, broken: None });
+        self.handed = None;
+        moved
     }
 
     /// A path of the publisher is gone.
@@ -189,19 +204,9 @@ impl<P: Peer> Directory<P> {
             }
             ctx.out.emit(DirectoryEvent::RowAdded { row, payload: announce.payload.clone().into_inner() });
         }
-        let mut ways = self.rows.get(&row).map_or([None, None], |old| old.ways);
-        let still = |way: &Option<Way<P>>| way.is_some_and(|way| way.end == end && way.broken.is_none());
-        let [first, second] = &mut ways;
-        let (way, other) = if announce.second { (second, first) } else { (first, second) };
-        let other_whole = other.is_some_and(|other| other.broken.is_none());
-        // What the first way was to bring may wait for it in vain; the second one is there besides.
-        let moved = !(still(way) || announce.second && other_whole);
-        // A path is one of the two.
-        other.take_if(|other| other.end == end);
-        *way = Some(Way { end, reply, broken: None });
-        let entry = Row {
+        let mut entry = Row {
             registration: announce.registration,
-            ways,
+            ways: self.rows.get(&row).map_or([None, None], |old| old.ways),
             turn: 0,
             handed: None,
             key: announce.key,
@@ -209,6 +214,7 @@ impl<P: Peer> Directory<P> {
             payload: announce.payload,
             until: ctx.now + self.lasts,
         };
+        let moved = entry.came_over(end, reply, announce.second);
         self.rows.insert(row, entry);
         self.sealed.remove(&row);
         self.touch(ctx, Key::Row(row));
@@ -217,6 +223,28 @@ impl<P: Peer> Directory<P> {
         if moved {
             self.resolve_again(ctx, row);
         }
+    }
+
+    /// Renews what is there, and says what is not.
+    pub(super) fn renewed(&mut self, ctx: &mut DirectoryCtx<'_, P>, end: End<P>, reply: [u8; 32], renew: Renew) {
+        let mut unknown = Vec::new();
+        for registration in renew.registrations.into_inner() {
+            let row = row_number(&registration);
+            let Some(known) = self.rows.get_mut(&row).filter(|known| known.registration == registration) else {
+                unknown.push(registration);
+                continue;
+            };
+            known.until = ctx.now + self.lasts;
+            let moved = known.came_over(end, reply, renew.second);
+            self.sealed.remove(&row);
+            self.touch(ctx, Key::Row(row));
+            if moved {
+                self.resolve_again(ctx, row);
+            }
+        }
+        let unknown = List::new(unknown).unwrap_or_default();
+        let notice = Notice::Renewed(Renewed { request: renew.request, unknown });
+        ctx.out.emit(DirectoryEvent::Notice { end, reply, notice: Box::new(notice) });
     }
 
     /// Tells of all rows again, for an application that has just begun to listen.

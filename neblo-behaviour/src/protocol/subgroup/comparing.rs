@@ -6,12 +6,17 @@
 //! checks it passes on once to all whom it knows. So a leader with two lists for a version is deposed within
 //! [`DEPOSED_WITHIN`]: two rounds of comparing, and the time that a candidate has to take over. A member that sees that it is
 //! behind asks the other for its list, so that nobody keeps a version apart from the others for longer than that either.
+//!
+//! Each sixth round it is the leader that is shown the root. One that leads no more, and whose word of that did not arrive,
+//! answers with what it follows now: else members that know only one another would wait for it for ever.
 
 use super::*;
 use crate::protocol::io::below;
 
 /// How often a member shows its root. choice: some 250 bytes each time
 const COMPARE: Duration = Duration::from_secs(5);
+/// The round in which the leader is shown the root. choice: a leader of 50 answers at most two of these a second
+const TO_LEADER: u32 = 6;
 /// Within this a leader that has signed two lists for one version is followed no more: see above.
 pub const DEPOSED_WITHIN: Duration = Duration::from_secs(15);
 /// Frames of this kind of one member that are looked at in one round, and of all others together: a signature is checked for
@@ -37,8 +42,13 @@ impl<P: Peer> Subgroups<P> {
         self.compared.clear();
         self.state_again(ctx, keys);
         let Some(home) = self.home() else { return };
+        let leader = home.leader().filter(|leader| leader.contact.peer != self.me.peer);
         let others: Vec<_> = home.relays(self.me.peer).collect();
-        let other = others.get(below(ctx.rng, others.len())).map(|other| (*other).clone());
+        let other = match leader.filter(|_| self.rounds % TO_LEADER == TO_LEADER - 1) {
+            Some(leader) => Some(leader.contact.clone()),
+            None => others.get(below(ctx.rng, others.len())).map(|other| (*other).clone()),
+        };
+        self.rounds = self.rounds.wrapping_add(1);
         self.compare_later(ctx);
         if let Some((other, root)) = other.zip(self.own_root()) {
             ctx.out.send(&other, SubgroupMessage::Compare(root));
@@ -72,7 +82,16 @@ impl<P: Peer> Subgroups<P> {
     }
 
     pub(super) fn shown_root(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, root: ListRoot) {
-        let Some(home) = self.home().filter(|home| home.subgroup() == root.subgroup) else { return };
+        let Some(home) = self.home() else { return };
+        if home.subgroup() != root.subgroup {
+            // It takes us for its leader, or a member: we have gone elsewhere since.
+            let guest = self.guest().is_some_and(|guest| guest.subgroup() == root.subgroup);
+            if !guest && matches!(self.home.stage, Stage::In) && self.has_patience(from) {
+                let leave = LeaveSubgroup { subgroup: root.subgroup };
+                ctx.out.send(&Contact::bare(from), SubgroupMessage::Leave(leave));
+            }
+            return;
+        }
         let (ours, theirs) = ((home.list.term, home.list.version), (root.term, root.version));
         if !self.has_patience(from) {
             return;
@@ -87,8 +106,16 @@ impl<P: Peer> Subgroups<P> {
         }
         if theirs < ours {
             // It is behind, or is none of us any more and does not know.
+            let home = self.home().filter(|home| home.list.member(from).is_none());
+            let there = home.and_then(Membership::leader).map(|leader| MoveTo {
+                subgroup: root.subgroup,
+                to: root.subgroup,
+                leader: leader.contact.clone(),
+            });
             let root = self.own_root();
             root.into_iter().for_each(|root| ctx.out.send(&Contact::bare(from), SubgroupMessage::Compare(root)));
+            // If it takes us for its leader it goes to the one whom we follow now.
+            there.into_iter().for_each(|there| ctx.out.send(&Contact::bare(from), SubgroupMessage::MoveTo(there)));
         }
     }
 

@@ -203,6 +203,8 @@ pub struct Subgroups<P> {
     handing: Option<Handing<P>>,
     /// The next time that a root is shown, and frames of that kind since the last.
     comparing: u64,
+    /// Rounds of comparing so far.
+    rounds: u32,
     compared: BTreeMap<Option<P>, u32>,
     /// Subgroups whose leader somebody wants to know, the leader that it is not, and how often was asked.
     sought: BTreeMap<OverlayAddr, (Option<P>, u32)>,
@@ -248,6 +250,7 @@ impl<P: Peer> Subgroups<P> {
             observed: Observed::default(),
             handing: None,
             comparing: 0,
+            rounds: 0,
             compared: BTreeMap::new(),
             sought: BTreeMap::new(),
             wants_guest: false,

@@ -3,6 +3,8 @@
 mod control;
 mod data;
 mod handlers;
+#[cfg(feature = "sim")]
+mod mesh;
 mod multicast;
 
 use std::task::Poll;
