@@ -114,7 +114,7 @@ enum Order {
 struct Leader {
     address: Multiaddr,
     copies: Copies,
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Leader {
@@ -150,7 +150,7 @@ impl Leader {
                 break address;
             }
         };
-        let (orders, mut ordered) = mpsc::unbounded_channel();
+        let (orders, mut ordered) = mpsc::channel(8);
         tokio::spawn(async move {
             let mut dialled = VecDeque::new();
             loop {
@@ -188,7 +188,7 @@ impl Leader {
 
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> T {
         let (answer, answered) = oneshot::channel();
-        self.orders.send(order(answer)).unwrap();
+        self.orders.send(order(answer)).await.unwrap();
         tokio::time::timeout(PATIENCE, answered).await.unwrap().unwrap()
     }
 }
@@ -232,7 +232,7 @@ async fn the_model_of_the_mesh_spreads_a_message_as_gossipsub_does() {
     let (mut received, mut missed) = (Vec::new(), 0);
     for from in (0..LEADERS as usize).step_by(2) {
         let message = vec![from as u8; 245];
-        leaders[from].orders.send(Order::Publish(message.clone())).unwrap();
+        leaders[from].orders.send(Order::Publish(message.clone())).await.unwrap();
         // Until for a while as long as any way through the mesh no copy came.
         let (mut copies, deadline) = (0, Instant::now() + PATIENCE);
         loop {
