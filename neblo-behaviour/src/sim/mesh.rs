@@ -2,7 +2,8 @@
 //! which links a message goes and how many copies of it each peer gets. Written after the rules of libp2p-gossipsub 0.50;
 //! `swarm/tests/mesh.rs` holds it against gossipsub itself.
 //!
-//! Not in it: gossip about messages that were missed, which adds announcements and no copies where nothing is lost, and scores.
+//! Not in it: heartbeats while links are still made, for which the real mesh has 4 to 11 % more links and copies; gossip about
+//! messages that were missed, which adds announcements and no copies where nothing is lost; and scores.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
