@@ -219,12 +219,12 @@ impl<P: Peer> Client<P> {
         self.renewing.retain(|_, renewal| renewal.until > ctx.now);
         let soon = ctx.now + self.renew / 8;
         let known = self.publications.iter().filter(|(_, publication)| publication.known);
-        let mut due: Vec<(Time, PublicationId)> =
-            known.filter_map(|(id, publication)| Some((publication.offers.get(nth)?.due, *id))).collect();
-        if !due.iter().any(|(due, _)| *due <= ctx.now) {
+        let by_time = known.filter_map(|(id, publication)| Some((publication.offers.get(nth)?.due, *id)));
+        // Mostly nothing is due, and nothing is collected.
+        if !by_time.clone().any(|(due, _)| due <= ctx.now) {
             return false;
         }
-        due.retain(|(due, _)| *due <= soon);
+        let mut due: Vec<(Time, PublicationId)> = by_time.filter(|(due, _)| *due <= soon).collect();
         due.sort_unstable();
         due.truncate(RENEWALS_AT_ONCE * MAX_RENEWED);
         let mut unanswered = false;

@@ -38,8 +38,9 @@ const BUSY_AGAIN: Duration = Duration::from_millis(150);
 /// How long an answer to a question of the ring is waited for before the question is dropped; not a death. choice: longer
 /// than three probes without an answer take, so that a dead one is known to be dead by then
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// The furthest that one message may carry the highest epoch seen: a forged one cannot exhaust the numbers. choice
-const EPOCH_LEAP: u64 = 1 << 32;
+/// The furthest that one message may carry the highest epoch seen: forged ones exhaust the numbers after 16 million, and a
+/// newcomer may be told of any ring's. choice
+const EPOCH_LEAP: u64 = 1 << 40;
 /// How long a range is claimed before it is inherited, unless a node says otherwise. choice
 const CLAIM_AFTER: Duration = Duration::from_secs(20);
 /// How long a joiner waits before it tries again. choice
