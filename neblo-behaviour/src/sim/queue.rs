@@ -36,6 +36,7 @@ pub(super) enum Due {
 }
 
 /// The wheel holds small keys and the things lie in slots beside it: moving whole things about is what costs.
+#[derive(Debug)]
 pub(super) struct Queue<D> {
     wheel: Wheel,
     slots: Vec<Option<D>>,
