@@ -67,6 +67,7 @@ pub(super) fn measure(plan: &Plan, peers: u32) -> Result<Values> {
     let Sent { stabilising, fingers, .. } = kept;
     let events = ring.events() - grown_events;
     let joins = Joins::of(joins);
+    println!("{peers} peers, joined: trace {:016x}", ring.trace());
     Ok(vec![
         ("hops", routed.hops as f64 / routed.right as f64),
         ("fingers", ring.mean_fingers()),

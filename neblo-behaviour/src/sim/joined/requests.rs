@@ -145,6 +145,9 @@ impl JoinedRing {
 
     /// The answer goes back the way that the request has come. Whoever is on it only passes it on, so it is one event.
     fn answer(&mut self, mut request: Box<Request>, found: Option<u32>) {
+        if request.hops == 0 {
+            return self.answered(request.from, &request, found);
+        }
         request.leg = Leg::Back(found);
         *self.counter(request.what) += u64::from(request.hops);
         self.queue.push(self.now + request.took, Due::Request(request.from, request));
@@ -180,6 +183,11 @@ impl JoinedRing {
 }
 
 impl Request {
+    /// Reads what will be needed of it.
+    pub(super) fn look_at(&self) -> u64 {
+        u64::from(self.hops) ^ self.target.0 as u64
+    }
+
     fn new(what: What, from: u32, target: OverlayAddr) -> Self {
         Self { target, what, leg: Leg::There, from, hops: 0, before: from, took: Duration::ZERO }
     }
