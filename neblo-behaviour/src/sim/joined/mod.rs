@@ -221,14 +221,8 @@ impl JoinedRing {
         let end = self.now + time;
         let mut next = std::mem::take(&mut self.next);
         loop {
-            let mut until = end;
-            while next.len() < AT_ONCE
-                && let Some((at, due)) = self.queue.pop(until)
-            {
-                // What these lead to is due later than they all are.
-                until = until.min(at + SOONEST);
-                next.push((at, due));
-            }
+            // What these lead to is due later than they all are.
+            self.queue.pop_some(end, SOONEST, AT_ONCE, &mut next);
             if next.is_empty() {
                 break;
             }
