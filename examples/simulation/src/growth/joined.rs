@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use neblo_behaviour::sim::joined::{JoinedRing, Sent};
 
 use super::{Plan, Values};
-use crate::runs::{Stopwatch, bar, peak, resident};
+use crate::runs::{Stopwatch, peak, resident};
 
 /// Peers of the first wave, whom the founder takes on one at a time until there are nine.
 const FIRST: u32 = 16;
@@ -42,16 +42,14 @@ pub(super) fn measure(plan: &Plan, peers: u32) -> Result<Values> {
 
     let (sent, joins) = (ring.sent(), ring.joins().to_vec());
     let upkeep = Stopwatch::start();
-    let bar = bar(u64::from(plan.minutes), "simulated minutes");
     for minute in 1..=plan.minutes {
         if minute == plan.minutes {
             // The last of them arrive before the minute is over.
             ring.send_messages(MESSAGES, Duration::from_secs(50));
         }
         ring.run(Duration::from_secs(60));
-        bar.inc(1);
+        eprintln!("{minute} minutes of upkeep, {:.0} s of a core", watch.seconds());
     }
-    bar.finish_and_clear();
     let upkeep = upkeep.seconds();
     let kept = ring.sent().since(&sent);
     let memory =

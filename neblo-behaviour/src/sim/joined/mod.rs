@@ -41,7 +41,7 @@ const FINGERS_AT_ONCE: usize = 4;
 /// Nothing leads to anything sooner than this.
 const SOONEST: Duration = Duration::from_micros(LATENCY.0);
 /// Events that are looked at together. choice: their peers' state fits into a core's own cache
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 128;
 
 /// One peer.
 #[derive(Debug)]
@@ -244,30 +244,38 @@ impl JoinedRing {
     /// another is most of what an event costs among a million.
     fn look_ahead(&self, next: &[(Time, Due)]) {
         let places = next.iter().map(|(_, due)| {
-            let (peer, own) = match due {
-                Due::Message { to, message, .. } => (*to, u64::from(matches!(**message, RingMessage::Notify(_)))),
-                Due::Request(to, request) => (*to, request.look_at()),
-                Due::Ask { to, .. } => (*to, 0),
-                Due::Come(peer) | Due::Upkeep(peer) | Due::Refresh(peer) | Due::Timer(peer, _) | Due::Send(peer) => {
-                    (*peer, 0)
-                }
+            let peer = match due {
+                Due::Message { to: peer, .. } | Due::Ask { to: peer, .. } => *peer,
+                Due::Come(peer) | Due::Upkeep(peer) | Due::Refresh(peer) => *peer,
+                Due::Timer(peer, _) | Due::Request(peer, _) | Due::Send(peer) => *peer,
             };
             let Host { ring, fingers, upkeep, .. } = &self.hosts[peer as usize];
             let place = ring.me().map_or(0, |me| me.address.0) ^ ring.predecessor().map_or(0, |it| it.address.0);
             let flags = u64::from(ring.is_asking()) + u64::from(ring.claimed().is_some());
-            own ^ place as u64
-                ^ flags
-                ^ u64::from(*upkeep)
-                ^ u64::from(fingers.are_due())
-                ^ ring.successors().len() as u64
+            let upkeep = u64::from(*upkeep) ^ u64::from(fingers.are_due());
+            let of_message = match due {
+                Due::Message { message, .. } => match &**message {
+                    RingMessage::Neighbours(answer) => sum(&answer.successors),
+                    RingMessage::Notify(notify) => notify.me.incarnation,
+                    _ => 0,
+                },
+                Due::Request(_, request) => request.look_at(),
+                _ => 0,
+            };
+            place as u64 ^ flags ^ upkeep ^ ring.range().map_or(0, |(_, epoch)| epoch) ^ of_message
         });
         std::hint::black_box(places.fold(0, |all, place| all ^ place));
         let lists = next.iter().map(|(_, due)| match due {
-            Due::Timer(..) | Due::Upkeep(_) | Due::Refresh(_) | Due::Come(_) => 0,
-            Due::Message { to: peer, .. } | Due::Ask { to: peer, .. } => list(&self.hosts[*peer as usize].ring),
+            Due::Timer(..) | Due::Come(_) | Due::Refresh(_) => 0,
+            Due::Upkeep(peer) => {
+                self.hosts[*peer as usize].ring.successors().first().map_or(0, |head| head.incarnation)
+            }
+            Due::Message { to: peer, .. } | Due::Ask { to: peer, .. } => {
+                sum(self.hosts[*peer as usize].ring.successors())
+            }
             Due::Request(peer, _) | Due::Send(peer) => {
                 let Host { ring, fingers, .. } = &self.hosts[*peer as usize];
-                list(ring) ^ fingers.iter().fold(0, |all, finger| all ^ finger.delivered)
+                sum(ring.successors()) ^ fingers.iter().fold(0, |all, finger| all ^ finger.delivered)
             }
         });
         std::hint::black_box(lists.fold(0, |all, list| all ^ list));
@@ -318,8 +326,8 @@ impl JoinedRing {
             Due::Refresh(peer) => self.refresh(peer),
             Due::Timer(peer, timer) => {
                 self.trace.add(u64::from(peer) << 1 | 1);
+                // None of them changes the list.
                 self.handle(peer, RingInput::Expired(timer));
-                self.look(peer);
             }
             Due::Ask { from, to, request } => {
                 self.trace.add(u64::from(from) << 32 | u64::from(to));
@@ -427,6 +435,11 @@ impl JoinedRing {
     fn draw_address(&mut self) -> OverlayAddr {
         OverlayAddr(u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()))
     }
+}
+
+/// Reads a list.
+fn sum(principals: &[Principal<u32>]) -> u64 {
+    principals.iter().fold(0, |all, principal| all ^ principal.incarnation)
 }
 
 /// What stands for a successor list.
