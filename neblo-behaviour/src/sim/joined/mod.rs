@@ -335,7 +335,7 @@ impl JoinedRing {
             }
             Due::Message { from, to, message } => {
                 self.trace.add(u64::from(from) << 32 | u64::from(to));
-                // It does not change the list.
+                // It changes no list, but the founder's as the ring outgrows its roster.
                 let notifies = matches!(*message, RingMessage::Notify(_));
                 self.handle(to, RingInput::Received(from, *message));
                 if !notifies {
