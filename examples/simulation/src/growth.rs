@@ -3,6 +3,7 @@
 //!
 //! Each part of each size is measured in a process of its own, so that its memory is its own.
 
+mod joined;
 mod leaders;
 mod paths;
 mod plots;
@@ -27,6 +28,8 @@ pub(crate) const FEWEST: i64 = 1_000;
 pub(crate) enum Part {
     /// Routes over an ideal ring.
     Ring,
+    /// A ring that all peers have joined, and its upkeep.
+    Joined,
     /// Paths under churn, with lookups and downloads.
     Paths,
     /// What a leader carries of all lookups.
@@ -34,11 +37,12 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Ring, Self::Paths, Self::Leaders];
+    const ALL: [Self; 4] = [Self::Ring, Self::Joined, Self::Paths, Self::Leaders];
 
     fn name(self) -> &'static str {
         match self {
             Self::Ring => "ring",
+            Self::Joined => "joined",
             Self::Paths => "paths",
             Self::Leaders => "leaders",
         }
@@ -52,6 +56,7 @@ pub(crate) struct Plan {
     pub(crate) peers: Vec<u32>,
     pub(crate) only: Vec<Part>,
     pub(crate) hours: u32,
+    pub(crate) minutes: u32,
     pub(crate) lookups: u32,
     pub(crate) seed: u64,
 }
@@ -68,10 +73,11 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         let program = std::env::current_exe().context("cannot tell which program this is")?;
         for peers in &plan.peers {
             for part in parts {
-                let (hours, lookups, seed) = (plan.hours.to_string(), plan.lookups.to_string(), plan.seed.to_string());
+                let (hours, minutes) = (plan.hours.to_string(), plan.minutes.to_string());
+                let (lookups, seed) = (plan.lookups.to_string(), plan.seed.to_string());
                 let done = Command::new(&program)
                     .args(["growth", "--peers", &peers.to_string(), "--only", part.name(), "--hours", &hours])
-                    .args(["--lookups", &lookups, "--seed", &seed, "--out"])
+                    .args(["--minutes", &minutes, "--lookups", &lookups, "--seed", &seed, "--out"])
                     .arg(&plan.out)
                     .status()
                     .with_context(|| format!("cannot start {}", program.display()))?;
@@ -85,6 +91,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
 fn measure(plan: &Plan, peers: u32, part: Part) -> Result<()> {
     let values = match part {
         Part::Ring => ring::measure(plan.seed, peers)?,
+        Part::Joined => joined::measure(plan, peers)?,
         Part::Paths => paths::measure(plan, peers)?,
         Part::Leaders => leaders::measure(plan.seed, peers),
     };

@@ -89,6 +89,9 @@ enum Command {
         /// Simulated hours of paths; one alone above 100,000 peers.
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         hours: u32,
+        /// Simulated minutes of upkeep of the joined ring, once it has grown.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        minutes: u32,
         /// Lookups in them, about; 1,000 at most above 100,000 peers.
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
         lookups: u32,
@@ -155,9 +158,9 @@ fn run(command: Command) -> Result<()> {
             let jobs = out.prepare()?;
             nodes::run(&scenario, &out.out, jobs)
         }
-        Command::Growth { out, peers, only, hours, lookups, seed } => {
+        Command::Growth { out, peers, only, hours, minutes, lookups, seed } => {
             out.prepare()?;
-            growth::run(&growth::Plan { out: out.out, peers, only, hours, lookups, seed })
+            growth::run(&growth::Plan { out: out.out, peers, only, hours, minutes, lookups, seed })
         }
         Command::Kernel { events } => {
             kernel::time(events);

@@ -12,6 +12,7 @@ mod application;
 mod draws;
 pub mod growth;
 mod ideal_ring;
+pub mod joined;
 mod keys;
 mod mesh;
 mod network;

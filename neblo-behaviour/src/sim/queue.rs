@@ -1,5 +1,7 @@
 //! The queue of what is due, in order of time and then of arrival.
 
+use std::time::Duration;
+
 use super::streams::StreamStep;
 use super::wheel::Wheel;
 use crate::protocol::interface::Input;
@@ -36,15 +38,18 @@ pub(super) enum Due {
 }
 
 /// The wheel holds small keys and the things lie in slots beside it: moving whole things about is what costs.
+#[derive(Debug)]
 pub(super) struct Queue<D> {
     wheel: Wheel,
     slots: Vec<Option<D>>,
     free: Vec<u32>,
+    /// Used again for what is taken out together.
+    keys: Vec<(Time, u32)>,
 }
 
 impl<D> Default for Queue<D> {
     fn default() -> Self {
-        Self { wheel: Wheel::default(), slots: Vec::new(), free: Vec::new() }
+        Self { wheel: Wheel::default(), slots: Vec::new(), free: Vec::new(), keys: Vec::new() }
     }
 }
 
@@ -68,5 +73,22 @@ impl<D> Queue<D> {
         let (at, slot) = self.wheel.pop(end)?;
         self.free.push(slot);
         self.slots[slot as usize].take().map(|due| (at, due))
+    }
+
+    /// The next things due before `end` and less than `within` after the first of them, at most so many.
+    pub(super) fn pop_some(&mut self, end: Time, within: Duration, most: usize, into: &mut Vec<(Time, D)>) {
+        let mut end = end;
+        let mut keys = std::mem::take(&mut self.keys);
+        while keys.len() < most
+            && let Some((at, slot)) = self.wheel.pop(end)
+        {
+            end = end.min(at + within);
+            keys.push((at, slot));
+        }
+        // All slots at once: where one lies does not wait for another.
+        let slots = &mut self.slots;
+        into.extend(keys.iter().filter_map(|(at, slot)| slots[*slot as usize].take().map(|due| (*at, due))));
+        self.free.extend(keys.drain(..).map(|(_, slot)| slot));
+        self.keys = keys;
     }
 }

@@ -3,7 +3,7 @@
 
 use std::hash::Hasher;
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trace(u64);
 
 impl Trace {

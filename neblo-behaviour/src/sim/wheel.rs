@@ -53,9 +53,12 @@ impl Level {
 /// The wheel: what is due comes out in order of time and then of arrival, and is named by a number of the caller's.
 #[derive(Debug)]
 pub struct Wheel {
-    /// The millisecond whose entries are in `current`, with all earlier ones.
+    /// The millisecond whose entries are in `current` and `late`, with all earlier ones.
     now: u64,
-    current: BinaryHeap<Reverse<Entry>>,
+    /// What a slot held, the latest first: sorting it once costs less than a heap.
+    current: Vec<Entry>,
+    /// What was pushed when its slot had had its turn.
+    late: BinaryHeap<Reverse<Entry>>,
     levels: [Level; 4],
     /// Beyond the last level: more than half a year away.
     beyond: Vec<Entry>,
@@ -68,7 +71,8 @@ impl Default for Wheel {
     fn default() -> Self {
         Self {
             now: 0,
-            current: BinaryHeap::new(),
+            current: Vec::new(),
+            late: BinaryHeap::new(),
             levels: BITS.map(|bits| Level::new(1 << bits)),
             beyond: Vec::new(),
             next: 0,
@@ -96,7 +100,7 @@ impl Wheel {
     fn place(&mut self, entry: Entry) {
         let millis = entry.0.0 / 1_000;
         if millis <= self.now {
-            return self.current.push(Reverse(entry));
+            return self.late.push(Reverse(entry));
         }
         // The lowest level of which the present and the future moment lie in the same turn.
         let level = (0..BITS.len()).find(|level| millis >> below(level + 1) == self.now >> below(level + 1));
@@ -117,9 +121,15 @@ impl Wheel {
                 return false;
             }
             self.now = begins;
+            let lowest = level == 0;
             let level = &mut self.levels[level];
             level.taken[slot / 64] &= !(1 << (slot % 64));
             let mut entries = std::mem::replace(&mut level.slots[slot], std::mem::take(&mut self.spare));
+            if lowest {
+                // All of one millisecond, which has come. `current` is empty, or this would not be the next slot.
+                entries.sort_unstable_by(|one, other| other.cmp(one));
+                std::mem::swap(&mut self.current, &mut entries);
+            }
             for entry in entries.drain(..) {
                 self.place(entry);
             }
@@ -141,11 +151,18 @@ impl Wheel {
     /// The next thing due before `end`, and when it is.
     pub fn pop(&mut self, end: Time) -> Option<(Time, u32)> {
         loop {
-            if let Some(Reverse((at, _, what))) = self.current.peek().copied() {
+            let late = self.late.peek().map(|Reverse(entry)| *entry);
+            let next = self.current.last().copied();
+            let late_first = late.is_some_and(|late| next.is_none_or(|next| late < next));
+            if let Some((at, _, what)) = if late_first { late } else { next } {
                 if at >= end {
                     return None;
                 }
-                self.current.pop();
+                if late_first {
+                    self.late.pop();
+                } else {
+                    self.current.pop();
+                }
                 return Some((at, what));
             }
             if !self.advance(end) {

@@ -9,6 +9,7 @@ mod growing;
 mod hops;
 mod hostile;
 mod join_cost;
+mod joined;
 mod leaders;
 mod lookup;
 mod messaging;

@@ -17,7 +17,11 @@ const PLOTS: [Plot; 5] = [
         "Hops",
         "Hops",
         false,
-        &[("of a route on the ring", Part::Ring, "hops"), ("of a download", Part::Paths, "hops")],
+        &[
+            ("of a route on the ring", Part::Ring, "hops"),
+            ("of a route on the joined ring", Part::Joined, "hops"),
+            ("of a download", Part::Paths, "hops"),
+        ],
     ),
     (
         "messages",
@@ -35,14 +39,22 @@ const PLOTS: [Plot; 5] = [
         "Memory of a node",
         "Bytes",
         true,
-        &[("ring", Part::Ring, "bytes a node"), ("paths, at most", Part::Paths, "bytes a node at most")],
+        &[
+            ("ring", Part::Ring, "bytes a node"),
+            ("joined ring, at most", Part::Joined, "bytes a node at most"),
+            ("paths, at most", Part::Paths, "bytes a node at most"),
+        ],
     ),
     (
         "connections",
         "Connections of a node",
         "Peers",
         false,
-        &[("of the ring", Part::Ring, "connections"), ("of paths", Part::Paths, "connections")],
+        &[
+            ("of the ring", Part::Ring, "connections"),
+            ("of the joined ring", Part::Joined, "connections"),
+            ("of paths", Part::Paths, "connections"),
+        ],
     ),
     (
         "leaders",

@@ -167,7 +167,12 @@ impl<P: Peer> Fingers<P> {
 
     /// The farthest finger whose upper bound does not pass `distance`, with its lower bound.
     pub fn farthest_within(&self, distance: u128) -> Option<(u128, &Contact<P>)> {
-        let within = self.fingers.iter().filter(|finger| self.upper(finger.level) <= distance);
+        // Upper bounds grow with the level: one is worked out for all fingers, not one for each.
+        let mut highest = 127u32.checked_sub(distance.leading_zeros())? as u8;
+        while self.upper(highest) > distance {
+            highest = highest.checked_sub(1)?;
+        }
+        let within = self.fingers.iter().filter(|finger| finger.level <= highest);
         within
             .max_by_key(|finger| (finger.level, finger.delivered))
             .map(|finger| (1u128 << finger.level.min(127), &finger.contact))

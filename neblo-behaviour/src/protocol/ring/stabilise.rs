@@ -137,7 +137,8 @@ impl<P: Peer> Ring<P> {
         if self.successors.first().is_none_or(|old| !old.is(&head)) {
             self.confirmed = None;
         }
-        let mut list = vec![head];
+        let mut list = Vec::with_capacity(self.r.min(rest.len() + 1));
+        list.push(head);
         self.round = rest.is_empty();
         for next in rest {
             if next.contact.peer == me.contact.peer {
