@@ -13,11 +13,8 @@ const MAX_OPEN: usize = 4;
 const MAX_RECEIVED: usize = 8;
 /// Members that left in favour of this one and are remembered, so that a late frame does not bring them back. choice
 const MAX_GONE: usize = 8;
-/// Epochs that an heir leaps at least. choice: more than neighbours can count to before they have heard of one another's
+/// Epochs that an heir leaps. choice: more than neighbours can count to before they have heard of one another's
 const HEIR_LEAP: u64 = 1 << 10;
-/// One epoch more for each 2^100 addresses of the range: who inherits at once what another one inherited bit by bit, and
-/// told nobody of, still leaps further. choice: 4,096 whole rings of members may die within one `EPOCH_LEAP`
-const LEAP_SHIFT: u32 = 100;
 /// How often what is not answered is said again. choice
 const REPEAT: Duration = Duration::from_secs(1);
 /// Offers of one range until it is taken back. choice
@@ -416,9 +413,7 @@ impl<P: Peer> Ring<P> {
         self.claim = None;
         self.after = after;
         // The dead one, and whom it gave some of this range just before, may have counted on without our hearing of it.
-        let of_arc = range.after.distance_to(range.to) >> LEAP_SHIFT;
-        let leap = HEIR_LEAP.saturating_add(u64::try_from(of_arc).unwrap_or(u64::MAX));
-        self.seen = self.seen.max(self.epoch).saturating_add(leap);
+        self.seen = self.seen.max(self.epoch).saturating_add(HEIR_LEAP);
         let epoch = self.next_epoch();
         let own = AddrRange { after: self.after, to: me.address };
         self.handed.retain(|handed| !own.contains(handed.range.to));
