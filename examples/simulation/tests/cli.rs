@@ -77,3 +77,25 @@ fn growth_is_measured_part_by_part_and_drawn_over_all_sizes() {
         assert!(std::fs::read_to_string(out.join(format!("growth-{plot}.svg"))).unwrap().contains("<svg"));
     }
 }
+
+#[test]
+fn anonymity_is_given_as_numbers_beside_their_formulas() {
+    let dir = tempfile::tempdir().unwrap();
+    let done = simulation(&["anonymity", "--quick", "--jobs", "2", "--out", dir.path().to_str().unwrap()]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let table = std::fs::read_to_string(dir.path().join("anonymity-posterior.csv")).unwrap();
+    let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = lines.next().unwrap();
+    let column = |title: &str| head.iter().position(|it| *it == title).unwrap();
+    let (seen, formula) = (column("posterior"), column("formula of the code"));
+    let rows: Vec<_> = lines.collect();
+    assert!(rows.len() > 5, "{table}");
+    for row in rows {
+        let difference = row[seen].parse::<f64>().unwrap() - row[formula].parse::<f64>().unwrap();
+        assert!(difference.abs() < 0.05, "{row:?}");
+    }
+    for name in ["ends", "exposure", "linking", "mappers", "posterior", "rounds", "senders", "sybils", "ttl"] {
+        assert!(std::fs::read_to_string(dir.path().join(format!("anonymity-{name}.csv"))).unwrap().lines().count() > 1);
+        assert!(std::fs::read_to_string(dir.path().join(format!("anonymity-{name}.svg"))).unwrap().contains("<svg"));
+    }
+}
