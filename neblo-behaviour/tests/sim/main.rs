@@ -16,6 +16,7 @@ mod model;
 mod onions;
 mod paper;
 mod ranges;
+mod refused;
 mod renewals;
 mod restoration;
 mod ring;
