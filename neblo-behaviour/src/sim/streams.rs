@@ -1,7 +1,7 @@
 //! Streams of the data plane: only their way is simulated, not their bytes.
 
 use super::*;
-use crate::protocol::interface::{Failure, PublicationId, Refusal, StreamHeader};
+use crate::protocol::interface::{PublicationId, Refusal, StreamHeader};
 
 /// One stream from a requester to a publisher.
 #[derive(Clone, Debug)]
@@ -102,8 +102,9 @@ impl Simulation {
         let Some(found) = self.streams.get_mut(&stream).filter(|stream| !stream.ended) else { return };
         found.ended = true;
         if found.accepted.is_none() {
-            let answer = Answer::Failed(Failure::StreamRefused(reason));
-            self.answers.entry((found.hops[0], found.token)).or_default().push(answer);
+            let (requester, token) = (found.hops[0], found.token);
+            let input = Input::StreamRefused { token, reason };
+            self.queue.push(self.now, Due::Input(requester, Box::new(input)));
         }
         self.break_streams_named(&[stream]);
     }
@@ -130,8 +131,8 @@ impl Simulation {
         for name in names {
             let Some(stream) = self.streams.get_mut(name) else { continue };
             if stream.accepted.is_none() && !stream.ended {
-                let answer = Answer::Failed(Failure::StreamRefused(Refusal::Unreachable));
-                self.answers.entry((stream.hops[0], stream.token)).or_default().push(answer);
+                let input = Input::StreamRefused { token: stream.token, reason: Refusal::Unreachable };
+                self.queue.push(self.now, Due::Input(stream.hops[0], Box::new(input)));
             }
             stream.ended = true;
             for (hop, name) in stream.hops.clone().into_iter().zip(stream.names.clone()) {

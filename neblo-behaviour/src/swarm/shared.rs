@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use futures::task::AtomicWaker;
 
-use crate::protocol::interface::{Failure, Passage, Token};
+use crate::protocol::interface::{Failure, Passage, Refusal, Token};
 use crate::protocol::io::Time;
+use crate::swarm::handler::data::Reply;
 
 /// Locks without regard to poisoning: every critical section here leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,6 +99,8 @@ pub(crate) fn add(counter: &AtomicU64, by: u64) {
 pub(crate) struct Notes {
     /// Streams that ended, with the bytes they carried.
     pub(crate) ended: Vec<(u64, u64)>,
+    /// Streams of commands that came to nothing, and why.
+    pub(crate) refused: Vec<(Token, Reply, Refusal)>,
     /// Commands that nobody waits for any more.
     pub(crate) cancelled: Vec<Token>,
     /// Answers to requests.
@@ -123,7 +126,8 @@ pub(crate) struct Shared {
     pub(crate) start: Instant,
     /// Wakes the behaviour.
     pub(crate) waker: AtomicWaker,
-    notes: Mutex<Notes>,
+    /// `None` once nobody takes them any more.
+    notes: Mutex<Option<Notes>>,
     next: AtomicU64,
     /// Commands given without waiting that the behaviour has not taken yet.
     tried: AtomicUsize,
@@ -136,7 +140,7 @@ impl Shared {
             limiter: relay_rate.map(Limiter::new),
             start: Instant::now(),
             waker: AtomicWaker::new(),
-            notes: Mutex::default(),
+            notes: Mutex::new(Some(Notes::default())),
             next: AtomicU64::new(1),
             tried: AtomicUsize::new(0),
         }
@@ -160,12 +164,18 @@ impl Shared {
 
     /// Leaves a note and wakes the behaviour.
     pub(crate) fn note(&self, note: impl FnOnce(&mut Notes)) {
-        note(&mut lock(&self.notes));
+        lock(&self.notes).as_mut().map(note);
         self.waker.wake();
     }
 
     pub(crate) fn take_notes(&self) -> Notes {
-        std::mem::take(&mut lock(&self.notes))
+        lock(&self.notes).as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The behaviour is gone: who waits for something that is in a note is not to wait for ever.
+    pub(crate) fn close(&self) {
+        let left = lock(&self.notes).take();
+        drop(left);
     }
 }
 

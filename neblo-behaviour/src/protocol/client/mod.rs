@@ -25,6 +25,8 @@ pub enum ClientTimer {
     Unanswered(u64),
     /// Streams whose ticket is still unknown are refused.
     Waiting,
+    /// The leader is asked for a stream anew.
+    AskAnew(u64),
 }
 
 /// What the client reports.
@@ -147,7 +149,7 @@ impl<P: Peer> Client<P> {
         match purpose {
             Purpose::Publishing | Purpose::PublishingAgain => self.announce_all(ctx, purpose),
             Purpose::Searching => self.look_up_again(ctx),
-            Purpose::Downloading => self.connect_again(ctx),
+            Purpose::Downloading => self.connect_now(ctx),
         }
     }
 
@@ -209,6 +211,7 @@ impl<P: Peer> Client<P> {
             ClientTimer::Deadline(request) => self.deadline(ctx, request),
             ClientTimer::Waiting => self.waiting_expired(ctx),
             ClientTimer::Unanswered(request) => self.unanswered(ctx, request),
+            ClientTimer::AskAnew(request) => self.rested(ctx, request),
         }
     }
 }

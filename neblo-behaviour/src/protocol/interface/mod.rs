@@ -108,6 +108,13 @@ pub enum Input<P> {
         /// Bytes carried both ways together.
         bytes: u64,
     },
+    /// A stream that this node opened for a `Connect` command was refused, or came to nothing; the command still waits.
+    StreamRefused {
+        /// The command.
+        token: Token,
+        /// Why.
+        reason: Refusal,
+    },
     /// The application wants something.
     Command(Command<P>),
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::client::ClientEvent;
 use crate::protocol::directory::{DirectoryEvent, OtherLeader};
-use crate::protocol::interface::{Answer, Failure, Purpose};
+use crate::protocol::interface::{Answer, Failure, Purpose, Refusal};
 use crate::protocol::messaging::Asking;
 use crate::protocol::path::{PathEvent, View};
 use crate::protocol::ring::RingEvent;
@@ -259,7 +259,8 @@ impl<P: Peer> Node<P> {
                 let stream = self.next_stream;
                 match self.paths.open_stream(stream, ticket) {
                     Some((next, header)) => step.out.push(Output::StreamOpen { token, stream, next, header }),
-                    None => Self::done(step, token, Answer::Failed(Failure::NoPath)),
+                    // The path was lost just now.
+                    None => part!(self, step, |ctx| self.client.stream_refused(ctx, token, Refusal::Unreachable)),
                 }
                 self.refresh_soon(step);
             }

@@ -266,6 +266,9 @@ impl<P: Peer> Node<P> {
                 }
                 self.refresh_soon(step);
             }
+            Input::StreamRefused { token, reason } => {
+                part!(self, step, |ctx| self.client.stream_refused(ctx, token, reason));
+            }
             Input::Command(command) => self.command(step, command),
         }
         self.pass_events(step);

@@ -174,6 +174,16 @@ impl<P: Peer> Paths<P> {
         }
         self.vouch(ctx, keys, purpose, resume);
         ctx.out.emit(PathEvent::Ready(purpose));
+        self.others_now(ctx);
+    }
+
+    /// Walks succeed again: other paths of ours whose walks were refused do not wait any longer.
+    fn others_now(&mut self, ctx: &mut PathCtx<'_, P>) {
+        let waits = |path: &OwnPath<P>| path.state == State::Waiting && path.failures > 0;
+        let waiting: Vec<_> = self.own.iter().filter(|(_, path)| waits(path)).map(|(purpose, _)| *purpose).collect();
+        for purpose in waiting {
+            self.wait(ctx, purpose, Duration::ZERO);
+        }
     }
 
     /// A path broke: it is built anew behind the same first relay, unless that is what died. `within`: somebody on the path

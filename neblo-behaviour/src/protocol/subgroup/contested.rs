@@ -116,11 +116,17 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// The leader is gone: whoever has said that it leads now does. Whether there is one.
-    pub(super) fn believe_at_once(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, leader: P) -> bool {
-        let claim = self.home.claim.take_if(|claim| claim.asked.peer == leader);
+    pub(super) fn believe_at_once(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        guest: bool,
+        leader: P,
+    ) -> bool {
+        let claim = self.seat(guest).claim.take_if(|claim| claim.asked.peer == leader);
         let found = claim.is_some();
         if let Some(claim) = claim {
-            self.believe(ctx, keys, false, claim);
+            self.believe(ctx, keys, guest, claim);
         }
         found
     }

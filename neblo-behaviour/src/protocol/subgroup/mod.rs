@@ -441,6 +441,10 @@ impl<P: Peer> Subgroups<P> {
 
     fn guest_leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
         if self.guest().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == peer) {
+            if self.believe_at_once(ctx, keys, true, peer) {
+                // The one who leads now has it on its list, where others choose it for a relay.
+                return;
+            }
             // A guest is no candidate: it looks for a subgroup anew.
             self.guest = Seat::default();
             ctx.out.emit(SubgroupEvent::Changed { guest: true, leader: true });

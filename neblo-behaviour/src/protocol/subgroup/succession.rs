@@ -56,7 +56,7 @@ impl<P: Peer> Subgroups<P> {
     pub(super) fn leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
         let leader = self.home().and_then(|home| Some((home.subgroup(), home.leader()?.contact.clone())));
         let Some((subgroup, leader)) = leader.filter(|_| self.succession.is_none()) else { return };
-        if self.believe_at_once(ctx, keys, leader.peer) {
+        if self.believe_at_once(ctx, keys, false, leader.peer) {
             return;
         }
         self.unseated(ctx.now);

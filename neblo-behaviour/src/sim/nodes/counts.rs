@@ -100,7 +100,7 @@ pub struct Hour {
     pub busiest: Traffic,
     /// How long each path was broken that went through a peer which left: of relays, and of leaders.
     pub restored: [Vec<Duration>; 2],
-    /// Paths that were broken when their owner left.
+    /// Paths that were broken when their owner left, or came to lead and needed none.
     pub abandoned: u64,
     /// From joining to the acknowledgement of all contents, for each peer that has any.
     pub published: Vec<Duration>,

@@ -64,11 +64,18 @@ impl Nodes {
         found
     }
 
+    /// Whether a peer has come to lead and neither publishes nor asks for anything: it goes without paths until it does (design D12).
+    fn needs_none(&self, peer: u32) -> bool {
+        let subgroups = self.sim.node(peer).subgroups();
+        let asks = self.queries.values().any(|query| query.peer == peer);
+        subgroups.leads() && subgroups.guest().is_none() && self.owned[peer as usize].is_empty() && !asks
+    }
+
     /// Looks at the paths that were broken.
     pub(super) fn look_at_broken(&mut self) {
         let broken = std::mem::take(&mut self.broken);
         for ((owner, purpose), (since, leader)) in broken {
-            if !self.present(owner) {
+            if !self.present(owner) || self.needs_none(owner) {
                 self.hour.abandoned += 1;
             } else if self.path(owner, purpose).is_some() {
                 self.hour.restored[usize::from(leader)].push(self.sim.now().since(since));

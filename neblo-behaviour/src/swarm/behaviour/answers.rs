@@ -78,6 +78,9 @@ impl Behaviour {
         for (stream, bytes) in notes.ended {
             self.stream_ended(stream, bytes);
         }
+        for (token, reply, reason) in notes.refused {
+            self.own_refused(token, reply, reason);
+        }
         for token in notes.cancelled {
             if self.pending.remove(&token).is_some() {
                 self.command(Command::Cancel { token });

@@ -406,5 +406,6 @@ impl Drop for Behaviour {
     fn drop(&mut self) {
         self.directory.close();
         self.incoming.close();
+        self.shared.close();
     }
 }

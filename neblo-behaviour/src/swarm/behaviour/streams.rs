@@ -6,11 +6,11 @@ use libp2p_identity::PeerId;
 use libp2p_swarm::ConnectionId;
 
 use super::Behaviour;
-use crate::protocol::interface::{Failure, Input, PublicationId, Refusal, StreamHeader, Token};
+use crate::protocol::interface::{Input, PublicationId, Refusal, StreamHeader, Token};
 use crate::protocol::io::{Contact, Time};
 use crate::swarm::handle::{IncomingStream, Pending};
 use crate::swarm::handler::Job;
-use crate::swarm::handler::data::{ANSWER_TIMEOUT, DataJob, EndGuard, OwnStream, Purpose};
+use crate::swarm::handler::data::{ANSWER_TIMEOUT, DataJob, EndGuard, OwnStream, Purpose, Reply, Waiting};
 use crate::swarm::handler::tied::Tied;
 use crate::swarm::shared::count;
 
@@ -90,7 +90,8 @@ impl Behaviour {
     pub(super) fn stream_open(&mut self, token: Token, id: u64, next: &Contact<PeerId>, header: StreamHeader) {
         match self.pending.remove(&token) {
             Some(Pending::Connect(reply)) => {
-                let job = DataJob { header, purpose: Purpose::Own(reply), guard: self.guard(id) };
+                let purpose = Purpose::Own(Waiting::new(token, reply, self.shared.clone()));
+                let job = DataJob { header, purpose, guard: self.guard(id) };
                 self.open_to(next, job);
             }
             // Nobody waits any more: the guard reports the end.
@@ -131,9 +132,7 @@ impl Behaviour {
     /// Tells whoever wanted a stream that there will be none; the job's guard reports the end.
     pub(super) fn fail_job(&mut self, job: DataJob, reason: Refusal) {
         match job.purpose {
-            Purpose::Own(reply) => {
-                let _ = reply.send(Err(Failure::StreamRefused(reason)));
-            }
+            Purpose::Own(waiting) => waiting.refused(reason),
             Purpose::Deliver(_) => {}
             Purpose::Relay(stream) => {
                 let from = self.streams.live.get(&job.guard.stream()).copied();
@@ -144,6 +143,12 @@ impl Behaviour {
                 }
             }
         }
+    }
+
+    /// The stream of a command came to nothing: the node decides whether another is tried.
+    pub(super) fn own_refused(&mut self, token: Token, reply: Reply, reason: Refusal) {
+        self.pending.insert(token, Pending::Connect(reply));
+        self.inputs.push_back(Input::StreamRefused { token, reason });
     }
 
     pub(super) fn stream_ended(&mut self, id: u64, bytes: u64) {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::tied::Tied;
-use crate::protocol::interface::{Failure, Refusal, StreamHeader};
+use crate::protocol::interface::{Failure, Refusal, StreamHeader, Token};
 use crate::swarm::shared::{Shared, add, count};
 use crate::swarm::splice::Splice;
 use futures::channel::oneshot;
@@ -47,6 +47,52 @@ impl Drop for EndGuard {
     fn drop(&mut self) {
         let ended = (self.stream, self.carried.load(Ordering::Relaxed));
         self.shared.note(|notes| notes.ended.push(ended));
+    }
+}
+
+/// A `Connect` command that waits for its stream. Whatever becomes of that, unless it is granted or nobody waits any more, the
+/// behaviour is told, whose node may try another.
+pub(crate) struct Waiting {
+    token: Token,
+    reply: Option<Reply>,
+    shared: Arc<Shared>,
+}
+
+/// Where the stream of a `Connect` command goes.
+pub(crate) type Reply = oneshot::Sender<Result<OwnStream, Failure>>;
+
+impl Waiting {
+    pub(crate) fn new(token: Token, reply: Reply, shared: Arc<Shared>) -> Self {
+        Self { token, reply: Some(reply), shared }
+    }
+
+    async fn given_up(&mut self) {
+        if let Some(reply) = &mut self.reply {
+            reply.cancellation().await;
+        }
+    }
+
+    fn granted(mut self, stream: OwnStream) {
+        if let Some(reply) = self.reply.take() {
+            let _ = reply.send(Ok(stream));
+        }
+    }
+
+    pub(crate) fn refused(mut self, reason: Refusal) {
+        self.tell(reason);
+    }
+
+    fn tell(&mut self, reason: Refusal) {
+        if let Some(reply) = self.reply.take().filter(|reply| !reply.is_canceled()) {
+            let refused = (self.token, reply, reason);
+            self.shared.note(|notes| notes.refused.push(refused));
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.tell(Refusal::Unreachable);
     }
 }
 
@@ -124,7 +170,7 @@ pub(crate) enum Purpose {
     /// Somebody asked us for it: splice it to theirs.
     Relay(Tied),
     /// We want it ourselves.
-    Own(oneshot::Sender<Result<OwnStream, Failure>>),
+    Own(Waiting),
     /// We deliver a publication over it.
     Deliver(Box<dyn FnOnce(OwnStream) + Send>),
 }
@@ -144,9 +190,7 @@ impl DataJob {
     pub(crate) async fn fail(self, reason: Refusal) {
         match self.purpose {
             Purpose::Relay(up) => refuse(up, reason).await,
-            Purpose::Own(reply) => {
-                let _ = reply.send(Err(Failure::StreamRefused(reason)));
-            }
+            Purpose::Own(waiting) => waiting.refused(reason),
             Purpose::Deliver(_) => {}
         }
     }
@@ -163,7 +207,7 @@ impl DataJob {
         };
         let answer = match &mut purpose {
             Purpose::Relay(_) | Purpose::Deliver(_) => asked.await,
-            Purpose::Own(reply) => match select(pin!(asked), reply.cancellation()).await {
+            Purpose::Own(waiting) => match select(pin!(asked), pin!(waiting.given_up())).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right(_) => return,
             },
@@ -175,9 +219,7 @@ impl DataJob {
                     poll_fn(|cx| splice.poll(cx, &guard.carried)).await;
                 }
             }
-            (Ok(()), Purpose::Own(reply)) => {
-                let _ = reply.send(Ok(OwnStream { io: down, guard, owes_grant: false }));
-            }
+            (Ok(()), Purpose::Own(waiting)) => waiting.granted(OwnStream { io: down, guard, owes_grant: false }),
             (Ok(()), Purpose::Deliver(take)) => take(OwnStream { io: down, guard, owes_grant: false }),
             (Err(reason), purpose) => {
                 count(&shared.counters.streams_refused);

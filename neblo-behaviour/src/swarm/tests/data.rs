@@ -5,7 +5,7 @@ use futures::channel::oneshot;
 use futures::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::protocol::interface::{Failure, PublicationId, Refusal, StreamHeader};
+use crate::protocol::interface::{Answer, Failure, PublicationId, Refusal, StreamHeader};
 use crate::protocol::seal::Keys;
 use crate::swarm::handle::Pending;
 use crate::swarm::handler::data::OwnStream;
@@ -197,8 +197,26 @@ async fn one_end_that_goes_away_ends_the_stream_everywhere() {
     run(&mut nodes, |nodes| nodes.iter_mut().all(|node| ended(node).len() == 1)).await;
 }
 
-async fn refused(nodes: &mut [Swarm<Behaviour>], stream: oneshot::Receiver<Result<OwnStream, Failure>>) -> Refusal {
-    match while_running(nodes, stream).await.unwrap() {
+/// In place of a node that does not try another stream.
+fn give_up_refused(node: &mut Swarm<Behaviour>) {
+    let refused: Vec<_> = heard(node).extract_if(.., |input| matches!(input, Input::StreamRefused { .. })).collect();
+    for input in refused {
+        if let Input::StreamRefused { token, reason } = input {
+            let answer = Answer::Failed(Failure::StreamRefused(reason));
+            node.behaviour_mut().execute(Output::Done { token, answer });
+        }
+    }
+}
+
+async fn refused(nodes: &mut [Swarm<Behaviour>], mut stream: oneshot::Receiver<Result<OwnStream, Failure>>) -> Refusal {
+    let mut answer = None;
+    run(nodes, |nodes| {
+        give_up_refused(&mut nodes[0]);
+        answer = answer.take().or_else(|| stream.try_recv().unwrap());
+        answer.is_some()
+    })
+    .await;
+    match answer.unwrap() {
         Err(Failure::StreamRefused(reason)) => reason,
         other => panic!("{other:?}"),
     }
@@ -344,6 +362,7 @@ async fn streams_given_up_at_once_do_no_harm() {
             while let Some(stream) = asked(&mut nodes[1]) {
                 nodes[1].behaviour_mut().execute(Output::StreamRefused { stream, reason: Refusal::Unknown });
             }
+            give_up_refused(&mut nodes[0]);
             answer = answer.take().or_else(|| opened.try_recv().unwrap());
             answer.is_some()
         })
