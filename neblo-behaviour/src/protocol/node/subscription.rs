@@ -58,6 +58,8 @@ pub(super) struct Subscription<P> {
     pub(super) at: usize,
     /// Attempts in a row in which no owner was located.
     attempts: usize,
+    /// How many of these there had been when the address was drawn.
+    drawn_at: usize,
     pub(super) wanted: bool,
     /// The commands to leave, until the ring has let us go.
     pub(super) leaving: Vec<Token>,
@@ -76,6 +78,7 @@ impl<P> Default for Subscription<P> {
             known: Vec::new(),
             at: 0,
             attempts: 0,
+            drawn_at: 0,
             wanted: false,
             leaving: Vec::new(),
             lost: Vec::new(),
@@ -102,6 +105,7 @@ impl<P: Peer> Node<P> {
         let address = OverlayAddr::from_bytes(draw(step.rng));
         let incarnation = u64::from_be_bytes(draw(step.rng));
         let me = Principal { address, incarnation, contact: self.me.clone() };
+        self.subscription.drawn_at = self.subscription.attempts;
         self.fingers.clear();
         let input = if self.subscription.known.is_empty() { RingInput::Found { me } } else { RingInput::Join { me } };
         part!(self, step, |ctx| self.ring.handle(ctx, input));
@@ -112,6 +116,10 @@ impl<P: Peer> Node<P> {
         let Some(via) = known.get(self.subscription.at % known.len().max(1)).cloned() else { return };
         if self.subscription.attempts >= ATTEMPTS * known.len() {
             return self.not_let_in(step);
+        }
+        if self.subscription.attempts >= self.subscription.drawn_at + known.len() {
+            // No known peer finds its owner: it may be dead, and its heir not sure yet. Elsewhere somebody may let us in.
+            return self.enter_ring(step);
         }
         let (secret, reply) = self.keys.generate(step.rng);
         let payload = to_bytes(&RingRequest::Locate(Locate { reply }));
@@ -128,7 +136,7 @@ impl<P: Peer> Node<P> {
     }
 
     fn not_let_in(&mut self, step: &mut Step<'_, P>) {
-        self.subscription.attempts = 0;
+        (self.subscription.attempts, self.subscription.drawn_at) = (0, 0);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Leave));
         if let Some(token) = self.subscription.token.take() {
             self.subscription.wanted = false;
@@ -146,7 +154,7 @@ impl<P: Peer> Node<P> {
         let owner = result.ok().and_then(|sealed| self.open_sealed::<Contact<P>>(secret, &sealed));
         let input = match owner {
             Some(owner) => {
-                self.subscription.attempts = 0;
+                (self.subscription.attempts, self.subscription.drawn_at) = (0, 0);
                 // A known peer that owns the address is reached where we know it, whatever it says of itself.
                 let known = self.subscription.known.iter().find(|known| known.peer == owner.peer);
                 RingInput::Located(known.cloned().unwrap_or(owner))
@@ -162,7 +170,7 @@ impl<P: Peer> Node<P> {
 
     /// The ring let us in.
     pub(super) fn joined(&mut self, step: &mut Step<'_, P>) {
-        self.subscription.attempts = 0;
+        (self.subscription.attempts, self.subscription.drawn_at) = (0, 0);
         self.subscription.was_member = true;
         let Some((address, range)) = self.address().zip(self.ring.range().map(|(range, _)| range)) else { return };
         if let Some(token) = self.subscription.token.take() {

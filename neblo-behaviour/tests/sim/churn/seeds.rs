@@ -266,6 +266,15 @@ fn the_ring_holds_by_a_thousand_seeds() {
     run_all(1_000);
 }
 
+/// An address whose owners had all died was asked for until joining was given up; an heir that inherited twice died before its
+/// successor had heard of either.
+#[test]
+fn the_ring_holds_by_seeds_that_failed_once() {
+    for seed in [2_357, 2_590] {
+        run(seed).unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
+}
+
 /// The named command of CONTRIBUTING.md.
 #[test]
 #[ignore = "takes hours: cargo test -p neblo-behaviour --test sim churn::seeds::many -- --ignored --nocapture"]
