@@ -130,7 +130,8 @@ impl Lines {
                         return Ok(());
                     }
                 }
-                Ok(None) => {}
+                // Gone meanwhile: a withdrawal may be lost, a registration ends by itself.
+                Ok(None) => registered = false,
                 Err(error) if error.downcast_ref() == Some(&Failure::Closed) => return Err(error),
                 Err(_) => {}
             }

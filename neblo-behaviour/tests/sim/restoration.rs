@@ -200,17 +200,17 @@ fn publisher_and_requester_restart() {
             if peer == publisher {
                 announce(&mut sim, publisher, b"picture");
             }
-            let hits = loop {
+            loop {
                 let (hits, ..) = look_up(&mut sim, requester, b"picture");
                 let took = sim.now().since(began);
                 assert!(took < Duration::from_secs(30), "seed {seed}: {took:?}");
-                if hits.iter().any(|other| other.id() == hit.id()) {
-                    break hits;
+                // For some seconds there may still be what the process before had announced.
+                let same = hits.iter().filter(|other| other.id() == hit.id());
+                if same.into_iter().any(|hit| connect(&mut sim, requester, hit).is_ok()) {
+                    break;
                 }
                 sim.run(Duration::from_millis(500));
-            };
-            let connected = hits.iter().any(|hit| connect(&mut sim, requester, hit).is_ok());
-            assert!(connected, "seed {seed}");
+            }
             let first = sim.node(peer).paths().first_link(Purpose::Downloading).unwrap().0;
             let home = sim.node(peer).subgroups().home().unwrap().subgroup();
             if relays.iter().any(|(subgroup, relay)| *subgroup == home && sim.living().contains(relay)) {

@@ -162,7 +162,10 @@ impl<P: Peer> Directory<P> {
     pub fn answer(&mut self, ctx: &mut DirectoryCtx<'_, P>, ask: u64, rows: &[u64]) {
         let (Some(answering), Some((subgroup, _))) = (self.answering.remove(&ask), self.leads) else { return };
         let matching = rows.iter().take(usize::from(answering.limit));
-        let hits = matching.filter_map(|row| self.rows.get(row)?.hit(ctx.now, subgroup, *row));
+        let mut known: Vec<_> = matching.filter_map(|row| Some((*row, self.rows.get(row)?))).collect();
+        // Those that can be had at once come first.
+        known.sort_by_key(|(_, row)| !row.is_whole());
+        let hits = known.into_iter().filter_map(|(number, row)| row.hit(ctx.now, subgroup, number));
         let mut batches: Vec<Vec<Hit>> = vec![Vec::new()];
         let mut size = 0;
         for hit in hits {

@@ -214,14 +214,8 @@ impl<P: Peer> Directory<P> {
         self.members = members;
     }
 
-    /// Became leader of a subgroup, or stopped being one; `handed` when the one before hands over.
-    pub fn lead(
-        &mut self,
-        ctx: &mut DirectoryCtx<'_, P>,
-        keys: &dyn Keys<P>,
-        leads: Option<(OverlayAddr, u64)>,
-        handed: bool,
-    ) {
+    /// Became leader of a subgroup, or stopped being one.
+    pub fn lead(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, leads: Option<(OverlayAddr, u64)>) {
         if self.leads == leads {
             return;
         }
@@ -244,7 +238,7 @@ impl<P: Peer> Directory<P> {
         self.table_key = OwnTableKey::draw(ctx.rng);
         self.began = ctx.now;
         if let Some((subgroup, _)) = leads {
-            self.take_over(ctx, keys, subgroup, handed);
+            self.take_over(ctx, keys, subgroup);
             self.sweep = self.next_number();
             ctx.out.arm(SWEEP_EVERY, DirectoryTimer::Sweep(self.sweep));
         }

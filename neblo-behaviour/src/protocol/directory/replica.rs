@@ -124,34 +124,28 @@ impl<P: Peer> Directory<P> {
         ctx.out.send(&Contact::bare(from), DirectoryMessage::TableCopied(answer));
     }
 
-    /// Leads what it followed: the rows of the former leader are held for their publishers, whose paths ended there. They are
-    /// answered with at once if that leader is `handed`ing them over, else when their publisher is back.
+    /// Leads what it followed: the rows of the former leader are held for their publishers, whose paths ended there and are
+    /// on their way back.
     ///
     /// It has the key if that leader handed over; after a death it asks the members that were given it.
-    pub(super) fn take_over(
-        &mut self,
-        ctx: &mut DirectoryCtx<'_, P>,
-        keys: &dyn Keys<P>,
-        subgroup: OverlayAddr,
-        handed: bool,
-    ) {
+    pub(super) fn take_over(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, subgroup: OverlayAddr) {
         let Some(replica) = self.replica.take().filter(|replica| replica.subgroup == subgroup) else { return };
         self.vouched = replica.vouched;
         self.vouched.all_broken(ctx.now);
         self.sealed = replica.rows;
-        self.unseal(ctx, keys, handed);
+        self.unseal(ctx, keys);
         self.ask_for_key(ctx);
     }
 
     /// Opens rows of the copy with the keys that are here.
-    pub(super) fn unseal(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, handed: bool) {
+    pub(super) fn unseal(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>) {
         for (number, sealed) in std::mem::take(&mut self.sealed) {
             let row = self.held_keys.iter().find_map(|(_, key)| Row::of_copy(keys, key, &sealed));
             match row.filter(|row| row_number(&row.registration) == number) {
                 // Announced again meanwhile: that is newer.
                 Some(_) if self.rows.contains_key(&number) => {}
                 Some(mut row) => {
-                    row.hold(ctx.now, self.lasts, handed);
+                    row.hold(ctx.now, self.lasts);
                     ctx.out.emit(DirectoryEvent::RowAdded { row: number, payload: row.payload() });
                     self.rows.insert(number, row);
                     self.touch(ctx, Key::Row(number));

@@ -107,7 +107,7 @@ impl<P: Peer> Directory<P> {
             }
             // A key that opens nothing takes no other's place.
             let held = std::mem::replace(&mut self.held_keys, [(came.subgroup, came.key)].into());
-            self.unseal(ctx, keys, false);
+            self.unseal(ctx, keys);
             self.held_keys = held;
         }
     }

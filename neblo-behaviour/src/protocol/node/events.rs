@@ -161,8 +161,7 @@ impl<P: Peer> Node<P> {
         let own = self.own_subgroup();
         let leads = term.map(|(subgroup, _)| subgroup);
         self.directory.set_members(members.unwrap_or_default());
-        let handed = self.subgroups.was_handed_over();
-        part!(self, step, |ctx| self.directory.lead(ctx, &*self.keys, term, handed));
+        part!(self, step, |ctx| self.directory.lead(ctx, &*self.keys, term));
         let home = self.subgroups.home();
         let leader = home.and_then(|home| Some((home.subgroup(), home.leader()?.contact.peer)));
         self.directory.follow(leader);

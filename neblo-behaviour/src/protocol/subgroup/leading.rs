@@ -26,8 +26,6 @@ pub(super) struct Leading<P> {
     pub(super) asked: Vec<P>,
     /// The order that candidates are to have.
     pub(super) order: Option<Vec<P>>,
-    /// Whether the leader before handed over.
-    pub(super) handed: bool,
     pub(super) small_since: Option<Time>,
     /// Where the members were asked to go.
     pub(super) into: Option<(OverlayAddr, Contact<P>)>,
@@ -61,10 +59,10 @@ impl<P: Peer> Subgroups<P> {
             leave_to_leader(ctx, &home);
         }
         self.home.stage = Stage::In;
-        self.lead(ctx, keys, list, false);
+        self.lead(ctx, keys, list);
     }
 
-    pub(super) fn lead(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, list: MemberList<P>, handed: bool) {
+    pub(super) fn lead(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, list: MemberList<P>) {
         let list = list.sign(keys);
         let renewing = self.next_number();
         self.leading = Some(Leading {
@@ -77,7 +75,6 @@ impl<P: Peer> Subgroups<P> {
             linked: Vec::new(),
             asked: Vec::new(),
             order: None,
-            handed,
             small_since: None,
             into: None,
             rival: None,

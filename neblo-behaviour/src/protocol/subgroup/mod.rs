@@ -284,11 +284,6 @@ impl<P: Peer> Subgroups<P> {
         self.leading.is_some()
     }
 
-    /// Whether the leader before handed its table over to this one.
-    pub fn was_handed_over(&self) -> bool {
-        self.leading.as_ref().is_some_and(|leading| leading.handed)
-    }
-
     /// Leaders heard of lately, ourselves left out.
     pub fn leaders(&self) -> impl Iterator<Item = &LeaderRow<P>> {
         let mine = self.home().map(Membership::subgroup).filter(|_| self.leads());

@@ -155,7 +155,7 @@ impl<P: Peer> Subgroups<P> {
             signature: Blob::default(),
         };
         self.home.stage = Stage::In;
-        self.lead(ctx, keys, list, before != Before::Dead);
+        self.lead(ctx, keys, list);
         let Some(home) = self.home() else { return };
         for member in home.relays(self.me.peer).chain(old.iter().filter(|_| before == Before::Leaves)) {
             ctx.out.send(member, SubgroupMessage::Members(home.list.clone()));

@@ -95,7 +95,7 @@ pub fn leader_under(seed: u64, (leaders, known): (u32, u32), a_second: f64, time
         let mut ctx = Ctx { now, unix: BEGINS + now.0 / 1_000_000, rng: &mut rng, out: &mut out };
         let own = StandInKeys::new(0);
         if !std::mem::replace(&mut began, true) {
-            directory.lead(&mut ctx, &own, Some((subgroup(0), 1)), false);
+            directory.lead(&mut ctx, &own, Some((subgroup(0), 1)));
         }
         let verdict = directory.cast_received(&mut ctx, &own, |peer, _| peer <= known, &bytes);
         found.lookups += 1;
