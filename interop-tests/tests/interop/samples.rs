@@ -18,7 +18,8 @@ use neblo_behaviour::protocol::paper::{
 };
 use neblo_behaviour::protocol::path::{Bind, Broken, Down, Expect, Expecting, Mended, Open, Opened, PathMessage, Up};
 use neblo_behaviour::protocol::ring::{
-    Ask, Give, Handover, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster, Start,
+    Ask, Give, Handover, Hear, Join, Joined, Neighbours, NotJoined, Notify, Nudge, Principal, RingMessage, Roster,
+    Start,
 };
 use neblo_behaviour::protocol::seal::Keys;
 use neblo_behaviour::protocol::subgroup::{
@@ -183,6 +184,8 @@ fn ring() -> Vec<RingMessage<PeerId>> {
         RingMessage::Refused(step()),
         RingMessage::Migrated(step()),
         RingMessage::Settled(step()),
+        RingMessage::Hear(Hear { epoch: 1_031, hops: 8 }),
+        RingMessage::Heard(Hear { epoch: 1_031, hops: 8 }),
     ]
 }
 
@@ -399,6 +402,8 @@ fn name(frame: &Frame<PeerId>) -> String {
             RingMessage::Refused(_) => "refused",
             RingMessage::Migrated(_) => "migrated",
             RingMessage::Settled(_) => "settled",
+            RingMessage::Hear(_) => "hear",
+            RingMessage::Heard(_) => "heard",
         },
         Frame::Messaging(message) => match message {
             MessagingMessage::Message(_) => "message",

@@ -151,6 +151,7 @@ pub enum Ownership {
     Yes,
     /// It does not.
     No,
-    /// It is changing: the address is being handed over, or what belongs to it is still on its way here.
+    /// It is changing: the address is being handed over, what belongs to it is still on its way here, or those who would
+    /// inherit it have not heard of its new epoch yet.
     Changing,
 }

@@ -13,10 +13,6 @@ const MAX_OPEN: usize = 4;
 const MAX_RECEIVED: usize = 8;
 /// Members that left in favour of this one and are remembered, so that a late frame does not bring them back. choice
 const MAX_GONE: usize = 8;
-/// Epochs that an heir leaps. choice: more than neighbours can count to before they have heard of one another's
-const HEIR_LEAP: u64 = 1 << 10;
-/// How often what is not answered is said again. choice
-const REPEAT: Duration = Duration::from_secs(1);
 /// Offers of one range until it is taken back. choice
 const MAX_OFFERS: u8 = 30;
 /// How long a new owner waits for what belongs to its range. choice
@@ -76,8 +72,8 @@ pub(super) struct Received<P> {
 }
 
 impl<P: Peer> Ring<P> {
-    /// Whether this peer owns an address. `Changing` while the range is on its way out, until its migration has ended, and
-    /// while it is on its way in.
+    /// Whether this peer owns an address. `Changing` while the range is on its way out, until its migration has ended,
+    /// while it is on its way in, and until the successors have heard of its epoch ([`Self::is_heard`]).
     pub fn ownership(&self, address: OverlayAddr) -> Ownership {
         let leaves = |handed: &Handed<P>| handed.stage != Stage::Done && handed.range.contains(address);
         let comes = |received: &Received<P>| !received.settled && received.range.contains(address);
@@ -86,10 +82,16 @@ impl<P: Peer> Ring<P> {
         }
         match self.range() {
             Some((range, _)) if range.contains(address) && self.received.iter().any(comes) => Ownership::Changing,
+            Some((range, _)) if range.contains(address) && !self.is_heard() => Ownership::Changing,
             Some((range, _)) if range.contains(address) => Ownership::Yes,
             Some(_) if self.claims(address) => Ownership::Changing,
             _ => Ownership::No,
         }
+    }
+
+    /// Ranges on their way out or in.
+    pub fn changing_hands(&self) -> usize {
+        self.open_handovers() + self.received.iter().filter(|received| !received.settled).count()
     }
 
     /// Ranges on their way out.
@@ -412,9 +414,7 @@ impl<P: Peer> Ring<P> {
         }
         self.claim = None;
         self.after = after;
-        // The dead one, and whom it gave some of this range just before, may have counted on without our hearing of it.
-        self.seen = self.seen.max(self.epoch).saturating_add(HEIR_LEAP);
-        let epoch = self.next_epoch();
+        let epoch = self.leap();
         let own = AddrRange { after: self.after, to: me.address };
         self.handed.retain(|handed| !own.contains(handed.range.to));
         self.tell_range(ctx);

@@ -169,6 +169,16 @@ record! {
     }
 }
 
+record! {
+    /// "My epoch is this" to the first successor, which passes it on, and the answer of the last.
+    #[derive(Copy)]
+    pub struct Hear {
+        1 => epoch: u64,
+        /// Members that are to hear of it, the receiver included.
+        2 => hops: u8,
+    }
+}
+
 choice! {
     /// The messages of the ring.
     pub enum RingMessage<P> {
@@ -189,5 +199,9 @@ choice! {
         11 => Migrated(Handover),
         /// New owner to old: that is known now.
         12 => Settled(Handover),
+        /// Predecessor to successor, as far as the list of successors reaches: so high is the owner's epoch.
+        13 => Hear(Hear),
+        /// Successor to predecessor: all who were to hear of it have.
+        14 => Heard(Hear),
     }
 }

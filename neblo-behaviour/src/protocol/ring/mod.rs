@@ -6,6 +6,7 @@
 mod claims;
 mod fingers;
 mod handover;
+mod hearing;
 #[cfg(any(test, feature = "sim"))]
 mod ideal;
 mod joining;
@@ -30,11 +31,14 @@ use super::io::{Contact, Ctx, Part, Peer};
 use crate::address::{AddrRange, OverlayAddr};
 use claims::Claim;
 use handover::{Handed, Received, Stage};
+use hearing::Hearing;
 
 /// Ranges handed on that are remembered, so that what still arrives for them is passed on. choice
 const MAX_HANDED: usize = 8;
 /// How long a member waits before it asks again after "busy". choice
 const BUSY_AGAIN: Duration = Duration::from_millis(150);
+/// How often what is not answered is said again. choice
+const REPEAT: Duration = Duration::from_secs(1);
 /// How long an answer to a question of the ring is waited for before the question is dropped; not a death. choice: longer
 /// than three probes without an answer take, so that a dead one is known to be dead by then
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -63,6 +67,10 @@ pub enum RingTimer {
     Settle(u64),
     /// Whoever lives in a claimed range should have shown up by now.
     Claim(u64),
+    /// The successors should have heard of this epoch.
+    Hear(u64),
+    /// This epoch of another one, which was passed on, should have been answered for.
+    Passing(u64),
 }
 
 /// What the ring reports.
@@ -213,6 +221,7 @@ pub struct Ring<P> {
     epoch: u64,
     /// The highest epoch seen, here or elsewhere: each change of a range takes the next one (design D3).
     seen: u64,
+    hearing: Hearing<P>,
     successors: Vec<Principal<P>>,
     /// Whether the successor list, as it was last adopted, went round to this peer: then it names the whole ring.
     round: bool,
@@ -257,6 +266,7 @@ impl<P: Peer> Default for Ring<P> {
             after: OverlayAddr::default(),
             epoch: 0,
             seen: 0,
+            hearing: Hearing::new(0),
             successors: Vec::new(),
             round: false,
             roster: None,
@@ -283,10 +293,11 @@ impl<P: Peer> Ring<P> {
         Self { claim_after, ..Self::default() }
     }
 
-    /// A ring in which each member keeps `r` successors (1 to 8), and which keeps these rules: for the model checker.
+    /// A ring in which each member keeps `r` successors (1 to 8), and which keeps these rules: for the model checker, whose
+    /// states are many enough without what changes no range. So epochs are heard of at once.
     #[cfg(feature = "sim")]
     pub fn with_rules(r: usize, rules: Rules) -> Self {
-        Self { r: r.clamp(1, MAX_SUCCESSORS), rules, ..Self::default() }
+        Self { r: r.clamp(1, MAX_SUCCESSORS), rules, hearing: Hearing::new(u64::MAX), ..Self::default() }
     }
 
     /// Begins to number questions anew, when no answer can be on its way: for the model checker, to which states that differ
@@ -380,6 +391,7 @@ impl<P: Peer> Ring<P> {
                 }
             }
         }
+        self.say_epoch(ctx);
     }
 
     fn received(&mut self, ctx: &mut RingCtx<'_, P>, from: P, message: RingMessage<P>) {
@@ -397,6 +409,8 @@ impl<P: Peer> Ring<P> {
             RingMessage::Refused(step) => self.refused(ctx, from, &step),
             RingMessage::Migrated(step) => self.all_came(ctx, from, step),
             RingMessage::Settled(step) => self.settled(ctx, from, &step),
+            RingMessage::Hear(hear) => self.hear(ctx, from, hear),
+            RingMessage::Heard(hear) => self.heard(ctx, from, hear),
         }
     }
 
@@ -426,6 +440,8 @@ impl<P: Peer> Ring<P> {
             }
             RingTimer::Repeat => self.repeat(ctx),
             RingTimer::Claim(number) => self.claim_expired(ctx, number),
+            RingTimer::Hear(epoch) => self.hear_expired(ctx, epoch),
+            RingTimer::Passing(epoch) => self.passing_expired(epoch),
             RingTimer::Settle(epoch) => self.give_up(ctx, |received| received.epoch == epoch),
         }
     }
@@ -451,7 +467,8 @@ impl<P: Peer> Ring<P> {
     fn reset(&mut self) {
         let Self { next_request, epoch, r, rules, claim_after, carried, .. } = *self;
         let seen = self.seen.max(epoch);
-        *self = Self { next_request, epoch, seen, r, rules, claim_after, carried, ..Self::default() };
+        let hearing = self.hearing.anew();
+        *self = Self { next_request, epoch, seen, hearing, r, rules, claim_after, carried, ..Self::default() };
     }
 
     fn tell_range(&self, ctx: &mut RingCtx<'_, P>) {

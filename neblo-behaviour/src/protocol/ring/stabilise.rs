@@ -136,6 +136,7 @@ impl<P: Peer> Ring<P> {
         let Some(me) = &self.me else { return };
         if self.successors.first().is_none_or(|old| !old.is(&head)) {
             self.confirmed = None;
+            self.hearing.say_anew();
         }
         let mut list = Vec::with_capacity(self.r.min(rest.len() + 1));
         list.push(head);
@@ -268,6 +269,7 @@ impl<P: Peer> Ring<P> {
         self.successors.retain(|principal| principal.contact.peer != peer);
         if head_lost {
             self.confirmed = None;
+            self.hearing.say_anew();
         }
         // The range stays as it is until another predecessor shows itself.
         if self.predecessor.take_if(|old| old.contact.peer == peer).is_some() {

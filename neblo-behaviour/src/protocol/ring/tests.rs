@@ -239,9 +239,17 @@ fn inherits(out: &Out) -> Vec<AddrRange> {
     ranges.collect()
 }
 
+/// The successors hear of the epoch.
+fn all_hear(ring: &mut Ring<u32>) {
+    let (head, hops) = (ring.successors[0].contact.peer, ring.successors.len() as u8);
+    let epoch = ring.range().unwrap().1;
+    act(ring, RingInput::Received(head, RingMessage::Heard(Hear { epoch, hops })));
+}
+
 #[test]
 fn what_lies_behind_two_dead_is_inherited_when_nobody_shows_up_in_it() {
     let (mut ring, out) = after_two_deaths();
+    all_hear(&mut ring);
     let claimed = AddrRange { after: OverlayAddr(300), to: OverlayAddr(20) };
     assert_eq!(inherits(&out), []);
     assert_eq!(ring.range().unwrap().0, AddrRange { after: OverlayAddr(20), to: OverlayAddr(100) });
@@ -253,6 +261,7 @@ fn what_lies_behind_two_dead_is_inherited_when_nobody_shows_up_in_it() {
     let (range, timer) = ring.claimed().unwrap();
     assert_eq!(range, claimed);
     let out = act(&mut ring, RingInput::Expired(timer));
+    all_hear(&mut ring);
     assert_eq!((inherits(&out), ring.ownership(OverlayAddr(10))), (vec![claimed], Ownership::Yes));
 }
 
@@ -366,4 +375,70 @@ proptest::proptest! {
             proptest::prop_assert!(ring.handed.len() <= 12 && ring.received.len() <= 16 && ring.gone.len() <= 8);
         }
     }
+}
+
+/// [`member`], whose predecessor died and showed another one further back, in an epoch far ahead.
+fn heir() -> (Ring<u32>, Hear) {
+    let mut ring = member();
+    ring.predecessor = Some(principal(3, 300));
+    ring.before = Some(Start { after: OverlayAddr(250), owner: None });
+    act(&mut ring, RingInput::Dead(3));
+    ring.successors.push(principal(4, 250));
+    let notify = Notify { me: principal(4, 250), epoch: None, start: None };
+    let out = act(&mut ring, RingInput::Received(4, RingMessage::Notify(notify)));
+    let says = out.sent.iter().find_map(|(to, message)| match message {
+        RingMessage::Hear(hear) => Some((*to, *hear)),
+        _ => None,
+    });
+    let (to, hear) = says.unwrap();
+    assert_eq!((to, hear), (2, Hear { epoch: ring.range().unwrap().1, hops: 2 }));
+    (ring, hear)
+}
+
+#[test]
+fn an_heir_is_sure_of_its_range_when_its_successors_have_heard_of_its_epoch() {
+    let (mut ring, hear) = heir();
+    let received = |from, hear| RingInput::Received(from, RingMessage::Heard(hear));
+    let forged = [(3, hear), (2, Hear { hops: 1, ..hear }), (2, Hear { epoch: hear.epoch + 1, ..hear })];
+    for (from, hear) in forged {
+        act(&mut ring, received(from, hear));
+        assert_eq!(ring.ownership(OverlayAddr(50)), Ownership::Changing);
+    }
+    act(&mut ring, received(2, hear));
+    assert_eq!([50, 280].map(|at| ring.ownership(OverlayAddr(at))), [Ownership::Yes; 2]);
+}
+
+#[test]
+fn a_successor_that_passes_no_epoch_on_does_not_keep_a_range_from_its_heir() {
+    let (mut ring, hear) = heir();
+    let mut said = 0;
+    while ring.ownership(OverlayAddr(50)) == Ownership::Changing {
+        let out = act(&mut ring, RingInput::Expired(RingTimer::Hear(hear.epoch)));
+        said += out.sent.iter().filter(|(_, message)| matches!(message, RingMessage::Hear(_))).count();
+        assert!(said <= 30);
+    }
+    assert_eq!(said, 30);
+}
+
+#[test]
+fn epochs_are_passed_on_for_the_predecessor_alone_and_a_few_at_once() {
+    let mut ring = member();
+    ring.predecessor = Some(principal(3, 300));
+    let mut hear = |from, epoch, hops| {
+        let out = act(&mut ring, RingInput::Received(from, RingMessage::Hear(Hear { epoch, hops })));
+        out.sent.into_iter().next()
+    };
+    assert_eq!(hear(9, 1_000, 8), None);
+    // The last one answers.
+    assert_eq!(hear(3, 1_000, 1), Some((3, RingMessage::Heard(Hear { epoch: 1_000, hops: 1 }))));
+    assert_eq!(hear(3, 2_000, 255), Some((2, RingMessage::Hear(Hear { epoch: 2_000, hops: 7 }))));
+    let passed = (2_000..2_100).filter(|epoch| hear(3, *epoch, 8).is_some()).count();
+    assert_eq!(passed, 3);
+    // Its answer goes back, and makes room.
+    let heard = RingInput::Received(2, RingMessage::Heard(Hear { epoch: 2_000, hops: 7 }));
+    assert_eq!(act(&mut ring, heard).sent, [(3, RingMessage::Heard(Hear { epoch: 2_000, hops: 255 }))]);
+    act(&mut ring, RingInput::Expired(RingTimer::Passing(2_001)));
+    let hear = Hear { epoch: 3_000, hops: 3 };
+    let out = act(&mut ring, RingInput::Received(3, RingMessage::Hear(hear)));
+    assert_eq!(out.sent, [(2, RingMessage::Hear(Hear { epoch: 3_000, hops: 2 }))]);
 }

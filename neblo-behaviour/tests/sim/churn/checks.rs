@@ -1,7 +1,6 @@
 //! What must hold after every event, and what is measured on the way (research §3).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use neblo_behaviour::address::{AddrRange, OverlayAddr};
 use neblo_behaviour::protocol::interface::{Event, Ownership, RangeWork};
@@ -10,9 +9,6 @@ use neblo_behaviour::sim::Simulation;
 
 use super::ring_check::{Place, Places, overlap, owns};
 
-/// By when the neighbours of an owner have heard of its epoch: two rounds. Should it die before, nobody alive knows what it
-/// had counted to, and its heir may count to the same; ranges under equal epochs are told apart by the address then.
-const HEARD: Duration = Duration::from_secs(18);
 /// Addresses whose owner's epoch is followed.
 const SAMPLES: u128 = 16;
 
@@ -51,10 +47,8 @@ pub(crate) struct Checks {
     since: Time,
     /// Something changed since this was last cleared.
     pub changed: bool,
-    /// For each sample the highest epoch under which it was owned, by whom, and since when.
-    samples: Vec<(OverlayAddr, u64, u32, Time)>,
-    /// Epochs that were not higher than one of which nobody alive had heard.
-    pub unheard: u64,
+    /// For each sample the highest epoch under which its owner was sure, and who that was.
+    samples: Vec<(OverlayAddr, u64, u32)>,
     /// Epochs of all subscriptions (host, number) as they last were, members or not.
     epochs: BTreeMap<(u32, u64), u64>,
     work: BTreeSet<(u32, bool, AddrRange, u64, u8, u8)>,
@@ -74,7 +68,7 @@ impl Checks {
     }
 
     pub(crate) fn new() -> Self {
-        let samples = (0..SAMPLES).map(|nth| (OverlayAddr((nth << 124) + 1), 0, u32::MAX, Time(0))).collect();
+        let samples = (0..SAMPLES).map(|nth| (OverlayAddr((nth << 124) + 1), 0, u32::MAX)).collect();
         Self {
             places: Places::default(),
             rules: Rules::Strict,
@@ -85,7 +79,6 @@ impl Checks {
             since: Time(0),
             changed: false,
             samples,
-            unheard: 0,
             epochs: BTreeMap::new(),
             work: BTreeSet::new(),
             migrations: 0,
@@ -119,12 +112,6 @@ impl Checks {
     /// A host died, or lives on after all.
     pub(crate) fn gone(&mut self, sim: &Simulation, host: u32) -> Result<(), String> {
         self.account(sim.now());
-        for (_, _, owner, since) in &mut self.samples {
-            if *owner == host && sim.now().since(*since) < HEARD {
-                // Whoever comes next, and whenever: it cannot know.
-                *since = Time(u64::MAX);
-            }
-        }
         if self.places.set(host, None).is_some() {
             self.changed = true;
             self.coverage = self.places.coverage(sim);
@@ -152,12 +139,13 @@ impl Checks {
             if !new.successors_are_ordered() {
                 self.wrong("order", format!("the successors of {host} are not in order: {new:?}"))?;
             }
-            let owned = |place: &Place| (place.me, place.range, place.epoch);
+            let owned = |place: &Place| (place.me, place.range, place.epoch, place.changing);
             if old.as_ref().map(owned) != Some(owned(new)) {
                 self.epoch(sim, host, old.as_ref(), new)?;
             }
         }
-        if range_changed {
+        let changing = |place: &Place| place.changing;
+        if range_changed || old.as_ref().map(changing) != new.as_ref().map(changing) {
             self.coverage = self.places.coverage(sim);
             if let (Some(new), Rules::Strict) = (&new, self.rules) {
                 self.no_double_owner(sim, host, new)?;
@@ -170,8 +158,8 @@ impl Checks {
         Ok(true)
     }
 
-    /// Epochs only grow: each peer's own, whatever happens; and for each address from owner to owner, while the rules are
-    /// strict.
+    /// Epochs only grow: each peer's own, whatever happens; and for each address from owner to owner, as soon as an owner is
+    /// sure of them, while the rules are strict.
     fn epoch(&mut self, sim: &Simulation, host: u32, old: Option<&Place>, new: &Place) -> Result<(), String> {
         let before = self.epochs.insert((host, new.me.1), new.epoch).unwrap_or(0);
         let moved = old.is_some_and(|old| old.me == new.me && old.range != new.range);
@@ -180,31 +168,21 @@ impl Checks {
             self.wrong("own epoch", text)?;
         }
         for sample in 0..self.samples.len() {
-            let (address, highest, owner, since) = self.samples[sample];
-            if !new.range.contains(address) {
+            let (address, highest, owner) = self.samples[sample];
+            if !new.range.contains(address) || owns(sim, new, address) != Ownership::Yes {
                 continue;
             }
-            // While it is handed over, the old owner and the new one have it under the same epoch.
-            let changing = self.places.get(owner).is_some_and(|place| owns(sim, place, address) == Ownership::Changing);
-            let falls = new.epoch < highest || owner != host && new.epoch == highest && !changing;
-            // Heirs leap, so that what a dead one had counted to is passed; an heir's heir may leap as far.
-            let tie = new.epoch == highest && !self.lives(owner) && sim.now().since(since) < HEARD;
-            if falls && self.rules == Rules::Strict && tie {
-                self.unheard += 1;
-            } else if falls && self.rules == Rules::Strict {
+            let falls = new.epoch < highest || owner != host && new.epoch == highest;
+            if falls && self.rules == Rules::Strict {
                 let text =
                     format!("{address:?} was {owner}'s under epoch {highest} and is {host}'s under {}", new.epoch);
                 self.wrong("epoch", text)?;
             }
             if new.epoch > highest || owner != host {
-                self.samples[sample] = (address, new.epoch, host, sim.now());
+                self.samples[sample] = (address, new.epoch, host);
             }
         }
         Ok(())
-    }
-
-    fn lives(&self, host: u32) -> bool {
-        self.places.get(host).is_some()
     }
 
     fn no_double_owner(&mut self, sim: &Simulation, host: u32, new: &Place) -> Result<(), String> {
@@ -237,11 +215,12 @@ impl Checks {
         let places: Vec<_> = self.places.iter().cloned().collect();
         for place in places {
             self.no_double_owner(sim, place.me.2, &place)?;
-            for (address, highest, owner, since) in &mut self.samples {
+            for (address, highest, owner) in &mut self.samples {
                 // The higher epoch wins after healing (design D3); a lone owner who lost its neighbours may have counted
                 // higher than all others do.
                 if place.range.contains(*address) {
-                    (*highest, *owner, *since) = (place.epoch, place.me.2, sim.now());
+                    let sure = owns(sim, &place, *address) == Ownership::Yes;
+                    (*highest, *owner) = if sure { (place.epoch, place.me.2) } else { (0, u32::MAX) };
                 }
             }
         }

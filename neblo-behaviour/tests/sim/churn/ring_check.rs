@@ -19,7 +19,13 @@ pub(crate) struct Place {
     /// What it owns soon, unless somebody shows up in it.
     pub claimed: Option<AddrRange>,
     pub epoch: u64,
+    /// What it says yes to may depend on: ranges on their way, and whether its heirs have heard of the epoch.
+    pub changing: (usize, bool),
     pub successors: Vec<Who>,
+}
+
+fn changing(ring: &Ring<u32>) -> (usize, bool) {
+    (ring.changing_hands(), ring.is_heard())
 }
 
 impl Place {
@@ -31,7 +37,8 @@ impl Place {
             (principal.address, principal.incarnation, principal.contact.peer)
         };
         let claimed = ring.claimed().map(|(claimed, _)| claimed);
-        Some(Self { me: who(me), range, claimed, epoch, successors: ring.successors().iter().map(who).collect() })
+        let successors = ring.successors().iter().map(who).collect();
+        Some(Self { me: who(me), range, claimed, epoch, changing: changing(ring), successors })
     }
 
     /// Whether the ring is still at this place; what is asked after every event.
@@ -40,6 +47,7 @@ impl Place {
             who.0 == principal.address && who.1 == principal.incarnation
         };
         ring.range() == Some((self.range, self.epoch))
+            && changing(ring) == self.changing
             && ring.claimed().map(|(claimed, _)| claimed) == self.claimed
             && ring.me().is_some_and(|me| same(&self.me, me))
             && ring.successors().len() == self.successors.len()

@@ -28,7 +28,6 @@ struct Report {
     ring_changes: u64,
     migrations: u64,
     regenerations: u64,
-    unheard: u64,
     tolerated: std::collections::BTreeMap<&'static str, u64>,
 }
 
@@ -178,7 +177,6 @@ fn run(seed: u64) -> Result<Report, String> {
         rough: traffic.rough,
         migrations: checks.migrations / 8,
         regenerations: checks.regenerations,
-        unheard: checks.unheard,
         tolerated: checks.found.clone(),
         ring_changes: checks.strict.ring_changes + checks.rough.ring_changes,
     })
@@ -238,10 +236,9 @@ fn run_all(usual: u64) {
         sum(|report| report.rough.asked),
     );
     println!(
-        "{} ranges handed over, {} pieces regenerated, {} owners that died before anyone had heard of their epoch",
+        "{} ranges handed over, {} pieces regenerated",
         sum(|report| report.migrations),
         sum(|report| report.regenerations),
-        sum(|report| report.unheard),
     );
     let mut tolerated = std::collections::BTreeMap::new();
     for (kind, count) in reports.iter().flat_map(|report| &report.tolerated) {
@@ -266,11 +263,11 @@ fn the_ring_holds_by_a_thousand_seeds() {
     run_all(1_000);
 }
 
-/// An address whose owners had all died was asked for until joining was given up; an heir that inherited twice died before its
-/// successor had heard of either.
+/// An address whose owners had all died was asked for until joining was given up; heirs that inherited died before their
+/// successors had heard of it.
 #[test]
 fn the_ring_holds_by_seeds_that_failed_once() {
-    for seed in [2_357, 2_590] {
+    for seed in [2_357, 2_590, 5_636, 15_125, 16_996] {
         run(seed).unwrap_or_else(|wrong| panic!("{wrong}"));
     }
 }
