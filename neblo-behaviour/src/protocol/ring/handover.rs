@@ -333,10 +333,21 @@ impl<P: Peer> Ring<P> {
             }
             self.before = give.before.clone();
         } else if range.to == me.address && self.successors.iter().any(|successor| successor.is(by)) {
-            // What is ours already stays ours.
+            // What is ours already stays ours, unless we never were sure of it: whom we had it from died before the giver
+            // had heard of us, and the giver inherited all of it, and let another one in there.
+            let never_sure = |received: &Received<P>| {
+                received.lost && !received.settled && received.range.contains_strictly(range.after)
+            };
             if range.contains_strictly(self.after) && self.after != me.address {
                 self.drop_claim();
                 self.after = range.after;
+            } else if own.contains_strictly(range.after) && self.received.iter().any(never_sure) {
+                self.drop_claim();
+                self.after = range.after;
+                let other =
+                    |other: &Principal<P>| other.address == range.after && other.contact.peer != me.contact.peer;
+                self.predecessor = give.predecessor.clone().filter(other);
+                self.before = give.before.clone();
             }
         } else {
             return false;
