@@ -1,10 +1,24 @@
 //! Files: tables as CSV, lines as SVG.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
+
+/// Colours that are told apart on white, also by who sees no red or green (Okabe and Ito).
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(0, 0, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(160, 110, 0),
+];
 
 /// A line of a chart.
 pub(crate) struct Line {
@@ -33,7 +47,7 @@ pub(crate) fn chart_by_size(path: &Path, title: &str, y: &str, lines: &[Line], p
         .collect();
     let all = || drawn.iter().flat_map(|line| line.points.iter());
     let least = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(f64::MAX, f64::min);
-    let bottom = if powers { least(|point| point.1).floor().min(0.0) } else { 0.0 };
+    let bottom = if powers { least(|point| point.1).floor() } else { 0.0 };
     let axes = Axes { from: (least(|point| point.0), bottom), powers: (true, powers) };
     draw(path, title, ("Peers", y), &drawn, &axes).map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
 }
@@ -54,6 +68,63 @@ fn label(powers: bool, value: f64) -> String {
     }
 }
 
+/// An axis with labels where we want them.
+struct Axis(RangedCoordf64, Vec<f64>);
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn range(&self) -> Range<f64> {
+        self.0.range()
+    }
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.0.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.1.clone()
+    }
+}
+
+/// Where an axis is labelled: at powers of ten, and at 2 and 5 times them if there are few.
+fn ticks(powers: bool, from: f64, to: f64) -> Vec<f64> {
+    if !powers {
+        return RangedCoordf64::from(from..to).key_points(10);
+    }
+    let parts: &[f64] = if to - from < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let whole = (from.floor() as i32)..=(to.ceil() as i32);
+    let all = whole.flat_map(|power| parts.iter().map(move |part| part.log10() + f64::from(power)));
+    all.filter(|tick| (from - 1e-9..=to + 1e-9).contains(tick)).collect()
+}
+
+/// The corner, or else the side, where the fewest of the lines run.
+fn emptiest(lines: &[Line], (from, to): ((f64, f64), (f64, f64))) -> SeriesLabelPosition {
+    let part = |value: f64, from: f64, to: f64| (value - from) / (to - from).max(f64::MIN_POSITIVE);
+    let places = [
+        (SeriesLabelPosition::UpperLeft, 0.0, 1.0),
+        (SeriesLabelPosition::UpperRight, 1.0, 1.0),
+        (SeriesLabelPosition::LowerRight, 1.0, 0.0),
+        (SeriesLabelPosition::LowerLeft, 0.0, 0.0),
+        (SeriesLabelPosition::MiddleRight, 1.0, 0.5),
+        (SeriesLabelPosition::MiddleLeft, 0.0, 0.5),
+    ];
+    let along = |pair: &[(f64, f64)]| {
+        let [(x, y), (next_x, next_y)] = [pair[0], pair[pair.len() - 1]];
+        (0..=20).map(move |nth| f64::from(nth) / 20.0).map(move |at| (x + at * (next_x - x), y + at * (next_y - y)))
+    };
+    let near = |x: f64, y: f64| {
+        let points = lines.iter().flat_map(|line| line.points.windows(2)).flat_map(along);
+        let within = |(at_x, at_y): &(f64, f64)| {
+            (part(*at_x, from.0, to.0) - x).abs() < 0.35 && (part(*at_y, from.1, to.1) - y).abs() < 0.22
+        };
+        points.filter(within).count()
+    };
+    let best = places.into_iter().min_by_key(|(_, x, y)| near(*x, *y));
+    best.map_or(SeriesLabelPosition::UpperLeft, |(position, ..)| position)
+}
+
 fn draw(
     path: &Path,
     title: &str,
@@ -63,14 +134,17 @@ fn draw(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let all = || lines.iter().flat_map(|line| line.points.iter());
     let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(f64::MIN_POSITIVE, f64::max);
+    let to = (most(|point| point.0), most(|point| point.1) * 1.08);
+    let range = |from: f64, to: f64, powers| Axis((from..to).into(), ticks(powers, from, to));
     let root = SVGBackend::new(path, (900, 540)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 22))
         .margin(12)
+        .margin_right(36)
         .x_label_area_size(44)
         .y_label_area_size(70)
-        .build_cartesian_2d(axes.from.0..most(|point| point.0), axes.from.1..most(|point| point.1) * 1.08)?;
+        .build_cartesian_2d(range(axes.from.0, to.0, axes.powers.0), range(axes.from.1, to.1, axes.powers.1))?;
     let (of_x, of_y) = (|value: &f64| label(axes.powers.0, *value), |value: &f64| label(axes.powers.1, *value));
     chart
         .configure_mesh()
@@ -85,7 +159,7 @@ fn draw(
     for (nth, line) in lines.iter().enumerate() {
         let style = match line.reference {
             true => RGBColor(130, 130, 130).stroke_width(1),
-            false => Palette99::pick(nth).stroke_width(2),
+            false => COLOURS[nth % COLOURS.len()].stroke_width(2),
         };
         chart
             .draw_series(LineSeries::new(line.points.iter().copied(), style))?
@@ -95,7 +169,7 @@ fn draw(
     chart
         .configure_series_labels()
         .label_font(("sans-serif", 15))
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(emptiest(lines, (axes.from, to)))
         .background_style(WHITE.mix(0.8))
         .border_style(RGBColor(200, 200, 200))
         .draw()?;
