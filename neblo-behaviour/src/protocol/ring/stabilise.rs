@@ -47,8 +47,8 @@ impl<P: Peer> Ring<P> {
         self.see(answer.epoch.unwrap_or(0));
         if let Question::Predecessor { asked, notify } = question {
             // A ping: "busy" is a sign of life, too.
-            // Who has not heard yet that it was let in does not call itself a member.
-            let joins = |handed: &Handed<P>| handed.stage == Stage::Offered && handed.to.is(&asked);
+            // Who had not heard yet that it was let in did not call itself a member; its acceptance may have come first.
+            let joins = |handed: &Handed<P>| handed.stage != Stage::Done && handed.to.is(&asked);
             let alive = match answer.me {
                 Some(told) => told.is(&asked),
                 None => self.handed.iter().any(joins),
