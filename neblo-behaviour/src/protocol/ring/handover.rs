@@ -320,14 +320,15 @@ impl<P: Peer> Ring<P> {
         let before = self.predecessor.as_ref().is_some_and(|predecessor| predecessor.is(by));
         let next = self.claimed().map_or(self.after, |(range, _)| range.after);
         let own = AddrRange { after: self.after, to: me.address };
+        // Not contacted yet, but asked before one further back takes its place.
+        let other = |other: &Principal<P>| other.address == range.after && other.contact.peer != me.contact.peer;
+        let told = give.predecessor.clone().filter(other);
         // One that begins within our own would take from us what it should add to.
         if range.to == by.address && before && next == by.address && !own.contains_strictly(range.after) {
             // It leaves.
             self.gone.insert(0, by.clone());
             self.gone.truncate(MAX_GONE);
-            // Not contacted yet, but asked before one further back takes its place.
-            let other = |other: &Principal<P>| other.address == range.after && other.contact.peer != me.contact.peer;
-            self.predecessor = give.predecessor.clone().filter(other);
+            self.predecessor = told;
             if !self.extend_claim(range.after) {
                 self.after = range.after;
             }
@@ -344,9 +345,7 @@ impl<P: Peer> Ring<P> {
             } else if own.contains_strictly(range.after) && self.received.iter().any(never_sure) {
                 self.drop_claim();
                 self.after = range.after;
-                let other =
-                    |other: &Principal<P>| other.address == range.after && other.contact.peer != me.contact.peer;
-                self.predecessor = give.predecessor.clone().filter(other);
+                self.predecessor = told;
                 self.before = give.before.clone();
             }
         } else {

@@ -11,9 +11,8 @@ use super::*;
 /// Joins, leaves, crashes, partitions and changes of the weather in each run.
 const EVENTS: u64 = 100;
 /// Part of the circle times seconds without an owner that a run may come to while time-outs fire for the dead alone: nearly
-/// all of it are members that died without a word, each missed for up to half a minute. The most in the first 10,000 seeds is 60.5
-/// (seed 8206: 29 such deaths among about 16 members, some of whom owned a third of the circle), 12.6 in the mean.
-const UNOWNED: f64 = 100.0;
+/// all of it are members that died without a word, each missed for up to half a minute.
+const UNOWNED: f64 = 60.0;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What a seed came to.
