@@ -11,6 +11,8 @@ use crate::wire::{Id, Item};
 const RECENT: usize = 64;
 /// The last ids, so that no message is delivered twice.
 const SEEN: usize = 4_096;
+/// How long a message is kept where nobody is in the tree yet: a new root has no children until the next joins reach it. choice
+const KEPT: Duration = Duration::from_secs(60);
 /// Children of one node; the joins of further ones go on past it. choice
 const MAX_CHILDREN: usize = 256;
 
@@ -28,6 +30,8 @@ pub(crate) struct Group {
     pub(crate) member: bool,
     children: BTreeMap<OverlayAddr, Child>,
     recent: VecDeque<Item>,
+    /// When the last message came.
+    newest: Option<Instant>,
     seen: VecDeque<Id>,
     /// Messages that came once more.
     pub(crate) repeated: u64,
@@ -39,6 +43,11 @@ impl Group {
         self.member || !self.children.is_empty()
     }
 
+    /// Whether this node has to remember anything of the group.
+    pub(crate) fn is_kept(&self, now: Instant) -> bool {
+        self.in_tree() || self.newest.is_some_and(|newest| now.duration_since(newest) <= KEPT)
+    }
+
     /// A child joins, or renews its joining. False if there is no place for it.
     pub(crate) fn add_child(&mut self, child: OverlayAddr, has: Vec<Id>, now: Instant) -> bool {
         if self.children.len() >= MAX_CHILDREN && !self.children.contains_key(&child) {
@@ -48,9 +57,9 @@ impl Group {
         true
     }
 
-    /// A child leaves.
-    pub(crate) fn remove_child(&mut self, child: OverlayAddr) {
-        self.children.remove(&child);
+    /// A child leaves; false if it was none.
+    pub(crate) fn remove_child(&mut self, child: OverlayAddr) -> bool {
+        self.children.remove(&child).is_some()
     }
 
     /// Forgets children that have not renewed their joining for so long.
@@ -96,13 +105,14 @@ impl Group {
     }
 
     /// A message comes; false if it came before.
-    pub(crate) fn take(&mut self, item: &Item) -> bool {
+    pub(crate) fn take(&mut self, item: &Item, now: Instant) -> bool {
         if self.seen.contains(&item.id) {
             self.repeated += 1;
             return false;
         }
         push(&mut self.seen, item.id, SEEN);
         push(&mut self.recent, item.clone(), RECENT);
+        self.newest = Some(now);
         true
     }
 }
@@ -122,10 +132,13 @@ mod tests {
     fn a_message_is_taken_once_and_a_child_that_does_not_renew_is_forgotten() {
         let mut group = Group::default();
         let item = |id| Item { id, text: "hello".into() };
-        assert!(group.take(&item(1)) && group.take(&item(2)) && !group.take(&item(1)));
-        assert_eq!((group.unseen(&[2, 3]), group.wanted(&[2, 3])), (vec![3], vec![item(2)]));
-
         let (start, second) = (Instant::now(), Duration::from_secs(1));
+        assert!(!group.is_kept(start));
+        assert!(group.take(&item(1), start) && group.take(&item(2), start) && !group.take(&item(1), start));
+        assert_eq!((group.unseen(&[2, 3]), group.wanted(&[2, 3])), (vec![3], vec![item(2)]));
+        // A root that has no children yet keeps them for those that come.
+        assert!(!group.in_tree() && group.is_kept(start + KEPT) && !group.is_kept(start + KEPT + second));
+
         assert!(group.add_child(OverlayAddr(1), vec![1, 2], start));
         assert!(group.add_child(OverlayAddr(2), vec![1], start + second));
         assert_eq!((group.lacked_by(OverlayAddr(2)), group.lacked_by(OverlayAddr(2))), (vec![item(2)], vec![]));
@@ -136,7 +149,7 @@ mod tests {
         group.expire(start + 3 * second, second);
         assert!(!group.in_tree());
         for id in 3..=SEEN as u64 + 10 {
-            assert!(group.take(&item(id)));
+            assert!(group.take(&item(id), start));
         }
         assert_eq!((group.recent.len(), group.seen.len()), (RECENT, SEEN));
     }

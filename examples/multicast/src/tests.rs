@@ -14,7 +14,7 @@ async fn all_members_get_all_messages_once_also_after_an_inner_node_and_the_root
     world.publish(10).await.unwrap();
     world.settled().await.unwrap();
 
-    world.kill_root().await;
+    world.kill_root().await.unwrap();
     world.publish(10).await.unwrap();
     world.settled().await.unwrap();
 

@@ -147,18 +147,14 @@ impl Tree {
 
     /// A child leaves, and this node with it if it passed messages on for that child alone.
     fn child_leaves(&self, node: &Handle, group: OverlayAddr, child: OverlayAddr) {
-        if let Some(state) = lock(&self.groups).get_mut(&group) {
-            state.remove_child(child);
+        if lock(&self.groups).get_mut(&group).is_some_and(|state| state.remove_child(child)) {
+            self.leave_if_alone(node, group);
         }
-        self.leave_if_alone(node, group);
     }
 
     fn leave_if_alone(&self, node: &Handle, group: OverlayAddr) {
-        let mut groups = lock(&self.groups);
-        if let (Some(state), Some(me)) = (groups.get(&group), self.me())
-            && !state.in_tree()
-        {
-            groups.remove(&group);
+        let alone = lock(&self.groups).get(&group).is_some_and(|state| !state.in_tree());
+        if let Some(me) = self.me().filter(|_| alone) {
             // If it is lost, the parent forgets this node when it does not renew its joining.
             let _lost =
                 node.try_send(1, JOINS, group, encode(&Join { child: me.into(), has: Vec::new(), leaves: true }));
@@ -204,7 +200,7 @@ impl Tree {
             return;
         }
         let state = groups.entry(group).or_default();
-        if !state.take(&item) {
+        if !state.take(&item, Instant::now()) {
             return;
         }
         let (children, member) = (state.lack(item.id), state.member);
@@ -222,12 +218,13 @@ impl Tree {
     fn renew(&self, node: &Handle) {
         let Some(me) = self.me() else { return };
         let mut joins = Vec::new();
+        let now = Instant::now();
         lock(&self.groups).retain(|group, state| {
-            state.expire(Instant::now(), self.renew_every * MISSED);
+            state.expire(now, self.renew_every * MISSED);
             if state.in_tree() {
                 joins.push((*group, state.has()));
             }
-            state.in_tree()
+            state.is_kept(now)
         });
         for (group, has) in joins {
             self.join(node, group, me, has);

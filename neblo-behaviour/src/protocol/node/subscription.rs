@@ -49,6 +49,14 @@ choice! {
 }
 standalone!(RingRequest);
 
+/// A peer that was lost.
+#[derive(Debug)]
+struct Lost<P> {
+    contact: Contact<P>,
+    /// How often it was asked since.
+    asked: u32,
+}
+
 /// Where subscribing stands.
 #[derive(Debug)]
 pub(super) struct Subscription<P> {
@@ -64,7 +72,7 @@ pub(super) struct Subscription<P> {
     /// The commands to leave, until the ring has let us go.
     pub(super) leaving: Vec<Token>,
     /// Peers that were lost, with addresses: behind a partition they may have a ring of their own.
-    lost: Vec<Contact<P>>,
+    lost: Vec<Lost<P>>,
     /// Rounds of upkeep until another ring is looked for, and between the last two times.
     seek: (u64, u64),
     /// Whether to found a ring again when nobody lets us in: this node has been a member before.
@@ -218,19 +226,21 @@ impl<P: Peer> Node<P> {
     /// Remembers a lost peer: it is dead, or behind a partition that may heal.
     pub(super) fn remember_lost(&mut self, peer: P) {
         let ring = self.ring.successors().iter().chain(self.ring.predecessor()).map(|member| &member.contact);
-        let contact = ring.chain(&self.subscription.known).find(|contact| contact.peer == peer).cloned();
+        let fingers = self.fingers.iter().map(|finger| &finger.contact);
+        let contact = ring.chain(fingers).chain(&self.subscription.known).find(|contact| contact.peer == peer).cloned();
         let Some(contact) = contact.filter(Contact::has_addresses) else { return };
         let lost = &mut self.subscription.lost;
-        lost.retain(|known| known.peer != peer);
+        lost.retain(|known| known.contact.peer != peer);
         if lost.len() >= MAX_KNOWN {
             lost.remove(0);
         }
-        lost.push(contact);
+        lost.push(Lost { contact, asked: 0 });
         self.subscription.seek = (self.subscription.seek.0.min(SEEK_ROUNDS.0), SEEK_ROUNDS.0);
     }
 
-    /// From time to time asks a peer that is not a neighbour who owns our address: if it names another, there are two
-    /// rings. Lost peers are asked in turn with known ones, ever more seldom while nothing is lost.
+    /// From time to time asks a lost peer and a known one who owns our address: if one names another, there are two rings.
+    /// Lost ones are asked in turn, since of many dead ones few may be alive behind a partition; ever more seldom while
+    /// nothing is lost.
     pub(super) fn seek_other_ring(&mut self, step: &mut Step<'_, P>) {
         let Some(me) = self.address() else { return };
         let (left, every) = self.subscription.seek;
@@ -240,15 +250,22 @@ impl<P: Peer> Node<P> {
         }
         let every = (every * 2).min(SEEK_ROUNDS.1);
         self.subscription.seek = (every, every);
-        let candidates: Vec<_> = self.subscription.lost.iter().chain(&self.subscription.known).collect();
-        let chosen = below(step.rng, candidates.len());
-        let Some(via) = candidates.get(chosen).map(|contact| (*contact).clone()) else { return };
-        let (secret, reply) = self.keys.generate(step.rng);
-        let payload = to_bytes(&RingRequest::Locate(Locate { reply }));
-        let recipients = Recipients::First(1);
-        let asking =
-            Asking { token: 0, recipients, port: PORT_RING, to: me, payload, wait: LOCATE_WITHIN, via: Some(via) };
-        self.ask(step, asking, Asker::Seek(secret));
+        let Subscription { lost, known, .. } = &mut self.subscription;
+        // Of those that were asked least, the one that was lost last.
+        let lost = lost.iter_mut().rev().min_by_key(|lost| lost.asked);
+        let lost = lost.map(|lost| {
+            lost.asked += 1;
+            lost.contact.clone()
+        });
+        let known = known.get(below(step.rng, known.len())).cloned();
+        for via in lost.into_iter().chain(known) {
+            let (secret, reply) = self.keys.generate(step.rng);
+            let payload = to_bytes(&RingRequest::Locate(Locate { reply }));
+            let recipients = Recipients::First(1);
+            let asking =
+                Asking { token: 0, recipients, port: PORT_RING, to: me, payload, wait: LOCATE_WITHIN, via: Some(via) };
+            self.ask(step, asking, Asker::Seek(secret));
+        }
     }
 
     pub(super) fn seek_answered(
@@ -261,7 +278,7 @@ impl<P: Peer> Node<P> {
         if let Some(owner) = owner.filter(|owner| owner.peer != self.me.peer) {
             // Others of that ring are near: look again soon.
             self.subscription.seek = (SEEK_ROUNDS.0, SEEK_ROUNDS.0);
-            self.subscription.lost.retain(|lost| lost.peer != owner.peer);
+            self.subscription.lost.retain(|lost| lost.contact.peer != owner.peer);
             self.seen(step, owner.clone());
             part!(self, step, |ctx| self.ring.handle(ctx, RingInput::OtherRing(owner)));
         }
