@@ -29,6 +29,8 @@ pub(crate) struct Measures {
     pub unowned: f64,
     /// The same for a second owner.
     pub double: f64,
+    /// Parts of the circle that deaths left without an owner, each counted at its death: with a word, and without one.
+    pub orphaned: [f64; 2],
     /// Seconds.
     pub time: f64,
     pub ring_changes: u64,
@@ -109,12 +111,14 @@ impl Checks {
         }
     }
 
-    /// A host died, or lives on after all.
-    pub(crate) fn gone(&mut self, sim: &Simulation, host: u32) -> Result<(), String> {
+    /// A host died, perhaps without a word.
+    pub(crate) fn gone(&mut self, sim: &Simulation, host: u32, silent: bool) -> Result<(), String> {
         self.account(sim.now());
         if self.places.set(host, None).is_some() {
             self.changed = true;
-            self.coverage = self.places.coverage(sim);
+            let before = std::mem::replace(&mut self.coverage, self.places.coverage(sim));
+            let orphaned = (self.coverage.0 - before.0).max(0.0);
+            self.measures().orphaned[usize::from(silent)] += orphaned;
         }
         self.one_ring()
     }

@@ -311,7 +311,7 @@ impl World {
             } else {
                 self.sim.kill(host);
             }
-            self.checks.gone(&self.sim, host)?;
+            self.checks.gone(&self.sim, host, silent)?;
         }
         Ok(())
     }
