@@ -57,6 +57,7 @@ pub(crate) struct Plan {
     pub(crate) only: Vec<Part>,
     pub(crate) hours: u32,
     pub(crate) minutes: u32,
+    pub(crate) round: u32,
     pub(crate) lookups: u32,
     pub(crate) seed: u64,
 }
@@ -74,10 +75,10 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         for peers in &plan.peers {
             for part in parts {
                 let (hours, minutes) = (plan.hours.to_string(), plan.minutes.to_string());
-                let (lookups, seed) = (plan.lookups.to_string(), plan.seed.to_string());
+                let (round, lookups, seed) = (plan.round.to_string(), plan.lookups.to_string(), plan.seed.to_string());
                 let done = Command::new(&program)
                     .args(["growth", "--peers", &peers.to_string(), "--only", part.name(), "--hours", &hours])
-                    .args(["--minutes", &minutes, "--lookups", &lookups, "--seed", &seed, "--out"])
+                    .args(["--minutes", &minutes, "--round", &round, "--lookups", &lookups, "--seed", &seed, "--out"])
                     .arg(&plan.out)
                     .status()
                     .with_context(|| format!("cannot start {}", program.display()))?;

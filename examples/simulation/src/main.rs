@@ -92,6 +92,9 @@ enum Command {
         /// Simulated minutes of upkeep of the joined ring, once it has grown.
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         minutes: u32,
+        /// Seconds of a round of upkeep of the joined ring; half of them are an eighth longer.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
+        round: u32,
         /// Lookups in them, about; 1,000 at most above 100,000 peers.
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
         lookups: u32,
@@ -158,9 +161,9 @@ fn run(command: Command) -> Result<()> {
             let jobs = out.prepare()?;
             nodes::run(&scenario, &out.out, jobs)
         }
-        Command::Growth { out, peers, only, hours, minutes, lookups, seed } => {
+        Command::Growth { out, peers, only, hours, minutes, round, lookups, seed } => {
             out.prepare()?;
-            growth::run(&growth::Plan { out: out.out, peers, only, hours, minutes, lookups, seed })
+            growth::run(&growth::Plan { out: out.out, peers, only, hours, minutes, round, lookups, seed })
         }
         Command::Kernel { events } => {
             kernel::time(events);

@@ -197,6 +197,11 @@ impl JoinedRing {
         }
     }
 
+    /// Rounds of upkeep take so long for peers that come from now on, and an eighth longer for half of them; as in `Config` else.
+    pub fn set_rounds(&mut self, every: Duration) {
+        self.stabilise_every = Config::default().with_stabilise_every(every).stabilise_every;
+    }
+
     /// So many more peers come within this time, each at a random moment, the first of all at once.
     pub fn come(&mut self, peers: u32, within: Duration) {
         let span = u64::try_from(within.as_micros()).unwrap_or(u64::MAX).max(1);

@@ -58,6 +58,19 @@ pub struct Routed {
     pub hops: u64,
 }
 
+impl Routed {
+    /// What became of messages since an earlier moment.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            sent: self.sent - earlier.sent,
+            right: self.right - earlier.right,
+            wrong: self.wrong - earlier.wrong,
+            lost: self.lost - earlier.lost,
+            hops: self.hops - earlier.hops,
+        }
+    }
+}
+
 impl JoinedRing {
     /// A joiner asks a member for the owner of its address.
     pub(super) fn locate(&mut self, peer: u32, address: OverlayAddr) {
@@ -89,7 +102,7 @@ impl JoinedRing {
         }
     }
 
-    /// What became of them.
+    /// What became of all messages so far.
     pub fn routed(&self) -> Routed {
         self.routed
     }
