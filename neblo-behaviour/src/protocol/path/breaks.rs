@@ -19,13 +19,37 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 /// every path that they are on, behind an honest first relay that happens to one path in 9,500 (0.32^8)
 pub(super) const DOUBTED_AFTER: u32 = 8;
 
-/// What was broken lately of the paths for one purpose.
+/// A count of which one is forgotten each ten minutes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Breaks {
+pub(super) struct Fading {
     count: u32,
     /// Since when the next of them is being forgotten.
     since: Option<Time>,
 }
+
+impl Fading {
+    /// What is left of it now.
+    pub(super) fn count(&mut self, now: Time) -> u32 {
+        if let Some(since) = self.since {
+            let passed = now.since(since).as_secs() / FORGOTTEN_AFTER.as_secs();
+            let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+            self.count = self.count.saturating_sub(passed);
+            self.since = (self.count > 0).then(|| since + FORGOTTEN_AFTER.saturating_mul(passed));
+        }
+        self.count
+    }
+
+    /// One more; how many there are then.
+    pub(super) fn add(&mut self, now: Time) -> u32 {
+        self.count = self.count(now).saturating_add(1);
+        self.since.get_or_insert(now);
+        self.count
+    }
+}
+
+/// What was broken lately of the paths for one purpose.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Breaks(Fading);
 
 /// What follows from a break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,24 +63,14 @@ pub(super) struct Answer {
 impl Breaks {
     /// A path that was whole was broken, by its first relay or behind it.
     pub(super) fn broke(&mut self, now: Time) -> Answer {
-        self.forget(now);
-        self.since.get_or_insert(now);
-        self.count = self.count.saturating_add(1);
-        let beyond = self.count.saturating_sub(FREE);
+        let count = self.0.add(now);
+        let beyond = count.saturating_sub(FREE);
         let wait = match beyond {
             0 => Duration::ZERO,
             beyond => FIRST_WAIT.saturating_mul(1 << (beyond - 1).min(16)).min(FORGOTTEN_AFTER),
         };
-        let doubt = self.count >= DOUBTED_AFTER && self.count.is_multiple_of(DOUBTED_AFTER);
+        let doubt = count >= DOUBTED_AFTER && count.is_multiple_of(DOUBTED_AFTER);
         Answer { wait, doubt }
-    }
-
-    fn forget(&mut self, now: Time) {
-        let Some(since) = self.since else { return };
-        let passed = now.since(since).as_secs() / FORGOTTEN_AFTER.as_secs();
-        self.count = self.count.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
-        let whole = FORGOTTEN_AFTER.saturating_mul(u32::try_from(passed).unwrap_or(u32::MAX));
-        self.since = (self.count > 0).then(|| since + whole);
     }
 }
 

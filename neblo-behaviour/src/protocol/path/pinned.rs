@@ -1,11 +1,14 @@
 //! First relays, pinned: one active and two spare for each subgroup, kept over restarts (design D10).
 //!
-//! Who always enters through the same relay is exposed to another one only when that one dies.
+//! Who always enters through the same relay is exposed to another one only when that one dies. One that was pinned before and is
+//! back takes a free place first, since it knows already whose paths begin at it; and whoever kills one after the other comes to
+//! few others an hour.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::View;
+use super::breaks::Fading;
 use crate::address::OverlayAddr;
 use crate::protocol::io::{Contact, Peer, Time, below};
 use rand::Rng;
@@ -15,6 +18,11 @@ const KEPT: usize = 3;
 /// Time between two draws of a new first relay while another one is left, so that nobody who makes relays fail is soon drawn
 /// (research §6: "at most one forced rebuild each 10 min").
 const REDRAW: Duration = Duration::from_secs(600);
+/// Draws of a new first relay when none is left, until one of them is forgotten, one each ten minutes; until then there is no
+/// path. choice: an hour's worth of them at once, since a whole network may be restarted
+const FORCED: u32 = 6;
+/// Earlier first relays remembered. choice
+const MAX_FORMER: usize = 16;
 /// Subgroups remembered. choice
 const MAX_SUBGROUPS: usize = 16;
 
@@ -24,13 +32,23 @@ pub struct Pinned<P> {
     by_subgroup: BTreeMap<OverlayAddr, Vec<P>>,
     /// When one was drawn last to take the place of another.
     drawn: Option<Time>,
+    /// Draws for which there was no time to wait.
+    forced: Fading,
+    /// Earlier ones that are no members any more, the last one at the end.
+    former: Vec<P>,
     /// Those that failed last, to be tried again only when no other is left.
     failed: Vec<P>,
 }
 
 impl<P> Default for Pinned<P> {
     fn default() -> Self {
-        Self { by_subgroup: BTreeMap::new(), drawn: None, failed: Vec::new() }
+        Self {
+            by_subgroup: BTreeMap::new(),
+            drawn: None,
+            forced: Fading::default(),
+            former: Vec::new(),
+            failed: Vec::new(),
+        }
     }
 }
 
@@ -74,8 +92,8 @@ impl<P: Peer> Pinned<P> {
         }
     }
 
-    /// The first relay to use in a subgroup, and whether the set changed. Those no longer members make room for others. A
-    /// `second` path begins at the last spare: as long as there are others, it fails with none of them.
+    /// The first relay to use in a subgroup, none if it has none or others were drawn too often, and whether the set changed.
+    /// Those no longer members make room for others. A `second` path begins at the last spare: as long as there are others, it fails with none of them.
     pub(super) fn choose(
         &mut self,
         rng: &mut dyn Rng,
@@ -86,14 +104,22 @@ impl<P: Peer> Pinned<P> {
         if self.by_subgroup.len() >= MAX_SUBGROUPS && !self.by_subgroup.contains_key(&view.subgroup) {
             self.by_subgroup.pop_first();
         }
+        let fresh = !self.by_subgroup.contains_key(&view.subgroup);
         let peers = self.by_subgroup.entry(view.subgroup).or_default();
         let before = peers.clone();
         let member = |peer: P| view.relays.iter().find(|relay| relay.peer == peer);
-        peers.retain(|peer| member(*peer).is_some());
-        let fresh = peers.is_empty();
+        let gone = peers.extract_if(.., |peer| member(*peer).is_none());
+        self.former.extend(gone);
+        self.former.drain(..self.former.len().saturating_sub(MAX_FORMER));
         while peers.len() < KEPT {
+            let is_back = |peer: &P| member(*peer).is_some() && !self.failed.contains(peer);
+            if let Some(at) = self.former.iter().rposition(is_back) {
+                peers.push(self.former.remove(at));
+                continue;
+            }
             let usable = peers.iter().any(|peer| !self.failed.contains(peer));
-            if !fresh && usable && self.drawn.is_some_and(|drawn| now.since(drawn) < REDRAW) {
+            let too_soon = self.drawn.is_some_and(|drawn| now.since(drawn) < REDRAW);
+            if !fresh && if usable { too_soon } else { self.forced.count(now) >= FORCED } {
                 break;
             }
             let others: Vec<_> = view.relays.iter().filter(|relay| !peers.contains(&relay.peer)).collect();
@@ -107,7 +133,13 @@ impl<P: Peer> Pinned<P> {
                 },
             };
             peers.push(chosen);
-            self.drawn = if fresh { self.drawn } else { Some(now) };
+            self.former.retain(|peer| *peer != chosen);
+            if !fresh {
+                self.drawn = Some(now);
+                if !usable {
+                    self.forced.add(now);
+                }
+            }
         }
         // The active one stays the first of the list until it fails; a spare takes its turn.
         let mut sound = peers.iter().filter(|peer| !self.failed.contains(peer));
@@ -160,6 +192,35 @@ mod tests {
         assert_eq!(both(&mut pinned), [kept[1], kept[2]]);
         pinned.failed(second);
         assert_eq!(both(&mut pinned), [kept[1], kept[1]]);
+    }
+
+    #[test]
+    fn of_first_relays_that_are_killed_few_are_replaced_an_hour_and_those_that_come_back_are_taken_first() {
+        let mut rng = StdRng::seed_from_u64(4);
+        let (mut pinned, mut members) = (Pinned::default(), (1..=200).collect::<Vec<u32>>());
+        let mut seen = std::collections::BTreeSet::new();
+        // Each minute the active one is killed, for three hours.
+        let mut none = 0;
+        let mut after = Vec::new();
+        for minute in 0..180u64 {
+            let (first, _) = pinned.choose(&mut rng, Time(minute * 60_000_000), &view(&members), false);
+            match first {
+                Some(first) => {
+                    seen.insert(first.peer);
+                    members.retain(|member| *member != first.peer);
+                }
+                None => none += 1,
+            }
+            if minute % 60 == 59 {
+                after.push(seen.len());
+            }
+        }
+        assert!(after[0] <= 3 + 1 + 2 * 6 && after[2] - after[1] <= 7 && none > 100, "{after:?}, {none}");
+        // The last one is back.
+        let back = *pinned.former.last().unwrap();
+        members.push(back);
+        let (first, changed) = pinned.choose(&mut rng, Time(180 * 60_000_000), &view(&members), false);
+        assert_eq!((first.map(|it| it.peer), changed), (Some(back), true));
     }
 
     #[test]
