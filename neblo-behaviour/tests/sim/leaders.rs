@@ -4,7 +4,9 @@ use super::lookup::{announce, connect, look_up, ready, strangers};
 use super::subgroups::{all_seated, leaders};
 use super::*;
 use neblo_behaviour::address::OverlayAddr;
+use neblo_behaviour::protocol::directory::DirectoryMessage;
 use neblo_behaviour::protocol::interface::{Answer, Command, Hit};
+use neblo_behaviour::protocol::path::PathMessage;
 use neblo_behaviour::protocol::subgroup::{DEPOSED_WITHIN, Lead, MemberList, SubgroupMessage};
 use neblo_behaviour::protocol::wire::Frame;
 use neblo_behaviour::sim::StandInKeys;
@@ -234,6 +236,38 @@ fn a_registration_outlives_the_leader_and_its_first_candidate() {
             continue;
         }
         all_found(&mut sim, requester, &living, Duration::from_secs(20));
+    }
+}
+
+/// The keepers answer late, and meanwhile no publisher announces again: a lookup waits for the key.
+#[test]
+fn what_is_looked_up_before_the_next_leader_can_read_its_copy_is_found() {
+    for seed in seeds(460..464) {
+        let mut sim = ready(seed, 24, 8);
+        let announced = all_announce(&mut sim);
+        let (publisher, requester) = lasting(&sim);
+        let subgroup = home(&sim, publisher);
+        let leader = leader_of(&sim, subgroup).unwrap();
+        let members: Vec<_> = list(&sim, publisher).members.iter().map(|member| member.contact.peer).collect();
+        let (until, among) = (sim.now() + Duration::from_secs(2), members.clone());
+        sim.filter_frames(move |sent| {
+            let key = matches!(sent.frame, Frame::Directory(DirectoryMessage::TableKey(_)));
+            let up = matches!(sent.frame, Frame::Path(PathMessage::Up(_))) && among.contains(&sent.from);
+            sent.at >= until || !(key || up)
+        });
+        sim.kill(leader);
+        let leads = |sim: &Simulation| leader_of(sim, subgroup).is_some_and(|next| next != leader);
+        assert!(sim.run_until(Duration::from_secs(2), leads), "seed {seed}");
+        // The asking leader has heard of the next one.
+        sim.run(Duration::from_millis(500));
+        assert!(sim.now() < until, "seed {seed}");
+        let (hits, answered, asked) = look_up(&mut sim, requester, b"picture");
+        let next = leader_of(&sim, subgroup).unwrap();
+        let there = |peer: &u32| members.contains(peer) && *peer != leader && *peer != next;
+        for (peer, payload) in announced.iter().filter(|(peer, _)| there(peer)) {
+            let found = hits.iter().any(|hit| **hit.payload == payload[..]);
+            assert!(found, "seed {seed}: {peer}'s is not among {} hits, {answered} of {asked} answered", hits.len());
+        }
     }
 }
 

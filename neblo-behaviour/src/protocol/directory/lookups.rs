@@ -61,6 +61,15 @@ pub(super) struct Answering<P> {
     limit: u16,
 }
 
+/// A search that comes before the copied table can be read.
+#[derive(Debug)]
+pub(super) struct Unread<P> {
+    nonce: [u8; 16],
+    asker: Option<Contact<P>>,
+    query: Vec<u8>,
+    limit: u16,
+}
+
 impl<P: Peer> Directory<P> {
     pub(super) fn look_up(
         &mut self,
@@ -148,6 +157,10 @@ impl<P: Peer> Directory<P> {
         query: Vec<u8>,
         limit: u16,
     ) {
+        // Most of what the leader before had cannot be read yet, and would not be found.
+        if !self.sealed.is_empty() && self.unread.len() < MAX_ANSWERING {
+            return self.unread.push(Unread { nonce, asker, query, limit });
+        }
         let ask = self.next_number();
         let limit = limit.min(MAX_HITS);
         self.answering.insert(ask, Answering { nonce, asker, limit });
@@ -156,6 +169,15 @@ impl<P: Peer> Directory<P> {
         }
         ctx.out.arm(ANSWER_WITHIN, DirectoryTimer::Answer(ask));
         ctx.out.emit(DirectoryEvent::Asked { ask, query, limit });
+    }
+
+    /// Searches what was asked for before the table could be read, once it can be or is given up.
+    pub(super) fn search_unread(&mut self, ctx: &mut DirectoryCtx<'_, P>) {
+        if self.sealed.is_empty() {
+            for Unread { nonce, asker, query, limit } in std::mem::take(&mut self.unread) {
+                self.search(ctx, nonce, asker, query, limit);
+            }
+        }
     }
 
     /// The application says which rows match.

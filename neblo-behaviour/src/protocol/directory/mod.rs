@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use copying::{Follower, Key};
-use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY, MAX_SEEN};
+use lookups::{Answering, Asking, CASTS_A_LEADER, LOOKUPS_A_PATH, LOOKUPS_A_RELAY, MAX_SEEN, Unread};
 pub use message::*;
 use replica::{Replica, SealedRow};
 use resolve::{RESOLVES_A_LEADER, Resolving};
@@ -131,6 +131,8 @@ pub struct Directory<P> {
     vouched: VouchedPaths<P>,
     asking: BTreeMap<[u8; 16], Asking<P>>,
     answering: BTreeMap<u64, Answering<P>>,
+    /// Searches that wait until the copied table can be read.
+    unread: Vec<Unread<P>>,
     resolving: BTreeMap<[u8; 16], Resolving<P>>,
     /// Lookups seen lately.
     seen: Seen,
@@ -179,6 +181,7 @@ impl<P: Peer> Directory<P> {
             vouched: VouchedPaths::default(),
             asking: BTreeMap::new(),
             answering: BTreeMap::new(),
+            unread: Vec::new(),
             resolving: BTreeMap::new(),
             seen: Seen::new(MAX_SEEN),
             path_rate: Rates::new(LOOKUPS_A_PATH.0, LOOKUPS_A_PATH.1),
@@ -232,6 +235,7 @@ impl<P: Peer> Directory<P> {
         self.vouched.clear();
         self.asking.clear();
         self.answering.clear();
+        self.unread.clear();
         self.resolving.clear();
         self.followers.clear();
         self.sealed.clear();

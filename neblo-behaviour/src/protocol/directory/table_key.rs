@@ -74,10 +74,11 @@ impl<P: Peer> Directory<P> {
     }
 
     pub(super) fn ask_again(&mut self, ctx: &mut DirectoryCtx<'_, P>, tried: u64) {
-        let Some((subgroup, _)) = self.leads.filter(|_| !self.sealed.is_empty()) else { return };
         if tried >= ASKS {
-            return self.sealed.clear();
+            self.sealed.clear();
         }
+        self.search_unread(ctx);
+        let Some((subgroup, _)) = self.leads.filter(|_| !self.sealed.is_empty()) else { return };
         for member in self.members.iter().take(AMONG + 2).filter(|member| member.peer != self.me.peer) {
             ctx.out.send(member, DirectoryMessage::AskTableKey(AskTableKey { subgroup }));
         }
@@ -109,6 +110,7 @@ impl<P: Peer> Directory<P> {
             let held = std::mem::replace(&mut self.held_keys, [(came.subgroup, came.key)].into());
             self.unseal(ctx, keys);
             self.held_keys = held;
+            self.search_unread(ctx);
         }
     }
 
