@@ -112,7 +112,7 @@ impl Config {
         self.stabilise_every = every.max(Duration::from_millis(100));
         self
     }
-    /// Sets the idle time after which a link is probed (at least 1 s). A peer that is gone without a word is missed that much
+    /// Sets the idle time after which a link is probed (at least 0.75 s). A peer that is gone without a word is missed that much
     /// later.
     pub fn with_probe_after(mut self, after: Duration) -> Self {
         self.probe_after = after.max(PROBE_BUSY_AFTER);

@@ -13,7 +13,7 @@ use super::lane::Lanes;
 use crate::protocol::interface::Lane;
 use crate::swarm::shared::{Counters, add, count};
 
-/// How often a lane is opened anew on one connection before the connection is given up.
+/// Failures of a lane in a row after which the connection is given up.
 const MAX_ATTEMPTS: u8 = 4;
 /// A lane that held so long is not counted as an attempt.
 const STABLE: Duration = Duration::from_secs(10);
