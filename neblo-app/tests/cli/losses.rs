@@ -17,6 +17,25 @@ fn relays(net: &Net, except: &[usize]) -> Vec<usize> {
         .collect()
 }
 
+/// A member that is neither an end of the download nor next to lead, and its leader with who leads next, who are no ends either.
+fn publisher_and_leaders(net: &Net, ends: &[usize; 2]) -> Option<(usize, [usize; 2])> {
+    let statuses: Vec<_> = net.nodes.iter().map(|node| node.status()).collect();
+    let place = |number: usize| statuses[number]["subgroup"]["candidate"].as_u64();
+    let placed = |home: &str, wanted: Option<u64>| {
+        (0..statuses.len()).find(|&number| {
+            let status = &statuses[number];
+            subgroup(status) == home && place(number) == wanted && is_member(status) == wanted.is_some()
+        })
+    };
+    let with_leaders = |number: usize| {
+        let home = subgroup(&statuses[number]);
+        let lost = [placed(home, None)?, placed(home, Some(1))?];
+        let stays = !lost.contains(&number) && !ends.iter().any(|end| lost.contains(end)) && number != ends[1];
+        stays.then_some((number, lost))
+    };
+    (0..statuses.len()).filter_map(with_leaders).max_by_key(|(number, _)| place(*number))
+}
+
 #[test]
 fn a_download_outlives_a_relay_that_leaves_all_its_relays_at_once_and_a_leader_with_who_leads_next() {
     let mut net = Net::with_config(18, SUBGROUP, CONFIG);
@@ -62,24 +81,14 @@ fn a_download_outlives_a_relay_that_leaves_all_its_relays_at_once_and_a_leader_w
     for relay in &all {
         net.restart(*relay);
     }
-    let statuses = wait_whole(&net, &[], Duration::from_secs(90));
+    wait_whole(&net, &[], Duration::from_secs(90));
 
-    // A leader and who would lead next. Their subgroup is that of a publisher who is neither.
-    let placed = |home: &str, place: Option<u64>| {
-        let found = statuses.iter().position(|it| {
-            subgroup(it) == home && it["subgroup"]["candidate"].as_u64() == place && is_member(it) == place.is_some()
+    // A leader and who would lead next. Their subgroup is that of a publisher who is neither. Who has just come back may lead
+    // nobody yet, or have no place among the candidates: it is asked again until there is such a subgroup.
+    let (third, lost) =
+        wait_until(Duration::from_secs(60), "a publisher can lose its leader and who leads next", || {
+            publisher_and_leaders(&net, &ends)
         });
-        found.unwrap_or_else(|| panic!("nobody at {place:?}: {statuses:#?}"))
-    };
-    let lost = |number: &usize| {
-        let home = subgroup(&statuses[*number]);
-        [placed(home, None), placed(home, Some(1))]
-    };
-    let candidates = (0..net.nodes.len()).filter(|number| *number != requester);
-    let third = candidates
-        .filter(|number| !lost(number).contains(number) && !ends.iter().any(|end| lost(number).contains(end)))
-        .max_by_key(|number| statuses[*number]["subgroup"]["candidate"].as_u64());
-    let third = third.expect("a publisher that loses its leader");
     let other = net.path("summer.txt");
     fs::write(&other, "summer").unwrap();
     net.nodes[third].run(&["publish", other.to_str().unwrap(), "--allow-weak"]).expect(0);
@@ -88,7 +97,7 @@ fn a_download_outlives_a_relay_that_leaves_all_its_relays_at_once_and_a_leader_w
         (found.code == Some(0)).then_some(())
     };
     wait_until(Duration::from_secs(30), "it is found", || found(&net));
-    for number in lost(&third) {
+    for number in lost {
         net.nodes[number].kill();
     }
     let since = Instant::now();
