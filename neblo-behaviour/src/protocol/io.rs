@@ -88,7 +88,7 @@ impl<P: Peer> Contact<P> {
 
     /// The addresses as bytes.
     pub fn addresses(&self) -> impl Iterator<Item = &[u8]> {
-        self.addresses.iter().flat_map(|list| list.iter().map(|address| address.as_slice()))
+        self.addresses.iter().flat_map(|list| list.iter().map(|address| &**address))
     }
 
     /// Whether any address is known.

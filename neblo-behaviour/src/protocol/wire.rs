@@ -1,6 +1,8 @@
 //! The frames of the control plane.
 
-use super::codec::{WireError, choice, from_bytes, record, to_bytes};
+use bytes::Bytes;
+
+use super::codec::{Pieces, WireError, choice, from_bytes, from_shared, record, to_bytes, to_pieces};
 use super::directory::DirectoryMessage;
 use super::interface::Lane;
 use super::io::Peer;
@@ -56,6 +58,16 @@ impl<P: Peer> Frame<P> {
     /// Decodes a frame that fills `bytes` exactly. [`WireError::UnknownKind`] is to be ignored and counted.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
         from_bytes(bytes)
+    }
+
+    /// Encodes the frame without a copy of its payload.
+    pub(crate) fn to_pieces(&self) -> Pieces {
+        to_pieces(self)
+    }
+
+    /// Decodes as [`from_bytes`](Self::from_bytes) does; a payload that is most of the bytes is no copy, but shares them.
+    pub(crate) fn from_shared(bytes: &Bytes) -> Result<Self, WireError> {
+        from_shared(bytes)
     }
 
     /// The substream that carries it.

@@ -54,7 +54,7 @@ fn all_found(sim: &mut Simulation, requester: u32, what: &[(u32, Vec<u8>)], with
     let began = sim.now();
     loop {
         let (hits, ..) = look_up(sim, requester, b"picture");
-        let lost = what.iter().filter(|(_, payload)| !hits.iter().any(|hit| **hit.payload == payload[..])).count();
+        let lost = what.iter().filter(|(_, payload)| !hits.iter().any(|hit| *hit.payload == payload[..])).count();
         let took = sim.now().since(began);
         if lost == 0 {
             return took;
@@ -265,7 +265,7 @@ fn what_is_looked_up_before_the_next_leader_can_read_its_copy_is_found() {
         let next = leader_of(&sim, subgroup).unwrap();
         let there = |peer: &u32| members.contains(peer) && *peer != leader && *peer != next;
         for (peer, payload) in announced.iter().filter(|(peer, _)| there(peer)) {
-            let found = hits.iter().any(|hit| **hit.payload == payload[..]);
+            let found = hits.iter().any(|hit| *hit.payload == payload[..]);
             assert!(found, "seed {seed}: {peer}'s is not among {} hits, {answered} of {asked} answered", hits.len());
         }
     }

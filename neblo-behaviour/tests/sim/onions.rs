@@ -34,7 +34,7 @@ fn requests(seen: &Seen) -> Vec<(u32, u32, Request)> {
 
 fn responses(seen: &Seen, payload: &[u8]) -> Vec<(u32, u32, Response)> {
     let mine = |(from, to, message): &(u32, u32, MessagingMessage)| match message {
-        MessagingMessage::Response(response) if **response.payload == *payload => Some((*from, *to, response.clone())),
+        MessagingMessage::Response(response) if *response.payload == *payload => Some((*from, *to, response.clone())),
         _ => None,
     };
     seen.borrow().iter().filter_map(mine).collect()

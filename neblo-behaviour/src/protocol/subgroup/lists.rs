@@ -187,7 +187,7 @@ pub(super) fn apply_change<P: Peer>(old: &MemberList<P>, change: &MemberChange<P
         }
     }
     for moved in change.moved.iter() {
-        if let Some(at) = members.iter().position(|member| member.contact.peer.to_bytes() == **moved.peer) {
+        if let Some(at) = members.iter().position(|member| member.contact.peer.to_bytes() == *moved.peer) {
             let member = members.remove(at);
             members.insert(usize::from(moved.place).min(members.len()), member);
         }

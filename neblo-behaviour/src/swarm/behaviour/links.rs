@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use libp2p_core::Multiaddr;
 use libp2p_core::multiaddr::Protocol;
 use libp2p_identity::PeerId;
@@ -104,8 +103,8 @@ impl PeerState {
 
     /// Queues bytes as if they were a frame.
     #[cfg(test)]
-    pub(in crate::swarm) fn push_raw(&self, bytes: Bytes) {
-        assert!(self.lanes.push(Lane::Urgent, bytes, URGENT));
+    pub(in crate::swarm) fn push_raw(&self, bytes: Vec<u8>) {
+        assert!(self.lanes.push(Lane::Urgent, bytes.into(), URGENT));
     }
 
     fn is_settled(&self) -> bool {
@@ -168,7 +167,7 @@ impl Behaviour {
 
     /// Sends a frame, dialling first if need be.
     pub(super) fn send(&mut self, to: &Contact<PeerId>, lane: Lane, frame: &Frame<PeerId>) {
-        let bytes: Bytes = frame.to_bytes().into();
+        let bytes = frame.to_pieces();
         if bytes.len() > MAX_FRAME {
             count(&self.shared.counters.frames_dropped);
             tracing::error!(bytes = bytes.len(), "a frame of ours is too long");

@@ -63,7 +63,7 @@ impl Outbound {
     pub(super) fn opened(&mut self, mut stream: Stream, hello: Bytes) {
         stream.ignore_for_keep_alive();
         let mut frames = Box::new(Writer::new(stream));
-        frames.push(hello);
+        frames.push(Vec::from(hello).into());
         self.state = State::Open { frames, since: Instant::now() };
     }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::task::AtomicWaker;
 use futures::{AsyncRead, AsyncWrite};
 use libp2p_swarm::Stream;
 use unsigned_varint::{decode, encode};
 
+use crate::protocol::codec::Pieces;
 use crate::protocol::interface::MAX_FRAME;
 
 /// Bytes read ahead of a frame whose length is not known yet. What is longer is read right into its place.
@@ -174,30 +175,32 @@ pub(super) struct Writer<S = Stream> {
     together: Vec<u8>,
     written: usize,
     /// The rest of a longer one, to be written from where it is.
-    long: Bytes,
+    long: [Bytes; 3],
     unflushed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, reading: Reading::new(), together: Vec::new(), written: 0, long: Bytes::new(), unflushed: false }
+        let long = Default::default();
+        Self { stream, reading: Reading::new(), together: Vec::new(), written: 0, long, unflushed: false }
     }
 
     /// Whether another frame can be pushed.
     pub(super) fn has_room(&self) -> bool {
-        self.together.len() < TOGETHER && self.long.is_empty()
+        self.together.len() < TOGETHER && self.long.iter().all(Bytes::is_empty)
     }
 
     /// Appends a frame to what is to be written.
-    pub(super) fn push(&mut self, mut frame: Bytes) {
+    pub(super) fn push(&mut self, frame: Pieces) {
         let mut prefix = encode::usize_buffer();
         self.together.extend_from_slice(encode::usize(frame.len(), &mut prefix));
-        if self.together.len() + frame.len() > TOGETHER {
-            self.together.extend_from_slice(&frame.split_to(frame.len().min(HEAD)));
-            self.long = frame;
-        } else {
-            self.together.extend_from_slice(&frame);
-        }
+        let mut room = if self.together.len() + frame.len() > TOGETHER { HEAD } else { TOGETHER };
+        self.long = frame.0.map(|mut piece| {
+            let first = piece.split_to(room.min(piece.len()));
+            self.together.extend_from_slice(&first);
+            room -= first.len();
+            piece
+        });
     }
 
     /// Ready when everything has been written, though maybe not flushed.
@@ -210,13 +213,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.written = 0;
         // Most links are idle most of the time.
         self.together = Vec::new();
-        while !self.long.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.long))?;
-            drop(self.long.split_to(some(written)?.min(self.long.len())));
-            self.unflushed = true;
+        for piece in &mut self.long {
+            while !piece.is_empty() {
+                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, piece))?;
+                piece.advance(some(written)?.min(piece.len()));
+                self.unflushed = true;
+            }
+            // Not an empty view of a long frame: it would keep all of it.
+            *piece = Bytes::new();
         }
-        // Not an empty view of a long frame: it would keep all of it.
-        self.long = Bytes::new();
         Poll::Ready(Ok(()))
     }
 

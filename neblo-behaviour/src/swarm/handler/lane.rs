@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use futures::task::AtomicWaker;
 
+use crate::protocol::codec::Pieces;
 use crate::protocol::interface::Lane;
 use crate::swarm::shared::lock;
 
@@ -36,7 +36,7 @@ pub(crate) struct Lanes {
 #[derive(Debug, Default)]
 struct Queue {
     /// Frames, and their bytes.
-    frames: Mutex<(VecDeque<Bytes>, usize)>,
+    frames: Mutex<(VecDeque<Pieces>, usize)>,
     /// How many: looked at much more often than there are any.
     len: AtomicUsize,
 }
@@ -54,7 +54,7 @@ impl Lanes {
     }
 
     /// Appends a frame, unless the lane is full up to `cap`.
-    pub(crate) fn push(&self, lane: Lane, frame: Bytes, cap: Cap) -> bool {
+    pub(crate) fn push(&self, lane: Lane, frame: Pieces, cap: Cap) -> bool {
         let Queue { frames, len } = self.queue(lane);
         let (queue, bytes) = &mut *lock(frames);
         if queue.len() >= cap.frames || *bytes + frame.len() > cap.bytes {
@@ -67,7 +67,7 @@ impl Lanes {
         true
     }
 
-    pub(crate) fn pop(&self, lane: Lane) -> Option<Bytes> {
+    pub(crate) fn pop(&self, lane: Lane) -> Option<Pieces> {
         if self.is_empty(lane) {
             return None;
         }
@@ -105,13 +105,14 @@ mod tests {
     fn a_full_lane_takes_no_more_and_says_so() {
         let lanes = Lanes::new();
         let cap = Cap { frames: 2, bytes: 10 };
-        assert!(lanes.push(Lane::App, Bytes::from_static(b"12345678"), cap));
-        assert!(!lanes.push(Lane::App, Bytes::from_static(b"123"), cap));
-        assert!(lanes.push(Lane::App, Bytes::from_static(b"1"), cap));
-        assert!(!lanes.push(Lane::App, Bytes::from_static(b""), cap));
-        assert!(lanes.push(Lane::Urgent, Bytes::from_static(b""), cap));
-        assert_eq!(lanes.pop(Lane::App).as_deref(), Some(&b"12345678"[..]));
-        assert!(lanes.push(Lane::App, Bytes::from_static(b"123456789"), cap));
+        let frame = |text: &str| Pieces::from(text.as_bytes().to_vec());
+        assert!(lanes.push(Lane::App, frame("12345678"), cap));
+        assert!(!lanes.push(Lane::App, frame("123"), cap));
+        assert!(lanes.push(Lane::App, frame("1"), cap));
+        assert!(!lanes.push(Lane::App, frame(""), cap));
+        assert!(lanes.push(Lane::Urgent, frame(""), cap));
+        assert_eq!(lanes.pop(Lane::App), Some(frame("12345678")));
+        assert!(lanes.push(Lane::App, frame("123456789"), cap));
         lanes.clear();
         assert!(lanes.are_empty());
     }

@@ -280,9 +280,9 @@ impl Handler {
         }
     }
 
-    fn hear(&mut self, lane: Lane, bytes: &[u8]) -> Result<(), Violation> {
+    fn hear(&mut self, lane: Lane, bytes: &Bytes) -> Result<(), Violation> {
         let inbound = &mut self.inbound[index(lane)];
-        match (inbound.greeted, Frame::from_bytes(bytes)) {
+        match (inbound.greeted, Frame::from_shared(bytes)) {
             (false, Ok(Frame::Hello(hello))) => {
                 inbound.greeted = true;
                 if hello.versions & 0b10 == 0 {
@@ -318,6 +318,7 @@ impl Handler {
                 match self.inbound[index(lane)].poll_next(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok(frame)) => {
+                        let frame = Bytes::from(frame);
                         self.used = Instant::now();
                         count(&self.shared.counters.frames_in);
                         add(&self.shared.counters.frame_bytes_in, frame.len() as u64);

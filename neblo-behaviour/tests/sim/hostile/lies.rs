@@ -66,7 +66,7 @@ fn a_leader_that_answers_for_others_keeps_no_hit_of_theirs_back() {
             let nothing = |subgroup: &_| Found { nonce, subgroup: *subgroup, hits: List::default(), last: true };
             subgroups.iter().map(nothing).collect()
         });
-        assert!(hits.iter().any(|hit| **hit.payload == *b"picture"), "seed {seed}");
+        assert!(hits.iter().any(|hit| *hit.payload == *b"picture"), "seed {seed}");
         found += 1;
     }
     println!("a leader says for all others that they have nothing: {found} of 6 lookups found what they looked for");
@@ -91,7 +91,7 @@ fn of_endless_hits_no_more_are_taken_than_were_asked_for() {
     let theirs = hits.iter().filter(|hit| hit.subgroup == subgroup).count();
     println!("10,000 hits of one leader, 20 wanted: {theirs} taken");
     assert_eq!(theirs, 20);
-    assert!(hits.iter().any(|hit| **hit.payload == *b"picture"));
+    assert!(hits.iter().any(|hit| *hit.payload == *b"picture"));
 }
 
 /// Each answer names the last relay of a publisher's path: one peer gets so many, whether it leads or says so.
@@ -99,7 +99,7 @@ fn of_endless_hits_no_more_are_taken_than_were_asked_for() {
 fn one_peer_has_last_relays_named_at_a_rate() {
     let (mut sim, publisher, requester, mapper) = stage(795);
     let (hits, ..) = look_up(&mut sim, requester, b"picture");
-    let hit = hits.into_iter().find(|hit| **hit.payload == *b"picture").unwrap();
+    let hit = hits.into_iter().find(|hit| *hit.payload == *b"picture").unwrap();
     let leader = sim.node(publisher).subgroups().home().unwrap().leader().unwrap().contact.peer;
     let named = Rc::new(Cell::new(0));
     let count = named.clone();

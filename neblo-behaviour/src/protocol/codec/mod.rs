@@ -4,18 +4,20 @@
 //! optional field is absent from the map. Every byte string and list has its limit in its type, checked before anything
 //! is allocated for it.
 
-use std::ops::Deref;
-use std::sync::Arc;
+mod blob;
+mod buffers;
 
+use std::ops::Deref;
+
+use bytes::Bytes;
 use cbor4ii::core::dec::{Decode, IgnoredAny};
 use cbor4ii::core::enc::Encode;
 use cbor4ii::core::types;
-use cbor4ii::core::utils::{BufWriter, SliceReader};
+
+pub use blob::Blob;
+pub(crate) use buffers::{Pieces, Reader, Writer};
 
 use crate::address::{AddrRange, OverlayAddr};
-
-pub(crate) type Reader<'a> = SliceReader<'a>;
-pub(crate) type Writer = BufWriter;
 
 /// Why bytes from another peer could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,26 +62,33 @@ pub(crate) fn get<'a, T: Decode<'a>>(reader: &mut Reader<'a>, what: &'static str
     T::decode(reader).map_err(|_| WireError::Malformed(what))
 }
 
-/// Most values fit in so many bytes.
-const SHORT: usize = 256;
-
 /// Encodes a value on its own.
 pub(crate) fn to_bytes<T: Wire>(value: &T) -> Vec<u8> {
-    let mut writer = BufWriter::new(Vec::with_capacity(SHORT));
+    let mut writer = Writer::copying();
     value.put(&mut writer);
-    writer.into_inner()
+    writer.into_bytes()
+}
+
+/// Encodes a value on its own; a long byte string in it is shared, not copied.
+pub(crate) fn to_pieces<T: Wire>(value: &T) -> Pieces {
+    let mut writer = Writer::sharing();
+    value.put(&mut writer);
+    writer.into_pieces()
 }
 
 /// Decodes a value that fills `bytes` exactly.
 pub(crate) fn from_bytes<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
-    let mut reader = SliceReader::new(bytes);
-    let value = T::get(&mut reader)?;
-    at_end(&mut reader).then_some(value).ok_or(WireError::Trailing)
+    read_all(Reader::copying(bytes))
 }
 
-fn at_end(reader: &mut Reader<'_>) -> bool {
-    use cbor4ii::core::dec::Read;
-    reader.fill(1).is_ok_and(|rest| rest.as_ref().is_empty())
+/// Decodes a value that fills `bytes` exactly; a byte string that is most of them is shared, not copied.
+pub(crate) fn from_shared<T: Wire>(bytes: &Bytes) -> Result<T, WireError> {
+    read_all(Reader::sharing(bytes))
+}
+
+fn read_all<T: Wire>(mut reader: Reader<'_>) -> Result<T, WireError> {
+    let value = T::get(&mut reader)?;
+    reader.is_at_end().then_some(value).ok_or(WireError::Trailing)
 }
 
 pub(crate) fn put_map(writer: &mut Writer, len: usize) {
@@ -193,47 +202,6 @@ impl<T: Wire> Wire for Box<T> {
     }
     fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         T::get(reader).map(Box::new)
-    }
-}
-
-/// At most `MAX` bytes. Clones share them.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Blob<const MAX: usize>(Arc<Vec<u8>>);
-
-impl<const MAX: usize> Blob<MAX> {
-    /// The bytes, unless they are more than `MAX`.
-    pub fn new(bytes: Vec<u8>) -> Option<Self> {
-        (bytes.len() <= MAX).then(|| Self(Arc::new(bytes)))
-    }
-    /// The bytes; copied only if a clone is left.
-    pub fn into_inner(self) -> Vec<u8> {
-        Arc::unwrap_or_clone(self.0)
-    }
-}
-
-impl<const MAX: usize> Deref for Blob<MAX> {
-    type Target = Vec<u8>;
-    fn deref(&self) -> &Vec<u8> {
-        &self.0
-    }
-}
-
-impl<const MAX: usize> std::fmt::Debug for Blob<MAX> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.0.len())
-    }
-}
-
-impl<const MAX: usize> Wire for Blob<MAX> {
-    fn put(&self, writer: &mut Writer) {
-        put(writer, types::Bytes(self.0.as_slice()));
-    }
-    fn get(reader: &mut Reader<'_>) -> Result<Self, WireError> {
-        let bytes: types::Bytes<&[u8]> = get(reader, "byte string")?;
-        if bytes.0.len() > MAX {
-            return Err(WireError::TooLong("byte string"));
-        }
-        Ok(Self(Arc::new(bytes.0.to_vec())))
     }
 }
 
@@ -448,10 +416,47 @@ mod tests {
         assert_eq!(from_bytes::<Old>(&[0xa0]), Err(WireError::Missing("a")));
     }
 
+    record! { struct Long { 1 => before: Blob<200>, 2 => long: Blob<70_000>, 3 => other: Blob<70_000>, 4 => after: u64 } }
+
+    fn blob<const MAX: usize>(len: usize) -> Blob<MAX> {
+        Blob::new(vec![len as u8; len]).unwrap()
+    }
+
+    fn is_part(part: &[u8], whole: &[u8]) -> bool {
+        whole.as_ptr_range().contains(&part.as_ptr())
+    }
+
+    #[test]
+    fn what_is_long_is_shared_when_written_and_when_read_if_it_is_most_of_what_is_read() {
+        let long = Long { before: blob(200), long: blob(65_535), other: Blob::default(), after: 7 };
+        let pieces = to_pieces(&long);
+        assert!(is_part(&pieces.0[1], &long.long));
+        let whole = Bytes::from(pieces.0.concat());
+        let read = from_shared::<Long>(&whole).unwrap();
+        assert!(is_part(&read.long, &whole) && !is_part(&read.before, &whole));
+        drop(whole);
+        assert_eq!((read.after, read.long.into_inner()), (7, long.long.into_inner()));
+        // Less than half: it would hold the rest.
+        let whole = Bytes::from(to_bytes(&Long { long: blob(5_000), other: blob(6_000), before: blob(1), after: 0 }));
+        let read = from_shared::<Long>(&whole).unwrap();
+        assert!(!is_part(&read.long, &whole) && is_part(&read.other, &whole));
+    }
+
     proptest::proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = from_bytes::<New>(&bytes);
+            let _ = from_shared::<New>(&bytes.into());
+        }
+
+        #[test]
+        fn pieces_are_what_would_be_written_whole(lengths in [0..200usize, 0..9_000, 0..9_000], after: u64) {
+            let [before, long, other] = lengths;
+            let value = Long { before: blob(before), long: blob(long), other: blob(other), after };
+            let (bytes, pieces) = (to_bytes(&value), to_pieces(&value));
+            proptest::prop_assert_eq!(pieces.len(), bytes.len());
+            proptest::prop_assert_eq!(pieces.0.concat(), bytes.as_slice());
+            proptest::prop_assert_eq!(from_shared::<Long>(&bytes.into()), Ok(value));
         }
     }
 }
