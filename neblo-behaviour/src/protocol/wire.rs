@@ -60,12 +60,15 @@ impl<P: Peer> Frame<P> {
         from_bytes(bytes)
     }
 
-    /// Encodes the frame without a copy of its payload.
+    /// Encodes the frame without a copy of its payload. For the binding alone.
+    #[cfg_attr(not(feature = "swarm"), allow(dead_code))]
     pub(crate) fn to_pieces(&self) -> Pieces {
         to_pieces(self)
     }
 
-    /// Decodes as [`from_bytes`](Self::from_bytes) does; a payload that is most of the bytes is no copy, but shares them.
+    /// Decodes as [`from_bytes`](Self::from_bytes) does; a payload that is most of the bytes is no copy, but shares them. For the
+    /// binding alone.
+    #[cfg_attr(not(feature = "swarm"), allow(dead_code))]
     pub(crate) fn from_shared(bytes: &Bytes) -> Result<Self, WireError> {
         from_shared(bytes)
     }

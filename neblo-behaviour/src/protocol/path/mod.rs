@@ -13,6 +13,7 @@ mod resume;
 mod sealed;
 mod shunned;
 mod streams;
+mod untold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use relay::RelayTable;
 use renewal::Renewal;
 use shunned::Shunned;
 use streams::Streams;
+use untold::Untold;
 
 use super::errand::{End, Envelope, Errand, Notice, SEALED_SIZES};
 use super::interface::{Purpose, Refusal, StreamHeader};
@@ -59,6 +61,8 @@ pub enum PathTimer {
     Tickets,
     /// A walk behind a break took too long.
     Repair(u64),
+    /// Breaks are told.
+    Untold,
 }
 
 /// What paths report.
@@ -146,6 +150,7 @@ pub struct Paths<P> {
     pinned: Pinned<P>,
     shunned: Shunned<P>,
     streams: Streams<P>,
+    untold: Untold<P>,
     opens: Rates<P>,
     carried: Rates<P>,
     next: u64,
@@ -188,6 +193,7 @@ impl<P: Peer> Paths<P> {
             pinned: Pinned::default(),
             shunned: Shunned::default(),
             streams: Streams::default(),
+            untold: Untold::default(),
             next: 0,
         }
     }
@@ -217,7 +223,7 @@ impl<P: Peer> Paths<P> {
 
     /// The link over which a path goes on that comes over this one: next peer and name; to be looked at by tests and simulations.
     pub fn next_link(&self, (previous, id): (P, u64)) -> Option<(P, u64)> {
-        self.relayed.towards_leader(previous, id).map(|link| (link.contact.peer, link.id))
+        self.relayed.by_previous(previous, id).map(|entry| (entry.next.peer, entry.next_id))
     }
 
     /// The first link of a path of our own that is ready, to be looked at by tests and simulations.
@@ -259,6 +265,7 @@ impl<P: Peer> Paths<P> {
         own.chain(self.renewal.firsts())
             .chain(relayed)
             .chain(ends)
+            .chain(self.untold.neighbours().map(|next| (next, false)))
             .chain(self.streams.neighbours().map(|peer| (Contact::bare(peer), true)))
             .collect()
     }
@@ -325,7 +332,7 @@ impl<P: Peer> Paths<P> {
             if let Some(envelope) = sealed::open(keys, sealing, &up.sealed) {
                 ctx.out.emit(PathEvent::Arrived { end: (from, up.id), envelope: Box::new(envelope) });
             }
-        } else if let Some(link) = self.relayed.towards_leader(from, up.id) {
+        } else if let Some(link) = self.relayed.towards_leader(ctx.now, from, up.id) {
             let up = Up { id: link.id, ..up };
             ctx.out.send(&link.contact, PathMessage::Up(up));
         } else {
@@ -348,10 +355,11 @@ impl<P: Peer> Paths<P> {
             if let Some(notice) = notice.filter(|notice| !matches!(notice, Notice::Resolved(_))) {
                 ctx.out.emit(PathEvent::Notice(Box::new(notice)));
             }
-        } else if let Some(link) = self.relayed.towards_owner(from, down.id) {
+        } else if let Some(link) = self.relayed.towards_owner(ctx.now, from, down.id) {
             let down = Down { id: link.id, ..down };
             ctx.out.send(&link.contact, PathMessage::Down(down));
         } else {
+            self.untold.take(from, down.id);
             ctx.out.send(&Contact::bare(from), PathMessage::Broken(Broken { id: down.id, up: true }));
         }
     }
@@ -370,6 +378,8 @@ impl<P: Peer> Paths<P> {
             }
             return;
         }
+        // Mended around already: there is nothing left to tell.
+        self.untold.take(from, broken.id);
         if let Some(purpose) = self.own_at(from, broken.id) {
             self.lost(ctx, keys, purpose, true);
         } else if self.renewal.broken(from, broken.id) {
@@ -396,10 +406,10 @@ impl<P: Peer> Paths<P> {
             }
             self.streams.forget_path(entry.key());
             if entry.next.peer != peer {
-                let up = PathMessage::Broken(Broken { id: entry.next_id, up: true });
-                ctx.out.send(&entry.next, up);
+                self.tell_later(ctx, &entry.next, entry.next_id);
             }
         }
+        self.untold.dead(peer);
         let gone: Vec<_> = self.ends.iter().filter(|end| end.0 == peer).copied().collect();
         for end in gone {
             self.ends.remove(&end);
@@ -415,6 +425,22 @@ impl<P: Peer> Paths<P> {
         }
     }
 
+    /// A path ends at a peer that is gone, or at us who leave: those behind are told when nothing shows when that was.
+    pub(super) fn tell_later(&mut self, ctx: &mut PathCtx<'_, P>, next: &Contact<P>, id: u64) {
+        if self.untold.is_empty() {
+            ctx.out.arm(Untold::<P>::wait(ctx.now), PathTimer::Untold);
+        }
+        if !self.untold.keep(next, id) {
+            ctx.out.send(next, PathMessage::Broken(Broken { id, up: true }));
+        }
+    }
+
+    fn tell_all(&mut self, ctx: &mut PathCtx<'_, P>) {
+        for (next, id) in self.untold.take_all() {
+            ctx.out.send(&next, PathMessage::Broken(Broken { id, up: true }));
+        }
+    }
+
     /// A timer expired.
     pub fn expired(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, timer: PathTimer) {
         match timer {
@@ -423,6 +449,7 @@ impl<P: Peer> Paths<P> {
             PathTimer::Old => self.old_expired(ctx),
             PathTimer::Tickets => self.streams.expire(ctx.now),
             PathTimer::Repair(generation) => self.repair_expired(ctx, generation),
+            PathTimer::Untold => self.tell_all(ctx),
         }
     }
 }

@@ -97,13 +97,13 @@ impl<P: Peer> Paths<P> {
         }
     }
 
-    /// Gives up all own paths.
+    /// Gives up all own paths. Their relays are told later, when nothing shows that it was we who left, or see us gone.
     pub fn leave(&mut self, ctx: &mut PathCtx<'_, P>) {
         self.wanted.clear();
         self.forget_renewal(ctx, None);
         for (_, path) in std::mem::take(&mut self.own) {
             if let Some((first, id)) = path.link() {
-                ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
+                self.tell_later(ctx, &first, id);
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Relaying: a table of (previous, its name) to (next, our name), as in seed 003 §3.1 but with another name on each link.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::resume::{Repair, next_value};
 use super::*;
-use crate::protocol::io::{chance, draw};
+use crate::protocol::io::{Time, chance, draw};
 
 /// Paths relayed in all. choice
 const MAX_RELAYED: usize = 8_192;
@@ -12,6 +13,9 @@ const MAX_RELAYED: usize = 8_192;
 const MAX_A_PREVIOUS: usize = 512;
 /// Paths that may end at a leader. choice
 const MAX_ENDS: usize = 65_536;
+/// A path over which nothing has come for so long gives way to a new one when the table is full (research §6, "idle expiry"). choice:
+/// publishers renew over theirs every ten minutes, and whoever only asks walks anew in a second
+const IDLE: Duration = Duration::from_secs(3_600);
 /// Relays that a walk turns away from at one relay, before it is given up. choice
 const MAX_TURNED: u8 = 3;
 
@@ -33,6 +37,8 @@ pub(super) struct Entry<P> {
     pub(super) repair: Option<Repair>,
     /// Relays that the walk had to turn away from here.
     turned: u8,
+    /// When something came over it last.
+    used: Time,
 }
 
 impl<P: Peer> Entry<P> {
@@ -105,12 +111,25 @@ impl<P: Peer> RelayTable<P> {
         self.entries.get(self.by_next.get(&(next, id))?)
     }
 
-    pub(super) fn towards_leader(&self, previous: P, id: u64) -> Option<LinkEnd<P>> {
-        self.by_previous(previous, id).map(|entry| LinkEnd { contact: entry.next.clone(), id: entry.next_id })
+    /// Something comes over a path from one of its two sides, where it has this name.
+    pub(super) fn used(&mut self, now: Time, peer: P, id: u64) {
+        let key = self.by_next.get(&(peer, id)).copied().unwrap_or((peer, id));
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.used = now;
+        }
     }
 
-    pub(super) fn towards_owner(&self, next: P, id: u64) -> Option<LinkEnd<P>> {
-        let entry = self.by_next_hop(next, id)?;
+    /// Where something goes on that comes up a path now.
+    pub(super) fn towards_leader(&mut self, now: Time, previous: P, id: u64) -> Option<LinkEnd<P>> {
+        let entry = self.entries.get_mut(&(previous, id))?;
+        entry.used = now;
+        Some(LinkEnd { contact: entry.next.clone(), id: entry.next_id })
+    }
+
+    /// Where something goes on that comes down a path now.
+    pub(super) fn towards_owner(&mut self, now: Time, next: P, id: u64) -> Option<LinkEnd<P>> {
+        let entry = self.entries.get_mut(self.by_next.get(&(next, id))?)?;
+        entry.used = now;
         Some(LinkEnd { contact: Contact::bare(entry.previous), id: entry.previous_id })
     }
 
@@ -149,8 +168,9 @@ impl<P: Peer> RelayTable<P> {
     }
 
     /// Whether a previous peer may have one more path; and if the table is full, the path that gives way to it: one of who
-    /// has most, if that is more than the previous peer would have then, and rather one that is not whole.
-    fn room(&self, previous: P, most: usize) -> Option<Room<P>> {
+    /// has most, if that is more than the previous peer would have then, and rather one that is not whole; or of anyone the one
+    /// that has been idle for longest, if that is long.
+    fn room(&self, now: Time, previous: P, most: usize) -> Option<Room<P>> {
         let count = self.count(previous);
         if count >= MAX_A_PREVIOUS {
             return None;
@@ -160,8 +180,14 @@ impl<P: Peer> RelayTable<P> {
         }
         let (heaviest, load) = self.counts.iter().max_by_key(|(_, count)| **count)?;
         let of = || self.entries.range((*heaviest, 0)..=(*heaviest, u64::MAX)).map(|(key, entry)| (*key, entry));
-        let victim = of().find(|(_, entry)| entry.is_walking()).or_else(|| of().next());
-        (*load > count + 1).then_some(Room { instead_of: Some(victim?.0) })
+        let idlest = || self.entries.iter().min_by_key(|(_, entry)| entry.used);
+        let instead_of = if *load > count + 1 {
+            let victim = of().find(|(_, entry)| entry.is_walking());
+            victim.or_else(|| of().min_by_key(|(_, entry)| entry.used)).map(|(key, _)| key)
+        } else {
+            idlest().filter(|(_, entry)| now.since(entry.used) >= IDLE).map(|(key, _)| *key)
+        };
+        instead_of.map(|path| Room { instead_of: Some(path) })
     }
 }
 
@@ -188,7 +214,7 @@ impl<P: Peer> Paths<P> {
             return ctx.out.send(&Contact::bare(from), PathMessage::Opened(Opened { id: open.id }));
         }
         let known = self.relayed.by_previous(from, open.id).is_some();
-        let room = self.relayed.room(from, MAX_RELAYED).filter(|_| !known);
+        let room = self.relayed.room(ctx.now, from, MAX_RELAYED).filter(|_| !known);
         let Some((view, room)) = self.view(open.subgroup).zip(room) else {
             return ctx.out.send(&Contact::bare(from), broken);
         };
@@ -208,6 +234,7 @@ impl<P: Peer> Paths<P> {
             opened: false,
             repair: None,
             turned: 0,
+            used: ctx.now,
         };
         self.open_next(ctx, &entry);
         self.relayed.insert(entry);
@@ -324,8 +351,12 @@ mod tests {
             opened,
             repair: None,
             turned: 0,
+            used: Time(id),
         }
     }
+
+    /// Nothing is idle.
+    const NOW: Time = Time(1_000);
 
     #[test]
     fn in_a_full_table_who_has_most_makes_room_and_nobody_has_more_than_a_share() {
@@ -333,17 +364,26 @@ mod tests {
         for (previous, paths) in [(1, 5), (2, 3), (3, 1)] {
             (0..paths).for_each(|id| table.insert(entry(previous, id, id != 2)));
         }
-        assert_eq!(table.room(4, 10), Some(Room { instead_of: None }));
+        assert_eq!(table.room(NOW, 4, 10), Some(Room { instead_of: None }));
         // Of those of the heaviest, the one that is not whole.
-        assert_eq!(table.room(4, 9), Some(Room { instead_of: Some((1, 2)) }));
-        assert_eq!(table.room(2, 9), Some(Room { instead_of: Some((1, 2)) }));
+        assert_eq!(table.room(NOW, 4, 9), Some(Room { instead_of: Some((1, 2)) }));
+        assert_eq!(table.room(NOW, 2, 9), Some(Room { instead_of: Some((1, 2)) }));
         // It makes no room for itself, nor for who would have as many.
-        assert_eq!(table.room(1, 9), None);
+        assert_eq!(table.room(NOW, 1, 9), None);
         table.take_by_previous(1, 2);
-        assert_eq!(table.room(2, 8), None);
-        assert_eq!(table.room(3, 8), Some(Room { instead_of: Some((1, 0)) }));
+        assert_eq!(table.room(NOW, 2, 8), None);
+        // Of those of the heaviest, the one that was used before the others.
+        table.towards_leader(NOW, 1, 0);
+        assert_eq!(table.room(NOW, 3, 8), Some(Room { instead_of: Some((1, 1)) }));
+        // What is used by nobody gives way to anybody.
+        let later = Time(0) + IDLE;
+        assert_eq!(table.room(later, 2, 8), Some(Room { instead_of: Some((2, 0)) }));
+        for (previous, id) in [(1, 0), (1, 1), (1, 3), (1, 4), (2, 0), (2, 1), (2, 2), (3, 0)] {
+            table.towards_leader(later, previous, id);
+        }
+        assert_eq!(table.room(later, 2, 8), None);
         for id in 10..2 * MAX_A_PREVIOUS as u64 {
-            if table.room(5, MAX_RELAYED).is_some() {
+            if table.room(NOW, 5, MAX_RELAYED).is_some() {
                 table.insert(entry(5, id, true));
             }
         }

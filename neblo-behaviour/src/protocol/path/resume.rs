@@ -98,7 +98,7 @@ impl<P: Peer> Paths<P> {
     pub(super) fn mended(&mut self, ctx: &mut PathCtx<'_, P>, from: P, id: u64) {
         if let Some(purpose) = self.own_at(from, id) {
             ctx.out.emit(PathEvent::Mended(purpose));
-        } else if let Some(link) = self.relayed.towards_owner(from, id) {
+        } else if let Some(link) = self.relayed.towards_owner(ctx.now, from, id) {
             ctx.out.send(&link.contact, PathMessage::Mended(Mended { id: link.id }));
         }
     }

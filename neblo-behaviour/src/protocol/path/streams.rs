@@ -83,6 +83,7 @@ impl<P: Peer> Paths<P> {
     pub(super) fn told_to_expect(&mut self, ctx: &mut PathCtx<'_, P>, from: P, expect: &Expect) {
         let Some(path) = self.relayed.by_next_hop(from, expect.id).filter(|entry| entry.last).map(relay::Entry::key)
         else {
+            self.untold.take(from, expect.id);
             return ctx.out.send(&Contact::bare(from), PathMessage::Broken(Broken { id: expect.id, up: true }));
         };
         self.keep_ticket(ctx, expect.ticket, Ticket::Expect { path });
@@ -99,7 +100,16 @@ impl<P: Peer> Paths<P> {
 
     /// A neighbour asks for a stream.
     pub fn stream_asked(&mut self, ctx: &mut PathCtx<'_, P>, stream: u64, from: P, header: &StreamHeader) {
+        if let Some(id) = header.link {
+            self.relayed.used(ctx.now, from, id);
+        }
         let way = if header.version == 1 { self.way(from, header) } else { Err(Refusal::Protocol) };
+        if let (Err(Refusal::Unknown), Some(id)) = (&way, header.link)
+            && let Some(next) = self.untold.take(from, id)
+        {
+            // Somebody waits for it: the leader is to prepare the next try over another path.
+            ctx.out.send(&next, PathMessage::Broken(Broken { id, up: true }));
+        }
         match way {
             Err(reason) => ctx.out.emit(PathEvent::Refuse { stream, reason }),
             Ok(None) => {

@@ -57,7 +57,8 @@ fn with_a_second_path_a_relay_that_lets_no_stream_come_keeps_nobody_away() {
 }
 
 #[test]
-fn a_publication_is_found_at_the_moment_that_a_first_relay_dies_and_streamed_sooner_with_a_second_path() {
+fn a_publication_is_found_at_the_moment_that_a_first_relay_dies_and_streamed_soon_the_slowest_sooner_with_a_second_path()
+ {
     let mut took = [Vec::new(), Vec::new()];
     for seed in seeds(912..936) {
         for second in [false, true] {
@@ -72,7 +73,7 @@ fn a_publication_is_found_at_the_moment_that_a_first_relay_dies_and_streamed_soo
                 continue;
             }
             sim.kill(first);
-            // The leader hears of it: the connections of the dead one are closed.
+            // The connections of the dead one are closed. Who relayed after it tells the leader when a stream has come in vain.
             sim.run(Duration::from_millis(100));
             // It is found either way: a row outlasts its path for as long as a repair takes.
             let (hits, ..) = look_up(&mut sim, requester, b"picture");
@@ -95,5 +96,5 @@ fn a_publication_is_found_at_the_moment_that_a_first_relay_dies_and_streamed_soo
         mean[1],
         most[1]
     );
-    assert!(took[1].len() >= 10 && 10 * mean[1] < 9 * mean[0] && 10 * most[1] < 9 * most[0], "{took:?}");
+    assert!(took[1].len() >= 10 && mean.iter().all(|mean| *mean < 1_000) && 10 * most[1] < 9 * most[0], "{took:?}");
 }
