@@ -60,8 +60,12 @@ impl<P: Peer> Frame<P> {
         from_bytes(bytes)
     }
 
-    /// Encodes the frame without a copy of its payload. For the binding alone.
-    #[cfg_attr(not(feature = "swarm"), allow(dead_code))]
+    /// The bytes of the frame when it is encoded.
+    pub fn encoded_len(&self) -> usize {
+        self.to_pieces().len()
+    }
+
+    /// Encodes the frame without a copy of its payload.
     pub(crate) fn to_pieces(&self) -> Pieces {
         to_pieces(self)
     }

@@ -131,7 +131,7 @@ impl Simulation {
 
     fn transmit(&mut self, from: u32, to: u32, frame: Box<Frame<u32>>) {
         if self.counting {
-            *self.bytes.entry(frame.kind()).or_insert(0) += frame.to_bytes().len() as u64;
+            *self.bytes.entry(frame.kind()).or_insert(0) += frame.encoded_len() as u64;
         }
         *self.frames.entry(frame.kind()).or_insert(0) += 1;
         frame.hash(&mut self.trace);

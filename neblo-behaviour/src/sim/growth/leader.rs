@@ -55,7 +55,7 @@ struct Outbox {
 impl Sink<u32, Directory<u32>> for Outbox {
     fn send(&mut self, _to: &Contact<u32>, message: DirectoryMessage<u32>) {
         self.answers += 1;
-        self.answer_bytes = Frame::Directory(message).to_bytes().len();
+        self.answer_bytes = Frame::Directory(message).encoded_len();
     }
     fn arm(&mut self, _after: Duration, _timer: DirectoryTimer) {}
     fn emit(&mut self, _event: DirectoryEvent<u32>) {}

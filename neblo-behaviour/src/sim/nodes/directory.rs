@@ -61,7 +61,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn watch(&mut self, sent: &Sent<'_>) {
-        let bytes = if self.count_bytes { sent.frame.to_bytes().len() as u64 } else { 0 };
+        let bytes = if self.count_bytes { sent.frame.encoded_len() as u64 } else { 0 };
         let kind = kind(sent.frame);
         self.messages[kind] += 1;
         self.bytes[kind] += bytes;

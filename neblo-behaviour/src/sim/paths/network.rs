@@ -74,7 +74,7 @@ impl Network {
         let mut message = message;
         if self.count_bytes {
             let frame = Frame::Paper(message);
-            self.hour.bytes[kind] += frame.to_bytes().len() as u64;
+            self.hour.bytes[kind] += frame.encoded_len() as u64;
             let Frame::Paper(again) = frame else { return };
             message = again;
         }
