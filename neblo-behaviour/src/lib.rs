@@ -3,6 +3,11 @@
 #![cfg_attr(not(feature = "swarm"), doc = "The pure protocol of NEBLO, without its binding to libp2p.")]
 
 pub mod address;
+// What is read here comes from strangers: nothing in it may panic (tests may).
+#[cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
 pub mod protocol;
 #[cfg(feature = "sim")]
 pub mod sim;

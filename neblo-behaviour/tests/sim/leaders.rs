@@ -359,6 +359,40 @@ fn nobody_is_deposed_by_what_it_has_not_signed() {
     assert!(all_seated(&sim) && sim.node(leader).subgroups().leads());
 }
 
+/// Whoever leads next counts on from a list's term and version: nobody could, from the highest number there is.
+#[test]
+fn no_leader_signs_a_list_that_no_other_could_follow() {
+    let mut sim = ready(461, 24, 8);
+    let leader = leaders(&sim)[0];
+    let old = list(&sim, leader);
+    let others: Vec<_> = old.members.iter().skip(1).map(|member| member.contact.peer).collect();
+    let (end, step) = (u64::MAX, 1 << 20);
+    let told = |sim: &mut Simulation, (term, version): (u64, u64)| {
+        let list = MemberList { term, version, signature: Default::default(), ..old.clone() };
+        let list = list.sign(&StandInKeys::new(leader));
+        for member in &others {
+            sim.inject(leader, *member, Frame::Subgroup(SubgroupMessage::Members(list.clone())));
+        }
+    };
+    for (term, version) in [(end, old.version), (old.term, end), (end, end), (old.term + step + 1, old.version + 1)] {
+        told(&mut sim, (term, version));
+        for member in &others {
+            let there = list(&sim, *member);
+            assert_eq!((there.term, there.version), (old.term, old.version), "{term}, {version}");
+        }
+    }
+    // As high as is believed: the next leader goes beyond it, and all follow.
+    told(&mut sim, (old.term + step, old.version + step));
+    assert!(others.iter().all(|member| list(&sim, *member).version == old.version + step));
+    sim.kill(leader);
+    let next = |sim: &Simulation| {
+        let there: Vec<_> = others.iter().filter_map(|member| sim.node(*member).subgroups().home()).collect();
+        there.len() == others.len() && there.iter().all(|home| home.list.term > old.term + step)
+    };
+    assert!(sim.run_until(Duration::from_secs(40), next));
+    assert!(all_seated(&sim));
+}
+
 // ---- two leaders of one subgroup -------------------------------------------------------------------------------------
 
 #[test]

@@ -52,7 +52,7 @@ impl<P: Peer> Ring<P> {
             self.admitted = join.request;
             ctx.out.emit(RingEvent::Seen(contact));
         }
-        roster.version += 1;
+        roster.version = roster.version.saturating_add(1);
         roster.members = List::chop(members);
         self.change_roster(ctx, roster);
     }
@@ -64,7 +64,7 @@ impl<P: Peer> Ring<P> {
             return;
         }
         roster.owner = None;
-        roster.version += 1;
+        roster.version = roster.version.saturating_add(1);
         roster.open = roster.members.len() > self.r;
         self.change_roster(ctx, roster);
     }
@@ -205,7 +205,7 @@ impl<P: Peer> Ring<P> {
         }
         roster.members = List::chop(members);
         if place == 0 && mine == 1 {
-            roster.term += 1;
+            roster.term = roster.term.saturating_add(1);
         } else if mine != 0 {
             // The founder will say so; should it be dead too, the next one down the list does.
             self.roster = Some(roster);
@@ -213,7 +213,7 @@ impl<P: Peer> Ring<P> {
         }
         self.lost_in_handover(ctx, peer);
         if self.is_member() {
-            roster.version += 1;
+            roster.version = roster.version.saturating_add(1);
             self.change_roster(ctx, roster);
         }
     }

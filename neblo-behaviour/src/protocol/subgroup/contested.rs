@@ -255,8 +255,8 @@ impl<P: Peer> Subgroups<P> {
         let renewing = leading.renewing;
         let mut change = MemberChange {
             subgroup: home.subgroup(),
-            term: term + 1,
-            version: home.list.version + 1,
+            term: term.saturating_add(1),
+            version: home.list.version.saturating_add(1),
             removed: List::default(),
             added: List::default(),
             signature: Default::default(),

@@ -206,7 +206,7 @@ impl<P: Peer> Subgroups<P> {
         let mut change = MemberChange {
             subgroup: home.subgroup(),
             term: home.list.term,
-            version: home.list.version + 1,
+            version: home.list.version.saturating_add(1),
             removed: List::chop(removed.iter().filter_map(|peer| Blob::new(peer.to_bytes())).collect()),
             added: List::chop(added),
             signature: Blob::default(),

@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// Terms and versions above this are not believed of a list of which nothing is known: there must be room to go
+/// beyond them. choice
+const NUMBERS_END: u64 = 1 << 62;
+
 impl<P: Peer> Subgroups<P> {
     pub(super) fn list_received(
         &mut self,
@@ -10,6 +14,10 @@ impl<P: Peer> Subgroups<P> {
         from: P,
         list: MemberList<P>,
     ) {
+        let known = self.membership(list.subgroup).map(|known| (known.list.term, known.list.version));
+        if !within_reach((list.term, list.version), known) {
+            return;
+        }
         if list.leader().is_none_or(|leader| leader.contact.peer != from) {
             return self.list_passed_on(ctx, keys, from, list);
         }
@@ -158,7 +166,10 @@ impl<P: Peer> Subgroups<P> {
                 return;
             }
             // A leader may take a higher term, to stand above another that nobody follows.
-            let fits = change.term >= old.list.term && change.version == old.list.version + 1;
+            let known = (old.list.term, old.list.version);
+            let fits = change.term >= old.list.term
+                && change.version == old.list.version.saturating_add(1)
+                && within_reach((change.term, change.version), Some(known));
             let sound = change
                 .added
                 .iter()
@@ -174,6 +185,14 @@ impl<P: Peer> Subgroups<P> {
             return ctx.out.send(&Contact::bare(from), SubgroupMessage::AskMembers(ask));
         }
     }
+}
+
+/// Whether a list of this term and version may follow the known one. Whoever leads next counts on from it: a leader
+/// that signs the highest number would be the last one whom anybody believes.
+fn within_reach(new: (u64, u64), known: Option<(u64, u64)>) -> bool {
+    let reach = |known: u64| known.saturating_add(registry::TERM_STEP);
+    let (term, version) = known.map_or((NUMBERS_END, NUMBERS_END), |(term, version)| (reach(term), reach(version)));
+    new.0 <= term && new.1 <= version
 }
 
 /// The list that a change makes of `old`.

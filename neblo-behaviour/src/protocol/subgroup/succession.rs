@@ -149,8 +149,8 @@ impl<P: Peer> Subgroups<P> {
         members.insert(0, mine);
         let list = MemberList {
             subgroup: home.subgroup(),
-            term: home.list.term + 1,
-            version: home.list.version + 1,
+            term: home.list.term.saturating_add(1),
+            version: home.list.version.saturating_add(1),
             members: List::chop(members),
             signature: Blob::default(),
         };
