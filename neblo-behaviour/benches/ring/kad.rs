@@ -31,7 +31,7 @@ const RECORDS: usize = 100;
 const VALUE: usize = 64;
 /// Lookups in a batch.
 const CLOSEST: usize = 100;
-const GET: usize = 400;
+const GET: usize = 2_000;
 /// Lookups before anything is measured, so that connections are as they stay under that load.
 const WARM: usize = 100;
 /// Nodes that bootstrap at once.

@@ -20,7 +20,7 @@ pub(crate) const PORT: u16 = 2_000;
 const PAYLOAD: usize = 64;
 const WAIT: Duration = Duration::from_secs(10);
 /// Lookups in a batch.
-const LOOKUPS: usize = 2_000;
+const LOOKUPS: usize = 6_000;
 /// Lookups before anything is measured, so that connections are as they stay under that load.
 const WARM: usize = 2_000;
 /// Nodes that join at once, the peers that each knows, and how often it tries.
