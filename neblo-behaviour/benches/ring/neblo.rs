@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_secs(4);
 /// Fingers are built once the nodes send fewer frames of messages than that a second. While they are built a node sends
 /// more than ten, afterwards one in three seconds.
 const BUILT: f64 = 1.0;
+/// Fingers that were learnt while those who answered had none themselves are short: so long they are replaced, one each
+/// half minute (sim `joined::minutes_after_all_have_joined_at_once_routes_are_as_long_as_over_an_ideal_ring`).
+const REPLACED: Duration = Duration::from_secs(120);
 /// How long maintenance is watched.
 const REST: Duration = Duration::from_secs(60);
 
@@ -153,6 +156,7 @@ impl Network {
             before = (Instant::now(), frames);
             let ideal = self.is_ideal().await?;
             if ideal && rate < BUILT {
+                tokio::time::sleep(REPLACED).await;
                 return Ok(());
             }
             if began.elapsed() > SETTLED_WITHIN {
