@@ -91,6 +91,15 @@ impl<P: Peer> Contact<P> {
         self.addresses.iter().flat_map(|list| list.iter().map(|address| &**address))
     }
 
+    /// Whether peer and addresses are the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let addresses = match (&self.addresses, &other.addresses) {
+            (Some(these), Some(those)) => Arc::ptr_eq(these, those) || these == those,
+            (these, those) => these.is_none() && those.is_none(),
+        };
+        self.peer == other.peer && addresses
+    }
+
     /// Whether any address is known.
     pub fn has_addresses(&self) -> bool {
         self.addresses().next().is_some()

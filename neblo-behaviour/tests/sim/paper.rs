@@ -148,7 +148,7 @@ fn section_3_1_the_same_identifier_and_path_serve_all_that_a_peer_publishes() {
 #[test]
 fn section_3_1_a_total_ping_that_fails_makes_the_owner_publish_all_again_over_a_new_path() {
     let mut broken = 0;
-    for seed in 430..442 {
+    for seed in seeds(430..454) {
         let mut sim = usual(seed);
         let (publisher, requester) = strangers(&sim);
         let hops = published(&mut sim, publisher, b"first");
@@ -188,7 +188,7 @@ fn section_3_1_when_the_timer_expires_pings_find_the_broken_path_and_the_owner_p
 #[test]
 fn section_3_1_a_peer_that_leaves_splices_its_neighbours_together() {
     let mut spliced = 0;
-    for seed in 470..494 {
+    for seed in seeds(470..494) {
         let mut sim = usual(seed);
         let (publisher, requester) = strangers(&sim);
         let hops = published(&mut sim, publisher, b"picture");

@@ -8,6 +8,9 @@ use crate::protocol::ring::RingInput;
 
 /// Commands to leave that wait for the same end. choice
 const MAX_LEAVING: usize = 16;
+/// From the end of leaving until it is said: whoever hears so often ends the program, and what was just sent to neighbours would
+/// be lost with it. choice: a long way across the net
+const LAST_FRAMES: Duration = Duration::from_millis(250);
 
 impl<P: Peer> Node<P> {
     pub(super) fn done(step: &mut Step<'_, P>, token: Token, answer: Answer) {
@@ -157,6 +160,14 @@ impl<P: Peer> Node<P> {
         self.refresh_soon(step);
         if self.subgroups.is_leaving() {
             // The subgroup is being handed over; its end comes back here.
+            return;
+        }
+        arm(step, LAST_FRAMES, Timer::Left);
+    }
+
+    /// The last frames are out.
+    pub(super) fn left_expired(&mut self, step: &mut Step<'_, P>) {
+        if self.subscription.wanted || self.subgroups.is_leaving() {
             return;
         }
         for token in std::mem::take(&mut self.subscription.leaving) {

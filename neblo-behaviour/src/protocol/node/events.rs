@@ -240,7 +240,10 @@ impl<P: Peer> Node<P> {
 
     fn client_event(&mut self, step: &mut Step<'_, P>, event: ClientEvent) {
         match event {
-            ClientEvent::Want(purpose) => part!(self, step, |ctx| self.paths.want(ctx, &*self.keys, purpose)),
+            ClientEvent::Want(purpose) => {
+                part!(self, step, |ctx| self.paths.want(ctx, &*self.keys, purpose));
+                self.refresh_soon(step);
+            }
             ClientEvent::Up(purpose, errand) => {
                 let kept = (*errand).clone();
                 let sent = part!(self, step, |ctx| self.paths.send_up(ctx, &*self.keys, purpose, *errand));
@@ -251,6 +254,7 @@ impl<P: Peer> Node<P> {
             ClientEvent::Done(token, answer) => Self::done(step, token, answer),
             ClientEvent::Unanswered(purpose) => {
                 part!(self, step, |ctx| self.paths.unanswered(ctx, &*self.keys, purpose));
+                self.refresh_soon(step);
             }
             ClientEvent::Held(publication) => Self::event(step, Event::Held(publication)),
             ClientEvent::OpenStream { token, ticket } => {

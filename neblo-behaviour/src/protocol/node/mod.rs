@@ -115,6 +115,8 @@ pub struct Node<P: Peer> {
     held: BTreeSet<P>,
     /// The successor list that the predecessor was told of.
     told_list: Vec<(P, OverlayAddr)>,
+    /// The ring's neighbours when connections were looked at last.
+    kept_ring: Vec<Contact<P>>,
     refreshing: bool,
     upkeep: u64,
     next_stream: u64,
@@ -171,6 +173,7 @@ impl<P: Peer> Node<P> {
             range_handlers: (false, false),
             held: BTreeSet::new(),
             told_list: Vec::new(),
+            kept_ring: Vec::new(),
             refreshing: false,
             upkeep: 0,
             next_stream: 1 << 63,
@@ -282,10 +285,11 @@ impl<P: Peer> Node<P> {
             Frame::Ring(message) => {
                 if matches!(&message, RingMessage::Nudge(nudge) if nudge.leaving) {
                     self.fingers.remove(from);
+                    self.refresh_soon(step);
                 }
                 let input = super::ring::RingInput::Received(from, message);
                 part!(self, step, |ctx| self.ring.handle(ctx, input));
-                self.refresh_soon(step);
+                self.refresh_if_ring_changed(step);
             }
             Frame::Messaging(message) => {
                 self.say_left(step, from, &message);
@@ -346,6 +350,7 @@ impl<P: Peer> Node<P> {
             Timer::Paper(timer) => part!(self, step, |ctx| self.paper.expired(ctx, &*self.keys, timer)),
             Timer::Upkeep(generation) => self.upkeep_expired(step, generation),
             Timer::Refresh => self.refresh(step),
+            Timer::Left => self.left_expired(step),
             Timer::Cast(cast) => self.cast_again(step, cast),
         }
     }

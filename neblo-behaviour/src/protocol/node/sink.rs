@@ -40,6 +40,8 @@ pub enum Timer<P> {
     Upkeep(u64),
     /// The set of connections to keep is looked at.
     Refresh,
+    /// Leaving is said to have ended.
+    Left,
 }
 
 /// An event of a part that `Node` has not looked at yet.

@@ -250,9 +250,8 @@ impl<P: Peer> Paper<P> {
     pub(super) fn republish(&mut self, ctx: &mut PaperCtx<'_, P>) {
         self.pinging = None;
         let Some(connection) = self.own.connection else { return };
-        if let Some(entry) = self.table.by_previous(&connection, None).cloned() {
-            self.table.remove(&connection, &entry);
-        }
+        // Also where the old walk came past here again: the answers of the new one would go on along the old.
+        self.table.remove_path(&connection);
         for content in &mut self.own.contents {
             (content.sent, content.held) = (false, false);
         }
