@@ -30,7 +30,7 @@ fn a_scenario_gives_a_table_a_plot_and_always_the_same_trace() {
 }
 
 /// Of seed 1 of `scenarios/small.toml`.
-const TRACE: &str = "trace 858d28537ce1214d";
+const TRACE: &str = "trace 43d0f4d9f481c9e1";
 
 #[test]
 fn what_is_wrong_with_a_scenario_is_said() {
