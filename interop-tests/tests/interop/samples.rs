@@ -313,6 +313,7 @@ fn directory() -> Vec<DirectoryMessage<PeerId>> {
         DirectoryMessage::TableCopied(TableCopied { copy: 8, sequence: 1, missed: true }),
         DirectoryMessage::TableKey(TableKey { subgroup: place(0xaa), key: [11; 32] }),
         DirectoryMessage::AskTableKey(AskTableKey { subgroup: place(0xaa) }),
+        DirectoryMessage::Lookup(super::frameless::cast()),
     ]
 }
 
@@ -446,6 +447,7 @@ fn name(frame: &Frame<PeerId>) -> String {
             DirectoryMessage::TableCopied(_) => "table-copied",
             DirectoryMessage::TableKey(_) => "table-key",
             DirectoryMessage::AskTableKey(_) => "ask-table-key",
+            DirectoryMessage::Lookup(_) => "lookup",
         },
         Frame::Paper(message) => match message {
             PaperMessage::Publish(_) => "publish",

@@ -285,6 +285,15 @@ impl Net {
     }
 }
 
+impl Drop for Net {
+    /// Keeps the logs of a test that failed.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.keep_logs(&format!("failed-{}", std::process::id()));
+        }
+    }
+}
+
 /// The nodes of these statuses are one ring: each range begins where that of the next one ends.
 pub(crate) fn is_one_ring(statuses: &[&Value]) -> bool {
     let ring = |status: &Value, field: &str| status["ring"][field].as_str().map(str::to_owned);
@@ -402,13 +411,17 @@ impl Download {
 
     /// After a disturbance at `since`: waits until the stream was replaced and bytes come over the new one (the last of the
     /// old one may be told after its end), and tells when that was noticed and how long no byte came. If the stream was not hit, it is enough that
-    /// bytes come all the time.
+    /// bytes come all the time, or the last ones.
     #[track_caller]
     pub(crate) fn goes_on(&mut self, since: Instant, within: Duration) -> Gap {
         let (mut last, mut longest, before) = (since, Duration::ZERO, self.streams);
         let mut noticed = None;
         loop {
-            let (at, event) = self.event(since + within).unwrap_or_else(|| panic!("it ended: {:?}", self.error));
+            let Some((at, event)) = self.event(since + within) else {
+                assert!(self.error.is_none(), "it ended: {:?}", self.error);
+                // It was not hit, and is done.
+                return Gap { noticed, silent: longest };
+            };
             if event["event"] == "retrying" && at >= since {
                 noticed.get_or_insert(at.duration_since(since));
             }

@@ -34,8 +34,11 @@ pub(crate) fn announce(sim: &mut Simulation, peer: u32, payload: &[u8]) -> u64 {
 }
 
 pub(crate) fn look_up(sim: &mut Simulation, peer: u32, query: &[u8]) -> (Vec<Hit>, u32, u32) {
+    look_up_for(sim, peer, query, Duration::from_secs(3))
+}
+
+fn look_up_for(sim: &mut Simulation, peer: u32, query: &[u8], window: Duration) -> (Vec<Hit>, u32, u32) {
     let query = query.to_vec();
-    let window = Duration::from_secs(3);
     let token = sim.command(peer, |token| Command::Lookup { token, query, limit: 50, window, allow_weak: false });
     let ended = |sim: &Simulation| {
         matches!(sim.answers(peer, token).last(), Some(Answer::LookupEnded { .. } | Answer::Failed(_)))
@@ -68,6 +71,30 @@ pub(crate) fn connect(sim: &mut Simulation, peer: u32, hit: &Hit) -> Result<(), 
         Answer::Ok => Ok(()),
         other => Err(other.clone()),
     }
+}
+
+#[test]
+fn a_lookup_asked_while_a_leader_is_dead_is_answered_by_whoever_leads_next() {
+    for seed in seeds(220..232) {
+        let mut sim = ready(seed, 24, 8);
+        let (publisher, requester) = strangers(&sim);
+        announce(&mut sim, publisher, b"a picture");
+        sim.run(Duration::from_secs(4));
+        let leader = sim.node(publisher).subgroups().home().and_then(|home| home.leader()).unwrap().contact.peer;
+        sim.vanish(leader);
+        // Nobody has noticed yet, and the multicast reaches nobody in its place.
+        sim.run(Duration::from_millis(500));
+        assert!(sim.living().into_iter().all(|peer| peer == leader || !is_next(&sim, peer, publisher)), "seed {seed}");
+        let (hits, answered, asked) = look_up_for(&mut sim, requester, b"picture", Duration::from_secs(10));
+        assert!(hits.iter().any(|hit| *hit.payload == *b"a picture"), "seed {seed}: {answered} of {asked}");
+        assert_eq!(answered, asked, "seed {seed}");
+    }
+}
+
+/// Whether a peer leads the subgroup of another.
+fn is_next(sim: &Simulation, peer: u32, member: u32) -> bool {
+    let home = |peer: u32| sim.node(peer).subgroups().home().map(|home| home.subgroup());
+    sim.node(peer).subgroups().leads() && home(peer) == home(member)
 }
 
 #[test]

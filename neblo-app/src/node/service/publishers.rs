@@ -93,6 +93,7 @@ impl Publishers {
             // Its path may be under repair: its leader is told as soon as there is another, and keeps us waiting until then.
             self.queue.extend(self.last.clone());
         }
+        tracing::debug!(target: "neblo", found = self.queue.len(), ?asked, "looked for publishers");
         self.shown.send_modify(|shown| shown.publishers = shown.publishers.max(self.queue.len()));
         match asked {
             Ok(_) if !self.queue.is_empty() => Ok(()),
@@ -136,7 +137,11 @@ impl Sources for Publishers {
             }
             if let Some(hit) = self.queue.pop_front() {
                 let connect = self.service.handle().connect(&hit, self.allow_weak);
-                match timeout(CONNECT_WITHIN, connect).await.unwrap_or(Err(Failure::TimedOut)) {
+                let connected = timeout(CONNECT_WITHIN, connect).await.unwrap_or(Err(Failure::TimedOut));
+                if let Err(failure) = &connected {
+                    tracing::debug!(target: "neblo", %failure, "no stream to a publisher");
+                }
+                match connected {
                     Ok(stream) => {
                         self.current = Some(hit.id());
                         self.last = Some(hit.clone());

@@ -12,6 +12,9 @@ const MAX_ASKING: usize = 1_024;
 const MAX_ANSWERING: usize = 256;
 /// The application's time to answer (design: interface).
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// A leader that has not answered by then may be gone, and whoever leads in its place has not been asked. choice: leaders answer
+/// within some tenths of a second
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// Longest window of a lookup. choice
 const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 /// Clocks may differ, and the multicast takes its time. choice
@@ -20,6 +23,10 @@ const FRESH_SECONDS: u64 = 600;
 const MAX_HITS: u16 = 256;
 /// Leaders besides those that were asked whose hits are taken. choice
 const MAX_OTHERS: usize = 64;
+/// Leaders that are looked for because of one lookup. choice: more do not change at once
+const MAX_SILENT: usize = 8;
+/// Lookups that a leader which was found is asked. choice: it takes 100 at once
+const MAX_LATE: usize = 64;
 /// Lookups remembered as seen. choice
 pub(super) const MAX_SEEN: usize = 8_192;
 /// Hits of one leader in one frame, in bytes. choice
@@ -49,6 +56,8 @@ pub(super) struct Asking<P> {
     /// Hits from a subgroup of which another was asked, by a peer that says that it leads it: they go on at the end if that
     /// other one has said nothing.
     held: Vec<Hit>,
+    /// What was asked, for leaders that are found later.
+    cast: Box<LookupCast<P>>,
     until: Time,
 }
 
@@ -86,6 +95,22 @@ impl<P: Peer> Directory<P> {
         };
         let nonce = draw(ctx.rng);
         let window = Duration::from_millis(u64::from(lookup.window)).min(LONGEST_WINDOW);
+        let cast = LookupCast {
+            asker: self.me.clone(),
+            identity: Blob::new(keys.identity()).unwrap_or_default(),
+            subgroup,
+            term,
+            nonce,
+            sent: ctx.unix,
+            query: lookup.query.clone(),
+            limit: lookup.limit,
+            signature: Blob::default(),
+        };
+        let cast = cast.sign(keys);
+        if !others.is_empty() {
+            ctx.out.emit(DirectoryEvent::Cast(to_bytes(&cast)));
+            ctx.out.arm(SILENT_AFTER, DirectoryTimer::Silent(nonce));
+        }
         let asking = Asking {
             end,
             reply,
@@ -99,25 +124,12 @@ impl<P: Peer> Directory<P> {
             limit: usize::from(lookup.limit.min(MAX_HITS)),
             given: BTreeMap::new(),
             held: Vec::new(),
+            cast: Box::new(cast),
             until: ctx.now + window,
         };
         self.asking.insert(nonce, asking);
         ctx.out.arm(window, DirectoryTimer::Lookup(nonce));
-        let cast = LookupCast {
-            asker: self.me.clone(),
-            identity: Blob::new(keys.identity()).unwrap_or_default(),
-            subgroup,
-            term,
-            nonce,
-            sent: ctx.unix,
-            query: lookup.query.clone(),
-            limit: lookup.limit,
-            signature: Blob::default(),
-        };
         self.seen.insert(nonce);
-        if !others.is_empty() {
-            ctx.out.emit(DirectoryEvent::Cast(to_bytes(&cast.sign(keys))));
-        }
         self.search(ctx, nonce, None, lookup.query.into_inner(), lookup.limit);
     }
 
@@ -130,7 +142,20 @@ impl<P: Peer> Directory<P> {
         known: impl FnOnce(P, OverlayAddr) -> bool,
         bytes: &[u8],
     ) -> Verdict {
-        let Ok(cast) = from_bytes::<LookupCast<P>>(bytes) else { return Verdict::Reject };
+        match from_bytes(bytes) {
+            Ok(cast) => self.asked(ctx, keys, known, cast),
+            Err(_) => Verdict::Reject,
+        }
+    }
+
+    /// A lookup of another leader.
+    pub(super) fn asked(
+        &mut self,
+        ctx: &mut DirectoryCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        known: impl FnOnce(P, OverlayAddr) -> bool,
+        cast: LookupCast<P>,
+    ) -> Verdict {
         if cast.sent.abs_diff(ctx.unix) > FRESH_SECONDS || self.seen.contains(&cast.nonce) {
             return Verdict::Ignore;
         }
@@ -241,6 +266,31 @@ impl<P: Peer> Directory<P> {
         pass_on(ctx, asking, hits, ended);
         if ended {
             self.asking.remove(&found.nonce);
+        }
+    }
+
+    /// Leaders that have not answered a lookup yet are looked for anew: others may lead in their place.
+    pub(super) fn seek_silent(&mut self, ctx: &mut DirectoryCtx<'_, P>, nonce: [u8; 16]) {
+        let Some(asking) = self.asking.get(&nonce) else { return };
+        let silent = asking.leaders.iter().filter(|(subgroup, _)| !asking.answered.contains(subgroup));
+        for (subgroup, peer) in silent.filter(|(_, peer)| *peer != self.me.peer).take(MAX_SILENT) {
+            ctx.out.emit(DirectoryEvent::Seek(*subgroup, Some(*peer)));
+        }
+    }
+
+    /// Another leads a subgroup whose leader has not answered: it is asked, too.
+    pub(super) fn ask_late(&mut self, ctx: &mut DirectoryCtx<'_, P>, subgroup: OverlayAddr, leader: &Contact<P>) {
+        for asking in self.asking.values_mut().filter(|asking| !asking.answered.contains(&subgroup)).take(MAX_LATE) {
+            let other = |(of, peer): &&mut (OverlayAddr, P)| *of == subgroup && *peer != leader.peer;
+            let Some((_, peer)) = asking.leaders.iter_mut().find(other) else { continue };
+            *peer = leader.peer;
+            // It may have heard of the lookup by itself.
+            let (hits, held) = std::mem::take(&mut asking.held).into_iter().partition(|hit| hit.subgroup == subgroup);
+            asking.held = held;
+            if !Vec::is_empty(&hits) {
+                pass_on(ctx, asking, hits, false);
+            }
+            ctx.out.send(leader, DirectoryMessage::Lookup((*asking.cast).clone()));
         }
     }
 

@@ -146,5 +146,7 @@ choice! {
         4 => TableCopied(TableCopied),
         5 => TableKey(TableKey),
         6 => AskTableKey(AskTableKey),
+        /// To whoever leads in place of a leader that did not answer, and so did not hear the multicast.
+        7 => Lookup(LookupCast<P>),
     }
 }

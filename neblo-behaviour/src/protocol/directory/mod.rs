@@ -36,6 +36,8 @@ use crate::address::OverlayAddr;
 pub enum DirectoryTimer {
     /// Rows and tickets are looked through.
     Sweep(u64),
+    /// Leaders had their time to answer a lookup.
+    Silent([u8; 16]),
     /// A lookup of a member ends.
     Lookup([u8; 16]),
     /// The application had its time to answer.
@@ -274,11 +276,12 @@ impl<P: Peer> Directory<P> {
         }
     }
 
-    /// Handles a message from another leader, or between leader and candidate.
+    /// Handles a message from another leader, or between leader and candidate. `known` as for [`Directory::cast_received`].
     pub fn received(
         &mut self,
         ctx: &mut DirectoryCtx<'_, P>,
         keys: &dyn Keys<P>,
+        known: impl FnOnce(P, OverlayAddr) -> bool,
         from: P,
         message: DirectoryMessage<P>,
     ) {
@@ -290,6 +293,12 @@ impl<P: Peer> Directory<P> {
             DirectoryMessage::TableCopied(copied) => self.table_copied(ctx, keys, from, &copied),
             DirectoryMessage::TableKey(key) => self.key_came(ctx, keys, from, &key),
             DirectoryMessage::AskTableKey(ask) => self.asked_for_key(ctx, from, &ask),
+            DirectoryMessage::Lookup(cast) => {
+                // Nobody passes one on but the multicast.
+                if cast.asker.peer == from {
+                    let _answered_or_dropped = self.asked(ctx, keys, known, cast);
+                }
+            }
         }
     }
 
@@ -305,6 +314,7 @@ impl<P: Peer> Directory<P> {
             }
             DirectoryTimer::Sweep(_) => {}
             DirectoryTimer::Lookup(nonce) => self.lookup_expired(ctx, nonce),
+            DirectoryTimer::Silent(nonce) => self.seek_silent(ctx, nonce),
             DirectoryTimer::Answer(ask) => self.answer(ctx, ask, &[]),
             DirectoryTimer::Gathered | DirectoryTimer::Feed(_) => self.feed_expired(ctx, keys, timer),
             DirectoryTimer::TableKey(tried) => self.ask_again(ctx, tried),

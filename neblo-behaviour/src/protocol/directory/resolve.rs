@@ -97,6 +97,7 @@ impl<P: Peer> Directory<P> {
 
     /// The leader that was sought is known.
     pub fn leader_found(&mut self, ctx: &mut DirectoryCtx<'_, P>, found: OverlayAddr, leader: &Contact<P>) {
+        self.ask_late(ctx, found, leader);
         for (nonce, resolving) in &mut self.resolving {
             if let Resolving::Member { asked, subgroup, registration, .. } = resolving
                 && asked.is_none()

@@ -311,7 +311,9 @@ impl<P: Peer> Node<P> {
                 self.refresh_soon(step);
             }
             Frame::Directory(message) => {
-                part!(self, step, |ctx| self.directory.received(ctx, &*self.keys, from, message));
+                let leaders = &self.subgroups;
+                let known = |peer, subgroup| leaders.leader_of(subgroup).is_some_and(|it| it.peer == peer);
+                part!(self, step, |ctx| self.directory.received(ctx, &*self.keys, known, from, message));
             }
         }
     }
