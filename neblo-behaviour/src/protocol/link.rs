@@ -10,8 +10,14 @@ use super::io::{Contact, Ctx, Part, Peer, Time};
 
 /// Idle time after which a link that carries streams, whose bytes count as life, is probed. choice
 pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(750);
+/// A finger is probed after so many times the idle time of other links. choice: half a minute by default, as overlays with far fewer
+/// messages do (MSPastry, research §3). It stands for nothing but a shorter way, and one that is used is probed then
+const FINGER_FACTOR: u32 = 6;
 /// A peer that was heard of this lately has so much time to be heard of again before it is probed. choice: a round trip or two
 const JUST_NOW: Duration = Duration::from_millis(250);
+/// A peer that another one watches, too, is probed after so many times the idle time of neighbours. choice: of the dozens that share a
+/// path with somebody, the leader that has probed it in a third of that is the first to know
+const SHARED_FACTOR: u32 = 3;
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time-out of a probe. choice
@@ -23,6 +29,9 @@ const LONGEST_BUSY: Duration = Duration::from_millis(700);
 const FIRST: Duration = Duration::from_millis(1_000);
 /// Unanswered probes, or failed dials, that are a death (design D2).
 const STRIKES: u8 = 3;
+/// Nonces of probes: an answer is told from one to an earlier probe of the same link by them, nothing more. choice: three bytes on the
+/// wire in place of nine
+const NONCES: u64 = 0xffff;
 /// Time between dials of a watched peer that cannot be reached. choice
 const REDIAL: Duration = Duration::from_millis(500);
 
@@ -57,12 +66,26 @@ pub enum LinkEvent<P> {
     Silent(P),
 }
 
+/// What a link is for, the least demanding first: how soon its death must be noticed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkUse {
+    /// A finger: routes lead over it now and then.
+    Finger,
+    /// A peer that another one watches as a neighbour, who says so when it dies: on a path, whom the leader of the subgroup watches; on the
+    /// ring a successor behind the first one.
+    Shared,
+    /// A neighbour on the ring, a leader, or its member.
+    Neighbour,
+    /// Streams, or answers that somebody waits for, go over it.
+    Streams,
+}
+
 #[derive(Clone, Debug)]
 struct Link<P> {
     contact: Contact<P>,
     /// Whether someone here wants to know when it dies.
     watched: bool,
-    busy: bool,
+    used_for: LinkUse,
     heard: Time,
     probe: Option<(u64, Time)>,
     strikes: u8,
@@ -76,10 +99,15 @@ struct Link<P> {
 impl<P> Link<P> {
     /// Whoever waits for something over it waits for its probes.
     fn urgent(&self) -> bool {
-        self.busy || self.suspected.is_some()
+        self.used_for == LinkUse::Streams || self.suspected.is_some()
     }
 
-    /// The time that is left to a probe on its way, now that somebody waits for it.
+    /// The time that is left to a probe on its way.
+    fn left(&self, now: Time) -> Option<Duration> {
+        self.probe.map(|(_, sent)| time_out(self.round_trip, self.urgent()).saturating_sub(now.since(sent)))
+    }
+
+    /// The same, now that somebody waits for it.
     fn hurried(&self, now: Time) -> Option<Duration> {
         self.probe.map(|(_, sent)| time_out(self.round_trip, true).saturating_sub(now.since(sent)))
     }
@@ -90,7 +118,7 @@ impl<P> Link<P> {
 pub struct Links<P> {
     links: BTreeMap<P, Link<P>>,
     next: u64,
-    /// Idle time after which a link is probed, unless it carries streams.
+    /// Idle time after which the link to a neighbour is probed.
     probe_after: Duration,
 }
 
@@ -103,19 +131,19 @@ impl<P: Peer> Part<P> for Links<P> {
 type LinkCtx<'a, P> = Ctx<'a, P, Links<P>>;
 
 impl<P: Peer> Links<P> {
-    /// No links yet; one that is idle for `probe_after` is probed.
+    /// No links yet; one to a neighbour that is idle for `probe_after` is probed.
     pub fn new(probe_after: Duration) -> Self {
         Self { links: BTreeMap::new(), next: 0, probe_after }
     }
 
-    /// Starts or stops watching a peer; `busy` when its link carries streams.
-    pub fn watch(&mut self, ctx: &mut LinkCtx<'_, P>, contact: &Contact<P>, busy: bool) {
+    /// Starts watching a peer whose link is used for this, or learns that it is used for something else now.
+    pub fn watch(&mut self, ctx: &mut LinkCtx<'_, P>, contact: &Contact<P>, used_for: LinkUse) {
         let next = self.next_number();
-        let idle_limit = self.idle_limit(busy);
+        let idle_limit = self.idle_limit(used_for);
         let link = self.links.entry(contact.peer).or_insert_with(|| Link {
             contact: contact.clone(),
             watched: false,
-            busy,
+            used_for,
             // Nothing was heard yet, so it is probed at once: a connection may be left over from a peer that is gone.
             heard: Time(0),
             probe: None,
@@ -127,13 +155,19 @@ impl<P: Peer> Links<P> {
         if contact.has_addresses() {
             link.contact = contact.clone();
         }
-        let sooner = busy && !link.busy;
-        link.busy = busy;
+        let sooner = used_for > link.used_for;
+        link.used_for = used_for;
         if !link.watched || sooner && link.suspected.is_none() {
             link.watched = true;
             link.generation = next;
             let new = link.heard == Time(0) && link.probe.is_none();
-            let after = if new { Duration::ZERO } else { link.hurried(ctx.now).unwrap_or(idle_limit) };
+            let idle = ctx.now.since(link.heard);
+            let after = match (new, used_for) {
+                (true, _) => Duration::ZERO,
+                (false, LinkUse::Streams) => link.hurried(ctx.now).unwrap_or(idle_limit),
+                // A probe on its way has the time that it was given.
+                (false, _) => link.left(ctx.now).unwrap_or(idle_limit.saturating_sub(idle)),
+            };
             ctx.out.arm(after, LinkTimer { peer: contact.peer, generation: next });
         }
     }
@@ -149,6 +183,28 @@ impl<P: Peer> Links<P> {
     /// of it in a moment.
     pub fn awaits(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
         self.suspect_after(ctx, peer, JUST_NOW);
+    }
+
+    /// A message was sent on over a peer. If nothing was heard of it for as long as other links are idle at most, it is probed
+    /// now: a dead finger is noticed by the first message that it loses, which is then sent another way.
+    pub fn used(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
+        let idle = |link: &Link<P>| ctx.now.since(link.heard) >= self.probe_after && link.probe.is_none();
+        if self.links.get(&peer).is_some_and(idle) {
+            self.suspect_after(ctx, peer, Duration::ZERO);
+        }
+    }
+
+    /// Another one takes a peer for dead: it is probed at once, and dead if it does not answer that, or twice if its answers take
+    /// long. Whoever says so falsely has a living peer probed, no more.
+    pub fn missed(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
+        if self.links.get(&peer).is_none_or(|link| ctx.now.since(link.heard) < JUST_NOW) {
+            return;
+        }
+        self.suspect_after(ctx, peer, Duration::ZERO);
+        if let Some(link) = self.links.get_mut(&peer) {
+            let slow = time_out(link.round_trip, false) > LONGEST_BUSY;
+            link.strikes = link.strikes.max(if slow { STRIKES - 2 } else { STRIKES - 1 });
+        }
     }
 
     fn suspect_after(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P, after: Duration) {
@@ -232,7 +288,7 @@ impl<P: Peer> Links<P> {
     /// A link is looked at.
     pub fn expired(&mut self, ctx: &mut LinkCtx<'_, P>, timer: LinkTimer<P>) {
         let next = self.next_number();
-        let nonce = ctx.rng.next_u64();
+        let nonce = ctx.rng.next_u64() & NONCES;
         let probe_after = self.probe_after;
         let Some(link) = self.links.get_mut(&timer.peer).filter(|link| link.generation == timer.generation) else {
             return;
@@ -252,8 +308,7 @@ impl<P: Peer> Links<P> {
             }
         }
         let idle = ctx.now.since(link.heard);
-        let limit = if link.busy { PROBE_BUSY_AFTER } else { probe_after };
-        let limit = if link.suspected.is_some() { Duration::ZERO } else { limit };
+        let limit = if link.suspected.is_some() { Duration::ZERO } else { idle_limit(probe_after, link.used_for) };
         link.generation = next;
         let after = if link.strikes == 0 && idle < limit && link.heard != Time(0) {
             limit - idle
@@ -270,8 +325,17 @@ impl<P: Peer> Links<P> {
         self.next
     }
 
-    fn idle_limit(&self, busy: bool) -> Duration {
-        if busy { PROBE_BUSY_AFTER } else { self.probe_after }
+    fn idle_limit(&self, used_for: LinkUse) -> Duration {
+        idle_limit(self.probe_after, used_for)
+    }
+}
+
+fn idle_limit(probe_after: Duration, used_for: LinkUse) -> Duration {
+    match used_for {
+        LinkUse::Finger => probe_after * FINGER_FACTOR,
+        LinkUse::Shared => probe_after * SHARED_FACTOR,
+        LinkUse::Neighbour => probe_after,
+        LinkUse::Streams => PROBE_BUSY_AFTER,
     }
 }
 
@@ -357,7 +421,7 @@ mod tests {
     /// Peer 7, whose answers take a millisecond, heard of last at ten seconds.
     fn quick() -> (Links<u32>, Out) {
         let (mut links, mut out) = (Links::new(Duration::from_secs(5)), Out::default());
-        at(&mut links, &mut out, Time(SECOND), |links, ctx| links.watch(ctx, &Contact::bare(7), false));
+        at(&mut links, &mut out, Time(SECOND), |links, ctx| links.watch(ctx, &Contact::bare(7), LinkUse::Neighbour));
         links.heard(Time(2 * SECOND), 7);
         links.links.get_mut(&7).unwrap().round_trip = Some((1_000, 100));
         links.heard(Time(10 * SECOND), 7);
@@ -378,6 +442,20 @@ mod tests {
         let (dead, event) = run(&mut links, &mut out, Time(20 * SECOND)).unwrap();
         assert_eq!(event, LinkEvent::Dead(7));
         assert!(dead < Time(11 * SECOND + 500_000), "{dead:?}");
+    }
+
+    #[test]
+    fn a_peer_that_others_miss_is_dead_after_one_probe_and_alive_if_it_answers() {
+        let (mut links, mut out) = quick();
+        at(&mut links, &mut out, Time(11 * SECOND), |links, ctx| links.missed(ctx, 7));
+        let mut alive = (links.clone(), Out { timers: out.timers.clone(), ..Out::default() });
+        let (silent, event) = run(&mut links, &mut out, Time(20 * SECOND)).unwrap();
+        assert_eq!(event, LinkEvent::Dead(7));
+        assert!(silent < Time(11 * SECOND + 500_000), "{silent:?}");
+        // The probe goes out at once; anything that is heard after that is an answer.
+        assert_eq!(run(&mut alive.0, &mut alive.1, Time(11 * SECOND)), None);
+        alive.0.heard(Time(11 * SECOND + 2_000), 7);
+        assert_eq!(run(&mut alive.0, &mut alive.1, Time(15 * SECOND)), None);
     }
 
     #[test]
@@ -404,7 +482,7 @@ mod tests {
     fn closes(heard: u64) -> (bool, bool, bool) {
         let seconds = |seconds: u64| Time(seconds * SECOND);
         let (mut links, mut out) = (Links::new(Duration::from_secs(5)), Out::default());
-        at(&mut links, &mut out, seconds(1), |links, ctx| links.watch(ctx, &Contact::bare(7), false));
+        at(&mut links, &mut out, seconds(1), |links, ctx| links.watch(ctx, &Contact::bare(7), LinkUse::Neighbour));
         links.heard(seconds(heard), 7);
         let mut dead = false;
         at(&mut links, &mut out, seconds(100), |links, ctx| dead = links.closed(ctx, 7));

@@ -29,8 +29,8 @@ pub struct PathPolicy {
     /// Default 300 s (seed 003 §5).
     pub timer: Duration,
     /// How long a leader goes on answering with a registration that its publisher has not renewed over its path, hardened
-    /// mechanism only; publishers renew in a third of it. Shorter costs more renewals (one sealed record of 1 KiB up and one
-    /// down, times the links of the path: 52 KiB an hour for a publication at 30 min and 4.33 links, 156 KiB at 10 min), longer
+    /// mechanism only; publishers renew after two thirds of it. Shorter costs more renewals (one sealed record of 1 KiB up and one
+    /// down, times the links of the path: 26 KiB an hour for a publication at 30 min and 4.33 links, 78 KiB at 10 min; up to 48 publications share them), longer
     /// costs requests that fail when a publisher is gone and a relay hides it; of a publisher that just dies, the links of its path
     /// tell within seconds. Default 30 min: choice.
     pub acknowledged_within: Duration,

@@ -25,6 +25,11 @@ impl StandInKeys {
     pub(super) fn that_pay(peer: u32, pays: Arc<AtomicBool>) -> Self {
         Self { peer, pays }
     }
+
+    /// What was sealed with [`Keys::seal`].
+    pub(in crate::sim) fn read(sealed: &[u8]) -> Option<&[u8]> {
+        sealed.get(32..sealed.len().checked_sub(SEAL_OVERHEAD - 32)?)
+    }
 }
 
 fn digest(parts: &[&[u8]]) -> [u8; 32] {

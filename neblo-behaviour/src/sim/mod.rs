@@ -64,6 +64,8 @@ struct Host {
     rng: ChaCha8Rng,
     alive: bool,
     frozen: bool,
+    /// When it was frozen last.
+    frozen_at: Time,
     /// Peers connected to this one.
     connected: BTreeSet<u32>,
     /// Of them, those that have vanished and live again, not knowing of this connection.
@@ -184,6 +186,7 @@ impl Simulation {
             rng,
             alive: true,
             frozen: false,
+            frozen_at: Time(0),
             connected: BTreeSet::new(),
             stale: BTreeSet::new(),
             multicast: false,
@@ -368,8 +371,17 @@ impl Simulation {
 
     /// A host stops or goes on, its connections staying open.
     pub fn freeze(&mut self, peer: u32, frozen: bool) {
-        self.hosts[peer as usize].frozen = frozen;
+        let now = self.now;
+        let host = &mut self.hosts[peer as usize];
+        let was_frozen = std::mem::replace(&mut host.frozen, frozen);
+        if frozen && !was_frozen {
+            host.frozen_at = now;
+        }
         if !frozen {
+            let late = now.since(host.frozen_at);
+            if was_frozen {
+                self.input(peer, Input::Late(late));
+            }
             for input in std::mem::take(&mut self.hosts[peer as usize].missed) {
                 self.input(peer, input);
             }

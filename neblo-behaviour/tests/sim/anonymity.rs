@@ -48,7 +48,7 @@ fn and_as_often_on_the_hardened_walk_of_which_more_are_seen() {
 #[test]
 fn whole_nodes_show_what_their_paths_alone_do() {
     let (mut seen, mut right, mut members) = (0, 0, 0);
-    for seed in 30..36 {
+    for seed in 30..54 {
         let found = first_predecessor_of_nodes(seed, 37, 6, 60);
         (seen, right, members) = (seen + found.seen, right + found.right, found.members);
     }
@@ -196,16 +196,14 @@ fn a_leader_that_publishes_begins_no_walk_among_those_that_it_leads() {
     }
 }
 
-/// A forged list moves no path by itself. Aim: few walks owned. It is not reached once the forger breaks the path, too: the colluders
-/// on its list are pinned then, and stay when the list is the true one again.
+/// A forged list moves no path, and gains the forger no first relay either when it breaks the path: those that it leaves out open paths
+/// all the same.
 #[test]
-fn a_forged_list_owns_no_path_until_it_is_broken() {
+fn a_forged_list_owns_no_path_though_the_path_is_broken() {
     let found = forged_list(18, N, 10);
     println!("{found:?}");
-    assert_eq!(found.left_alone, found.before);
     assert!(found.before * 4 < found.members, "{found:?}");
-    // Not what it should be: held to, so that a remedy shows.
-    assert_eq!((found.during, found.after), (found.members, found.members));
+    assert_eq!([found.left_alone, found.during, found.after], [found.before; 3]);
 }
 
 // ---- the ring --------------------------------------------------------------------------------------------------------

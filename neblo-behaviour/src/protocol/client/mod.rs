@@ -104,7 +104,7 @@ pub struct Client<P> {
     waiting: Vec<(u64, [u8; 16], Time)>,
     next: u64,
     due: bool,
-    /// How often an announcement is renewed: three times while a leader keeps it.
+    /// When an announcement is renewed: after two thirds of the time for which a leader keeps it.
     renew: Duration,
     /// Whether everything is announced over a second path too.
     second_path: bool,
@@ -124,7 +124,7 @@ impl<P: Peer> Client<P> {
     /// `second_path` everything is announced over that one, too.
     pub fn new(lasts: Duration, second_path: bool) -> Self {
         Self {
-            renew: lasts / 3,
+            renew: lasts / 3 * 2,
             second_path,
             publications: BTreeMap::new(),
             renewing: BTreeMap::new(),
@@ -144,8 +144,12 @@ impl<P: Peer> Client<P> {
         self.next
     }
 
-    /// A path is ready: what waited for it goes.
-    pub fn path_ready(&mut self, ctx: &mut ClientCtx<'_, P>, purpose: Purpose) {
+    /// A path is ready: what waited for it goes. `beside` the one that it takes the place of, over which something may be on its
+    /// way still.
+    pub fn path_ready(&mut self, ctx: &mut ClientCtx<'_, P>, purpose: Purpose, beside: bool) {
+        if beside {
+            self.settles.insert(purpose, ctx.now + publisher::SETTLES);
+        }
         match purpose {
             Purpose::Publishing | Purpose::PublishingAgain => self.announce_all(ctx, purpose),
             Purpose::Searching => self.look_up_again(ctx),
@@ -174,7 +178,7 @@ impl<P: Peer> Client<P> {
             }
             Purpose::Searching | Purpose::Downloading => {
                 self.path_lost(purpose);
-                self.path_ready(ctx, purpose);
+                self.path_ready(ctx, purpose, false);
             }
         }
     }

@@ -17,9 +17,9 @@ const MAX_TOKENS: usize = 16;
 const AT_ONCE: usize = 64;
 /// Renewals sent in one go. choice
 const RENEWALS_AT_ONCE: usize = 8;
-/// How long after a path has become ready all is renewed over it once more: what was on its way over the path before, which is kept
-/// for 10 s, has arrived by then, and the leader takes what came last for the way to us. choice
-const SETTLES: Duration = Duration::from_secs(8);
+/// How long after a path has taken the place of another all is renewed over it once more: what was on its way over the path before,
+/// which is kept for 10 s, has arrived by then, and the leader takes what came last for the way to us. choice
+pub(super) const SETTLES: Duration = Duration::from_secs(8);
 /// How long a ticket, or a stream that came before its ticket, is kept. choice
 const TICKET_LASTS: Duration = Duration::from_secs(60);
 const STREAM_WAITS: Duration = Duration::from_secs(5);
@@ -167,7 +167,6 @@ impl<P: Peer> Client<P> {
 
     /// A path is ready: everything is announced over it.
     pub(super) fn announce_all(&mut self, ctx: &mut ClientCtx<'_, P>, purpose: Purpose) {
-        self.settles.insert(purpose, ctx.now + SETTLES);
         for offer in self.publications.values_mut().filter_map(|publication| publication.over(purpose)) {
             offer.due = Time(0);
         }

@@ -57,6 +57,8 @@ pub enum Input<P> {
     },
     /// A timer expired.
     Expired(Timer<P>),
+    /// The timers that expire next do so this much later than they were armed for.
+    Late(Duration),
     /// Bytes of streams arrived from a peer, the last of them then: a sign of life like a frame.
     Heard {
         /// The peer.

@@ -37,6 +37,7 @@ impl<P: Peer> Node<P> {
             RingEvent::Joined => self.joined(step),
             RingEvent::Range { range, epoch } => {
                 self.ranges.last = Some((range, epoch));
+                self.stir(step);
                 Self::event(step, Event::RangeChanged { range, epoch });
                 self.refresh_soon(step);
             }
@@ -87,6 +88,7 @@ impl<P: Peer> Node<P> {
                     self.tell_subgroup(step);
                 }
             }
+            SubgroupEvent::Missed(peer) => part!(self, step, |ctx| self.links.missed(ctx, peer)),
             SubgroupEvent::Leads(leads) => {
                 step.out.push(Output::MulticastMember(leads));
                 self.subgroups_changed(step);
@@ -141,6 +143,9 @@ impl<P: Peer> Node<P> {
     }
 
     pub(super) fn subgroups_changed(&mut self, step: &mut Step<'_, P>) {
+        let lists = [self.subgroups.home(), self.subgroups.guest()].into_iter().flatten();
+        self.on_lists = lists.flat_map(|seat| seat.list.members.iter().map(|member| member.contact.peer)).collect();
+        self.on_lists.sort_unstable();
         if self.is_paper() {
             return self.paper_members_changed(step);
         }
@@ -184,8 +189,8 @@ impl<P: Peer> Node<P> {
 
     fn path_event(&mut self, step: &mut Step<'_, P>, event: PathEvent<P>) {
         match event {
-            PathEvent::Ready(purpose) => {
-                part!(self, step, |ctx| self.client.path_ready(ctx, purpose));
+            PathEvent::Ready { purpose, beside } => {
+                part!(self, step, |ctx| self.client.path_ready(ctx, purpose, beside));
                 Self::event(step, Event::PathReady(purpose));
             }
             PathEvent::Lost(purpose) => {

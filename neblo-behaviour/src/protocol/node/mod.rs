@@ -36,11 +36,15 @@ use sink::Happened;
 pub use sink::Timer;
 use subscription::Subscription;
 pub use subscription::{FingerAsk, Locate, RegenerateAsk, RingRequest};
+use upkeep::Upkeep;
 
 /// The port on which owners are located and fingers asked for.
 const PORT_RING: u16 = 0;
 /// How long after it is first probed a silent death is noticed at the latest, and another one behind it. choice
 const NOTICED_WITHIN: Duration = Duration::from_secs(15);
+/// Timers that expire so much too late belong to a program or a machine that stood still. choice: two rounds, less than a silence
+/// for which others take a neighbour for dead
+const STOPPED: Duration = Duration::from_secs(4);
 /// The port of the registry.
 const PORT_REGISTRY: u16 = 1;
 
@@ -113,15 +117,15 @@ pub struct Node<P: Peer> {
     range_handlers: (bool, bool),
     /// Peers whose connection is kept.
     held: BTreeSet<P>,
+    /// All members of the subgroups that this peer is in, in their order.
+    on_lists: Vec<P>,
     /// The successor list that the predecessor was told of.
     told_list: Vec<(P, OverlayAddr)>,
     /// The ring's neighbours when connections were looked at last.
     kept_ring: Vec<Contact<P>>,
     refreshing: bool,
-    upkeep: u64,
+    upkeep: Upkeep,
     next_stream: u64,
-    /// The time of the last input.
-    last: Time,
     counters: BTreeMap<&'static str, u64>,
 }
 
@@ -172,12 +176,12 @@ impl<P: Peer> Node<P> {
             handlers: BTreeSet::new(),
             range_handlers: (false, false),
             held: BTreeSet::new(),
+            on_lists: Vec::new(),
             told_list: Vec::new(),
             kept_ring: Vec::new(),
             refreshing: false,
-            upkeep: 0,
+            upkeep: Upkeep::default(),
             next_stream: 1 << 63,
-            last: Time(0),
             counters: BTreeMap::new(),
         }
     }
@@ -221,16 +225,18 @@ impl<P: Peer> Node<P> {
     ///
     /// `now` never goes back; `unix` is seconds since 1970.
     pub fn handle(&mut self, now: Time, unix: u64, rng: &mut dyn Rng, input: Input<P>, out: &mut Vec<Output<P>>) {
-        // Not even its own timers in time: the node was stopped, and others may have taken it for dead.
-        if self.last > Time(0) && now.since(self.last) > self.config.stabilise_every * 2 {
-            self.subgroups.awoke(now);
-        }
-        self.last = now;
         let mut step = Step { now, unix, rng, out };
         let step = &mut step;
         match input {
             Input::Received { from, frame } => self.received(step, from, *frame),
             Input::Expired(timer) => self.expired(step, timer),
+            Input::Late(late) => {
+                // The node was stopped, and others may have taken it for dead.
+                if late > STOPPED {
+                    self.subgroups.awoke(step.now);
+                    self.stir(step);
+                }
+            }
             Input::Heard { from, at } => self.links.heard(at, from),
             Input::Connected(peer) => {
                 self.fingers.forgive(step.now, Some(peer));
@@ -283,9 +289,13 @@ impl<P: Peer> Node<P> {
             Frame::Hello(_) => {}
             Frame::Link(message) => part!(self, step, |ctx| self.links.received(ctx, from, message)),
             Frame::Ring(message) => {
-                if matches!(&message, RingMessage::Nudge(nudge) if nudge.leaving) {
-                    self.fingers.remove(from);
-                    self.refresh_soon(step);
+                if let RingMessage::Nudge(nudge) = &message {
+                    // The answer to a question on its way may be older than this.
+                    self.stir(step);
+                    if nudge.leaving {
+                        self.fingers.remove(from);
+                        self.refresh_soon(step);
+                    }
                 }
                 let input = super::ring::RingInput::Received(from, message);
                 part!(self, step, |ctx| self.ring.handle(ctx, input));
@@ -335,8 +345,13 @@ impl<P: Peer> Node<P> {
     fn expired(&mut self, step: &mut Step<'_, P>, timer: Timer<P>) {
         match timer {
             Timer::Ring(timer) => {
+                let asking = self.ring.is_asking();
                 let input = super::ring::RingInput::Expired(timer);
                 part!(self, step, |ctx| self.ring.handle(ctx, input));
+                if asking && !self.ring.is_asking() {
+                    // Not answered: asked again in a round.
+                    self.stir(step);
+                }
             }
             Timer::Link(timer) => part!(self, step, |ctx| self.links.expired(ctx, timer)),
             Timer::Messaging(timer) => {

@@ -34,7 +34,10 @@ impl<P: Peer> Node<P> {
                 Self::event(step, Event::Passing { pass, kind, port, to, copy, payload, from });
             }
             MessagingEvent::Ended { token, result } => self.ask_ended(step, token, result),
-            MessagingEvent::Carried(peer) => self.fingers.carried(peer),
+            MessagingEvent::Carried(peer) => {
+                self.fingers.carried(peer);
+                part!(self, step, |ctx| self.links.used(ctx, peer));
+            }
             MessagingEvent::Dropped(what) => self.count(what),
         }
     }

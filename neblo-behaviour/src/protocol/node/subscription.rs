@@ -240,12 +240,12 @@ impl<P: Peer> Node<P> {
 
     /// From time to time asks a lost peer and a known one who owns our address: if one names another, there are two rings.
     /// Lost ones are asked in turn, since of many dead ones few may be alive behind a partition; ever more seldom while
-    /// nothing is lost.
-    pub(super) fn seek_other_ring(&mut self, step: &mut Step<'_, P>) {
+    /// nothing is lost. Called once a round, after a wait of so many rounds.
+    pub(super) fn seek_other_ring(&mut self, step: &mut Step<'_, P>, rounds: u32) {
         let Some(me) = self.address() else { return };
         let (left, every) = self.subscription.seek;
-        if left > 1 {
-            self.subscription.seek.0 -= 1;
+        if let Some(left) = left.checked_sub(u64::from(rounds)).filter(|left| *left > 0) {
+            self.subscription.seek.0 = left;
             return;
         }
         let every = (every * 2).min(SEEK_ROUNDS.1);

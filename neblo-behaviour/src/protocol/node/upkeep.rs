@@ -2,43 +2,63 @@
 
 use super::*;
 use crate::protocol::io::chance;
-use crate::protocol::link::LinkEvent;
-use crate::protocol::ring::{RingInput, RingTimer};
+use crate::protocol::link::{LinkEvent, LinkUse};
+use crate::protocol::ring::{RingInput, RingTimer, Rounds};
 
 /// A change of the connections to keep is looked at after this, so that many changes cost one look. choice
 const REFRESH_AFTER: Duration = Duration::from_millis(50);
 /// Rounds of upkeep between two attempts of a lonely node to find the others. choice
 const LONELY_ROUNDS: u64 = 8;
-/// Rounds between two finger requests when none are due. choice
-const FINGER_ROUNDS: u64 = 15;
-/// Finger requests a round when some are due. choice
-const FINGERS_AT_ONCE: usize = 4;
+
+/// Rounds of upkeep.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Upkeep {
+    /// Of the timer that is waited for.
+    generation: u64,
+    /// Rounds so far.
+    count: u64,
+    rounds: Rounds,
+}
 
 impl<P: Peer> Node<P> {
     pub(super) fn start_upkeep(&mut self, step: &mut Step<'_, P>) {
-        self.upkeep += 1;
-        arm(step, self.config.stabilise_every, Timer::Upkeep(self.upkeep));
+        self.upkeep = Upkeep { generation: self.upkeep.generation, ..Upkeep::default() };
+        self.next_round(step, 1);
+    }
+
+    /// The next round is so many rounds' time away.
+    fn next_round(&mut self, step: &mut Step<'_, P>, rounds: u32) {
+        // Half of the peers wait a little longer: neighbours must not stay in step.
+        let every = self.config.stabilise_every * rounds;
+        let longer = if chance(step.rng, 0.5) { every / 8 } else { Duration::ZERO };
+        self.upkeep.generation += 1;
+        arm(step, every + longer, Timer::Upkeep(self.upkeep.generation));
+    }
+
+    /// The ring around this peer changes, or may: rounds are as frequent again as that needs.
+    pub(super) fn stir(&mut self, step: &mut Step<'_, P>) {
+        if self.upkeep.rounds.stirred() && self.subscription.wanted {
+            self.next_round(step, 1);
+        }
     }
 
     pub(super) fn upkeep_expired(&mut self, step: &mut Step<'_, P>, generation: u64) {
-        if generation != self.upkeep || !self.subscription.wanted {
+        if generation != self.upkeep.generation || !self.subscription.wanted {
             return;
         }
-        // Half of the peers wait a little longer: neighbours must not stay in step.
-        let longer = if chance(step.rng, 0.5) { self.config.stabilise_every / 8 } else { Duration::ZERO };
-        self.upkeep += 1;
-        arm(step, self.config.stabilise_every + longer, Timer::Upkeep(self.upkeep));
-        if self.ring.is_alone() && !self.subscription.known.is_empty() && self.upkeep.is_multiple_of(LONELY_ROUNDS) {
+        let waited = self.upkeep.rounds.waited();
+        let next = self.upkeep.rounds.next(self.ring.is_settled() && !self.fingers.are_due());
+        self.next_round(step, next);
+        self.upkeep.count += 1;
+        let count = self.upkeep.count;
+        if self.ring.is_alone() && !self.subscription.known.is_empty() && count.is_multiple_of(LONELY_ROUNDS) {
             return self.enter_ring(step);
         }
         self.fingers.forgive(step.now, None);
-        self.seek_other_ring(step);
+        self.seek_other_ring(step, waited);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Expired(RingTimer::Stabilise)));
-        let due = self.fingers.are_due();
-        if due || self.upkeep.is_multiple_of(FINGER_ROUNDS) {
-            for _ in 0..if due { FINGERS_AT_ONCE } else { 1 } {
-                self.ask_finger(step);
-            }
+        for _ in 0..self.fingers.wanted_after(waited) {
+            self.ask_finger(step);
         }
     }
 
@@ -53,19 +73,32 @@ impl<P: Peer> Node<P> {
     pub(super) fn refresh(&mut self, step: &mut Step<'_, P>) {
         self.refreshing = false;
         self.kept_ring = self.ring.neighbours().cloned().collect();
-        let ring = self.kept_ring.iter().chain(self.fingers.iter().map(|finger| &finger.contact));
-        let mut wanted: Vec<(Contact<P>, bool)> = ring.map(|contact| (contact.clone(), false)).collect();
-        wanted.extend(self.subgroups.neighbours().into_iter().map(|contact| (contact, false)));
-        wanted.extend(self.paths.neighbours());
+        let fingers = self.fingers.iter().map(|finger| (finger.contact.clone(), LinkUse::Finger));
+        let watched_by_others = |contact: &Contact<P>| self.ring.is_spare(contact.peer);
+        let ring = self.kept_ring.iter().cloned().map(|contact| match watched_by_others(&contact) {
+            true => (contact, LinkUse::Shared),
+            false => (contact, LinkUse::Neighbour),
+        });
+        let mut wanted: Vec<(Contact<P>, LinkUse)> = fingers.chain(ring).collect();
+        wanted.extend(self.subgroups.neighbours().into_iter().map(|contact| (contact, LinkUse::Neighbour)));
+        // The leader of a subgroup says when a member of it is gone; nobody does of one that has moved away.
+        let on_a_list = |peer: P| self.on_lists.binary_search(&peer).is_ok();
+        wanted.extend(self.paths.neighbours().into_iter().map(|(contact, busy)| match busy {
+            true => (contact, LinkUse::Streams),
+            false if on_a_list(contact.peer) => (contact, LinkUse::Shared),
+            false => (contact, LinkUse::Neighbour),
+        }));
         wanted.retain(|(contact, _)| contact.peer != self.me.peer);
         // One entry a peer, with the first contact that has addresses.
         wanted.sort_by_key(|(contact, _)| contact.peer);
-        wanted.dedup_by(|(contact, busy), (known, known_busy)| {
+        wanted.dedup_by(|(contact, used_for), (known, known_for)| {
             let same = contact.peer == known.peer;
             if same && !known.has_addresses() {
                 *known = contact.clone();
             }
-            *known_busy |= same && *busy;
+            if same {
+                *known_for = (*known_for).max(*used_for);
+            }
             same
         });
         let is_wanted = |peer: &P| wanted.binary_search_by_key(peer, |(contact, _)| contact.peer).is_ok();
@@ -77,11 +110,11 @@ impl<P: Peer> Node<P> {
             }
             kept
         });
-        for (contact, busy) in &wanted {
+        for (contact, used_for) in &wanted {
             if self.held.insert(contact.peer) {
                 step.out.push(Output::Hold(contact.clone()));
             }
-            part!(self, step, |ctx| self.links.watch(ctx, contact, *busy));
+            part!(self, step, |ctx| self.links.watch(ctx, contact, *used_for));
         }
         self.tell_predecessor(step);
     }
@@ -94,6 +127,7 @@ impl<P: Peer> Node<P> {
             && kept.next().is_none()
             && self.successor_list().eq(self.told_list.iter().copied());
         if !unchanged {
+            self.stir(step);
             self.refresh_soon(step);
         }
     }
@@ -145,6 +179,7 @@ impl<P: Peer> Node<P> {
         }
         self.links.forget(peer);
         self.remember_lost(peer);
+        self.stir(step);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Dead(peer)));
         self.link_gone(step, peer);
     }

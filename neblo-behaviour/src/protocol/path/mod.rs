@@ -69,7 +69,12 @@ pub enum PathTimer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathEvent<P> {
     /// A path of our own is ready.
-    Ready(Purpose),
+    Ready {
+        /// Which.
+        purpose: Purpose,
+        /// Whether the path that it takes the place of is still there.
+        beside: bool,
+    },
     /// A path of our own is lost, and built anew.
     Lost(Purpose),
     /// A path of our own was repaired by one of its relays; what was under way on it may be lost.

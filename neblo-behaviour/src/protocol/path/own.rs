@@ -173,7 +173,7 @@ impl<P: Peer> Paths<P> {
             self.pinned.worked(first.peer);
         }
         self.vouch(ctx, keys, purpose, resume);
-        ctx.out.emit(PathEvent::Ready(purpose));
+        ctx.out.emit(PathEvent::Ready { purpose, beside: self.renewal.has_old(purpose) });
         self.others_now(ctx);
     }
 
@@ -196,6 +196,9 @@ impl<P: Peer> Paths<P> {
             let wait = shortest.saturating_mul(1 << path.failures.min(10)).min(longest);
             path.failures += 1;
             let doubt = path.failures.is_multiple_of(DOUBTED_AFTER);
+            if let Some(first) = &first {
+                self.pinned.refused(first.peer);
+            }
             if let Some(first) = first.filter(|_| doubt) {
                 self.pinned.put_last(first.peer);
                 ctx.out.emit(PathEvent::FirstRelays);

@@ -45,6 +45,11 @@ impl<P: Peer> Renewal<P> {
         self.old.iter().find(|(_, path, _)| path.is_at(first, id)).map(|(purpose, path, _)| (*purpose, path))
     }
 
+    /// Whether a replaced path for this purpose is still there.
+    pub(super) fn has_old(&self, purpose: Purpose) -> bool {
+        self.old.iter().any(|(of, ..)| *of == purpose)
+    }
+
     fn next_at(&self, first: P, id: u64) -> Option<Purpose> {
         self.next.iter().find(|(_, path)| path.is_at(first, id)).map(|(purpose, _)| *purpose)
     }

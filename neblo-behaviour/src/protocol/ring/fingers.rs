@@ -10,6 +10,12 @@ const A_LEVEL: usize = 2;
 /// Turns that all levels get one after another when a peer is new to the ring, and when its ring has grown. choice: what
 /// fills two a level although some requests find nobody
 const TURNS: u8 = 4;
+/// Rounds between two requests when none are due: at first, so many times, and then. choice: minutes after many have joined at once
+/// routes are as long as over an ideal ring; then half an hour to a few hours replaces all, and a dead one is replaced at once
+const YOUNG: (u32, u32) = (15, 24);
+const SELDOM: u32 = 120;
+/// Requests a round when some are due. choice
+const AT_ONCE: usize = 4;
 /// What is added to the slack, as a factor. choice
 const SLACK_MARGIN: f64 = 1.0625;
 /// How long routes pass a peer by that could not be reached. choice: a few rounds of stabilising, which mend the lists
@@ -36,6 +42,8 @@ pub struct Fingers<P> {
     next_level: u8,
     /// Turns of all levels that are due now rather than from time to time.
     due: u8,
+    /// Requests since then, made from time to time, and rounds since the last one.
+    asked: (u32, u32),
     /// Most levels in one turn.
     levels: u8,
     /// Peers that could not be reached, and since when: routes pass them by for a while.
@@ -45,7 +53,7 @@ pub struct Fingers<P> {
 impl<P: Peer> Fingers<P> {
     /// No fingers yet; `delta` is the relative width.
     pub fn new(delta: f64) -> Self {
-        Self { fingers: Vec::new(), delta, next_level: 127, due: TURNS, levels: 0, shunned: Vec::new() }
+        Self { fingers: Vec::new(), delta, next_level: 127, due: TURNS, asked: (0, 0), levels: 0, shunned: Vec::new() }
     }
 
     /// All fingers.
@@ -84,12 +92,25 @@ impl<P: Peer> Fingers<P> {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.fingers.clear();
-        (self.next_level, self.due, self.levels) = (127, TURNS, 0);
+        (self.next_level, self.due, self.asked, self.levels) = (127, TURNS, (0, 0), 0);
     }
 
     /// Whether fingers are to be asked for now; else from time to time is enough.
     pub fn are_due(&self) -> bool {
         self.due > 0
+    }
+
+    /// So many rounds have passed; how many fingers are to be asked for now.
+    pub fn wanted_after(&mut self, rounds: u32) -> usize {
+        if self.are_due() {
+            self.asked = (0, 0);
+            return AT_ONCE;
+        }
+        let (times, waited) = self.asked;
+        let waited = waited.saturating_add(rounds);
+        let now = waited >= if times < YOUNG.1 { YOUNG.0 } else { SELDOM };
+        self.asked = if now { (times.saturating_add(1), 0) } else { (times, waited) };
+        usize::from(now)
     }
 
     /// The part of a width, of 2^i, that the answerer has to choose from: as much of half of it as some level fills to the

@@ -220,7 +220,7 @@ impl<P: Peer> Ring<P> {
 
     /// Whether the first successor knows where our range begins, so that it will not inherit more from us: it said so, or
     /// it has accepted that range. In a small ring the roster tells.
-    fn is_confirmed(&self) -> bool {
+    pub(super) fn is_confirmed(&self) -> bool {
         let given = self.has_given_all();
         given || self.roster.is_some() || self.successors.is_empty() || self.confirmed == Some(self.after)
     }

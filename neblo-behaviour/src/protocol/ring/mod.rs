@@ -14,6 +14,7 @@ mod leaving;
 mod message;
 mod other;
 mod roster;
+mod rounds;
 mod routing;
 mod stabilise;
 #[cfg(all(test, feature = "sim"))]
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use fingers::{Finger, Fingers};
 pub use message::*;
+pub use rounds::Rounds;
 pub use routing::Hop;
 
 use super::codec::List;
@@ -324,6 +326,24 @@ impl<P: Peer> Ring<P> {
         matches!(self.phase, Phase::Joining { .. })
     }
 
+    /// Whether this member has all that it needs and waits for nobody: a full list, a predecessor, a range that the first successor
+    /// knows of and that is its own for good. Never in a small ring, whose founder repeats its roster.
+    pub fn is_settled(&self) -> bool {
+        let full = self.successors.len() >= self.r || self.round;
+        let moving = self.handed.iter().any(|handed| handed.stage != Stage::Done)
+            || self.received.iter().any(|received| !received.settled);
+        self.is_member()
+            && !self.is_leaving()
+            && self.roster.is_none()
+            && full
+            && self.predecessor.is_some()
+            && self.is_confirmed()
+            && self.claim.is_none()
+            && self.is_heard()
+            && !self.is_asking()
+            && !moving
+    }
+
     /// Whether this member is leaving in order.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()
@@ -370,6 +390,18 @@ impl<P: Peer> Ring<P> {
             Question::Predecessor { asked, .. } => Some(&asked.contact),
         });
         small.chain(others).chain(new).chain(old).map(|principal| &principal.contact).chain(asked)
+    }
+
+    /// Whether a neighbour is only a successor behind the first one, kept for when that dies: the member before it watches it, and
+    /// says so when it dies.
+    pub fn is_spare(&self, peer: P) -> bool {
+        let is = |principal: &Principal<P>| principal.contact.peer == peer;
+        self.roster.is_none()
+            && self.successors.iter().skip(1).any(is)
+            && !self.predecessor.as_ref().is_some_and(is)
+            && !self.handed.iter().any(|handed| handed.stage != Stage::Done && is(&handed.to))
+            && !self.received.iter().any(|received| !received.settled && is(&received.from))
+            && !self.question.as_ref().is_some_and(|(_, question)| question.asked() == peer)
     }
 
     /// Handles one input.

@@ -83,6 +83,10 @@ impl<P: Peer> Subgroups<P> {
         if !guest {
             self.observed.look(ctx.now, old.as_ref().map(|old| &old.list), &list);
         }
+        if let Some(old) = old.as_ref().filter(|old| self.leading.is_none() && old.subgroup() == subgroup) {
+            let gone = old.list.members.iter().filter(|member| list.member(member.contact.peer).is_none());
+            gone.for_each(|member| ctx.out.emit(SubgroupEvent::Missed(member.contact.peer)));
+        }
         let seat = self.seat(guest);
         // A member that was sent to another subgroup stays on the way there.
         let moves = seat.since.is_none()

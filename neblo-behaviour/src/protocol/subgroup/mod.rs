@@ -113,6 +113,8 @@ pub enum SubgroupEvent<P> {
         /// The request.
         payload: Vec<u8>,
     },
+    /// Another member takes this one for dead: the leader, which has taken it off the list, or one that was let down by the leader.
+    Missed(P),
     /// Membership changed: subgroup, leader, role or members.
     Changed {
         /// Of the guest membership?
@@ -212,6 +214,8 @@ pub struct Subgroups<P> {
     wants_guest: bool,
     /// When this peer went on after it had been stopped.
     awoke: Option<Time>,
+    /// The term whose leader another member has said to be dead.
+    told_of: Option<u64>,
     next: u64,
 }
 
@@ -255,6 +259,7 @@ impl<P: Peer> Subgroups<P> {
             sought: BTreeMap::new(),
             wants_guest: false,
             awoke: None,
+            told_of: None,
             next: 0,
         }
     }
@@ -382,7 +387,7 @@ impl<P: Peer> Subgroups<P> {
             SubgroupMessage::Change(change) => self.change_received(ctx, keys, from, change),
             SubgroupMessage::AskMembers(ask) => self.asked_for_members(ctx, from, ask.subgroup),
             SubgroupMessage::Leave(leave) => self.left(ctx, keys, from, leave.subgroup),
-            SubgroupMessage::Suspect(suspect) => self.suspected(ctx, keys, &suspect),
+            SubgroupMessage::Suspect(suspect) => self.suspected(ctx, keys, from, &suspect),
             SubgroupMessage::LeaderHello(hello) => self.greeted(ctx, keys, from, hello),
             SubgroupMessage::Compare(root) => self.shown_root(ctx, keys, from, root),
             SubgroupMessage::TwoLists(proof) => self.two_lists(ctx, keys, Some(from), proof),

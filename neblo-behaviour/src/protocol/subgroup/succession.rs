@@ -60,9 +60,17 @@ impl<P: Peer> Subgroups<P> {
             return;
         }
         self.unseated(ctx.now);
-        self.ask_leader(ctx, keys, false, subgroup, leader);
         let generation = self.next_number();
         self.succession = Some(Succession { generation, next: 0 });
+        let term = self.home().map(|home| home.list.term);
+        if self.told_of.take().is_some_and(|told| Some(told) == term)
+            && self.place() == Some(1)
+            && !self.was_asleep(ctx.now)
+        {
+            // Whoever said so has given it its time to come back.
+            return self.take_over(ctx, keys, Before::Dead);
+        }
+        self.ask_leader(ctx, keys, false, subgroup, leader);
         ctx.out.arm(RETURNS_WITHIN, SubgroupTimer::Succession(generation));
     }
 
@@ -124,9 +132,14 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// "The leader is dead; you are next." Our own link decides: it is probed, and tells us when it is.
-    pub(super) fn suspected(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, suspect: &Suspect) {
-        let Some(home) = self.home() else { return };
-        if home.subgroup() == suspect.subgroup && home.list.term == suspect.term && self.succession.is_some() {
+    pub(super) fn suspected(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, suspect: &Suspect) {
+        let Some(home) = self.home().filter(|home| home.list.member(from).is_some()) else { return };
+        let leader = home.leader().map(|leader| leader.contact.peer);
+        if home.subgroup() == suspect.subgroup && home.list.term == suspect.term && !self.leads() {
+            if self.succession.is_none() {
+                self.told_of = Some(suspect.term);
+                return leader.into_iter().for_each(|leader| ctx.out.emit(SubgroupEvent::Missed(leader)));
+            }
             let mine = self.candidates().iter().position(|candidate| candidate.peer == self.me.peer);
             if let (Some(mine), Some(succession)) = (mine, self.succession)
                 && mine <= succession.next

@@ -26,17 +26,13 @@ use crate::address::OverlayAddr;
 use crate::protocol::Config;
 use crate::protocol::io::{Contact, Ctx, Sink, Time, below, chance};
 use crate::protocol::ring::{
-    Ask, Fingers, MAX_SUCCESSORS, Nudge, Principal, Ring, RingEvent, RingInput, RingMessage, RingTimer,
+    Ask, Fingers, MAX_SUCCESSORS, Nudge, Principal, Ring, RingEvent, RingInput, RingMessage, RingTimer, Rounds,
 };
 
 /// Shortest and longest latency from one peer to another, in microseconds, as in [`Conditions`](super::Conditions).
 const LATENCY: (u64, u64) = (5_000, 60_000);
 /// As `Node` has it: a changed list is looked at after this.
 const REFRESH_AFTER: Duration = Duration::from_millis(50);
-/// As `Node` has it: rounds between two requests for a finger when none are due.
-const FINGER_ROUNDS: u32 = 15;
-/// As `Node` has it: requests for fingers a round when some are due.
-const FINGERS_AT_ONCE: usize = 4;
 
 /// Nothing leads to anything sooner than this.
 const SOONEST: Duration = Duration::from_micros(LATENCY.0);
@@ -48,8 +44,9 @@ const AT_ONCE: usize = 128;
 struct Host {
     ring: Ring<u32>,
     fingers: Fingers<u32>,
-    /// Rounds of upkeep.
-    upkeep: u32,
+    /// Which of its rounds is waited for.
+    generation: u32,
+    rounds: Rounds,
     /// Whether a look at the successor list is due.
     refreshing: bool,
     /// A hash of the list of which the predecessor was told last.
@@ -63,8 +60,8 @@ struct Host {
 enum Due {
     /// A new peer comes.
     Come(u32),
-    /// The next round.
-    Upkeep(u32),
+    /// The next round, of this generation.
+    Upkeep(u32, u32),
     /// A look at the successor list.
     Refresh(u32),
     Timer(u32, RingTimer),
@@ -212,7 +209,8 @@ impl JoinedRing {
             self.hosts.push(Host {
                 ring: Ring::default(),
                 fingers: Fingers::new(self.delta),
-                upkeep: 0,
+                generation: 0,
+                rounds: Rounds::default(),
                 refreshing: false,
                 told: 0,
                 came,
@@ -251,13 +249,13 @@ impl JoinedRing {
         let places = next.iter().map(|(_, due)| {
             let peer = match due {
                 Due::Message { to: peer, .. } | Due::Ask { to: peer, .. } => *peer,
-                Due::Come(peer) | Due::Upkeep(peer) | Due::Refresh(peer) => *peer,
+                Due::Come(peer) | Due::Upkeep(peer, _) | Due::Refresh(peer) => *peer,
                 Due::Timer(peer, _) | Due::Request(peer, _) | Due::Send(peer) => *peer,
             };
-            let Host { ring, fingers, upkeep, .. } = &self.hosts[peer as usize];
+            let Host { ring, fingers, generation, .. } = &self.hosts[peer as usize];
             let place = ring.me().map_or(0, |me| me.address.0) ^ ring.predecessor().map_or(0, |it| it.address.0);
             let flags = u64::from(ring.is_asking()) + u64::from(ring.claimed().is_some());
-            let upkeep = u64::from(*upkeep) ^ u64::from(fingers.are_due());
+            let upkeep = u64::from(*generation) ^ u64::from(fingers.are_due());
             let of_message = match due {
                 Due::Message { message, .. } => match &**message {
                     RingMessage::Neighbours(answer) => sum(&answer.successors),
@@ -272,7 +270,7 @@ impl JoinedRing {
         std::hint::black_box(places.fold(0, |all, place| all ^ place));
         let lists = next.iter().map(|(_, due)| match due {
             Due::Timer(..) | Due::Come(_) | Due::Refresh(_) => 0,
-            Due::Upkeep(peer) => {
+            Due::Upkeep(peer, _) => {
                 self.hosts[*peer as usize].ring.successors().first().map_or(0, |head| head.incarnation)
             }
             Due::Message { to: peer, .. } | Due::Ask { to: peer, .. } => {
@@ -321,12 +319,14 @@ impl JoinedRing {
         match due {
             Due::Come(peer) => {
                 self.trace.add(u64::from(peer));
-                self.queue.push(self.now + self.stabilise_every, Due::Upkeep(peer));
+                self.next_round(peer, 1);
                 self.enter(peer);
             }
-            Due::Upkeep(peer) => {
+            Due::Upkeep(peer, generation) => {
                 self.trace.add(u64::from(peer));
-                self.upkeep(peer);
+                if self.hosts[peer as usize].generation == generation {
+                    self.upkeep(peer);
+                }
             }
             Due::Refresh(peer) => self.refresh(peer),
             Due::Timer(peer, timer) => {
@@ -342,6 +342,9 @@ impl JoinedRing {
                 self.trace.add(u64::from(from) << 32 | u64::from(to));
                 // It changes no list, but the founder's as the ring outgrows its roster.
                 let notifies = matches!(*message, RingMessage::Notify(_));
+                if matches!(*message, RingMessage::Nudge(_)) {
+                    self.stir(to);
+                }
                 self.handle(to, RingInput::Received(from, *message));
                 if !notifies {
                     self.look(to);
@@ -374,11 +377,8 @@ impl JoinedRing {
                 self.enter(peer);
             }
             // Nobody leaves, no other ring is met, and what is inherited is empty.
-            RingEvent::Range { .. }
-            | RingEvent::Inherited { .. }
-            | RingEvent::Left
-            | RingEvent::Dissolved(_)
-            | RingEvent::Seen(_) => {}
+            RingEvent::Range { .. } => self.stir(peer),
+            RingEvent::Inherited { .. } | RingEvent::Left | RingEvent::Dissolved(_) | RingEvent::Seen(_) => {}
         }
     }
 
@@ -391,18 +391,32 @@ impl JoinedRing {
         self.handle(peer, input);
     }
 
+    /// The next round is so many rounds' time away.
+    fn next_round(&mut self, peer: u32, rounds: u32) {
+        let every = self.stabilise_every * rounds;
+        let longer = if chance(&mut self.rng, 0.5) { every / 8 } else { Duration::ZERO };
+        let host = &mut self.hosts[peer as usize];
+        host.generation = host.generation.wrapping_add(1);
+        self.queue.push(self.now + every + longer, Due::Upkeep(peer, host.generation));
+    }
+
+    /// Something changes around a peer, as `Node` sees it.
+    fn stir(&mut self, peer: u32) {
+        if self.hosts[peer as usize].rounds.stirred() {
+            self.next_round(peer, 1);
+        }
+    }
+
     /// A round, as `Node` does it.
     fn upkeep(&mut self, peer: u32) {
-        let longer = if chance(&mut self.rng, 0.5) { self.stabilise_every / 8 } else { Duration::ZERO };
-        self.queue.push(self.now + self.stabilise_every + longer, Due::Upkeep(peer));
-        self.handle(peer, RingInput::Expired(RingTimer::Stabilise));
         let host = &mut self.hosts[peer as usize];
-        host.upkeep += 1;
-        let due = host.fingers.are_due();
-        if due || host.upkeep.is_multiple_of(FINGER_ROUNDS) {
-            for _ in 0..if due { FINGERS_AT_ONCE } else { 1 } {
-                self.ask_finger(peer);
-            }
+        let waited = host.rounds.waited();
+        let next = host.rounds.next(host.ring.is_settled() && !host.fingers.are_due());
+        let fingers = host.fingers.wanted_after(waited);
+        self.next_round(peer, next);
+        self.handle(peer, RingInput::Expired(RingTimer::Stabilise));
+        for _ in 0..fingers {
+            self.ask_finger(peer);
         }
     }
 
@@ -411,6 +425,7 @@ impl JoinedRing {
         let host = &mut self.hosts[peer as usize];
         if !host.refreshing && list(&host.ring) != host.told {
             host.refreshing = true;
+            self.stir(peer);
             self.queue.push(self.now + REFRESH_AFTER, Due::Refresh(peer));
         }
     }

@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::protocol::path::PathMessage;
+use crate::protocol::codec::from_bytes;
+use crate::protocol::errand::{Envelope, Errand, Notice};
+use crate::protocol::path::{Down, PathMessage, Up};
 use crate::protocol::wire::Frame;
+use crate::sim::StandInKeys;
 use crate::sim::paths::{UPKEEP, kind as paper_kind};
 
 /// The kinds of messages, in the order of [`Hour::messages`]. A frame of the multicast counts once for each link that it goes over.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "link probes",
     "ring",
     "ring lookups and registry",
     "subgroups",
     "walks and breaks",
-    "sealed on paths",
+    "sealed: upkeep of paths",
+    "sealed: requests and announcements",
     "streams of paths",
     "paper: upkeep",
     "paper: requests",
@@ -24,7 +28,7 @@ pub const KINDS: [&str; 12] = [
 ];
 
 /// The kind of the multicast, which is no frame of its own.
-pub(super) const MULTICAST: usize = 10;
+pub(super) const MULTICAST: usize = 11;
 
 pub(super) fn kind(frame: &Frame<u32>) -> usize {
     match frame {
@@ -35,12 +39,28 @@ pub(super) fn kind(frame: &Frame<u32>) -> usize {
         Frame::Path(
             PathMessage::Open(_) | PathMessage::Opened(_) | PathMessage::Broken(_) | PathMessage::Mended(_),
         ) => 4,
-        Frame::Path(PathMessage::Up(_) | PathMessage::Down(_)) => 5,
-        Frame::Path(PathMessage::Expect(_) | PathMessage::Expecting(_) | PathMessage::Bind(_)) => 6,
-        Frame::Paper(message) if UPKEEP.contains(&paper_kind(message)) => 7,
-        Frame::Paper(_) => 8,
-        Frame::Directory(_) => 9,
-        Frame::Hello(_) => 11,
+        Frame::Path(PathMessage::Up(Up { sealed, .. }) | PathMessage::Down(Down { sealed, .. })) => {
+            if is_upkeep(sealed) { 5 } else { 6 }
+        }
+        Frame::Path(PathMessage::Expect(_) | PathMessage::Expecting(_) | PathMessage::Bind(_)) => 7,
+        Frame::Paper(message) if UPKEEP.contains(&paper_kind(message)) => 8,
+        Frame::Paper(_) => 9,
+        Frame::Directory(_) => 10,
+        Frame::Hello(_) => 12,
+    }
+}
+
+/// Whether what is sealed keeps paths and what is registered over them: values for repairs, and renewals. The stand-in for seals lets
+/// itself be read.
+fn is_upkeep(sealed: &[u8]) -> bool {
+    let Some((len, rest)) = StandInKeys::read(sealed).and_then(|plain| plain.split_first_chunk::<4>()) else {
+        return false;
+    };
+    let Some(bytes) = rest.get(..u32::from_be_bytes(*len) as usize) else { return false };
+    match (from_bytes::<Envelope>(bytes), from_bytes::<Notice>(bytes)) {
+        (Ok(Envelope { errand, .. }), _) => matches!(errand, Errand::Vouch(_) | Errand::Resume(_) | Errand::Renew(_)),
+        (_, Ok(notice)) => matches!(notice, Notice::Renewed(_)),
+        _ => false,
     }
 }
 

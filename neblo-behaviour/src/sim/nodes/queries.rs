@@ -42,6 +42,13 @@ pub(super) struct Query {
     reason: Option<String>,
 }
 
+impl Query {
+    /// Whether it waits for its node, and not for the time to be tried again.
+    pub(super) fn is_open(&self) -> bool {
+        self.looking || self.connecting
+    }
+}
+
 impl Nodes {
     /// The next query of a peer that has come, or whose last one began or ended.
     pub(super) fn ask_later(&mut self, peer: u32) {

@@ -64,10 +64,11 @@ impl Nodes {
         found
     }
 
-    /// Whether a peer has come to lead and neither publishes nor asks for anything: it goes without paths until it does (design D12).
+    /// Whether a peer has come to lead and neither publishes nor asks for anything now: it goes without paths until it does (design
+    /// D12).
     fn needs_none(&self, peer: u32) -> bool {
         let subgroups = self.sim.node(peer).subgroups();
-        let asks = self.queries.values().any(|query| query.peer == peer);
+        let asks = self.queries.values().any(|query| query.peer == peer && query.is_open());
         subgroups.leads() && subgroups.guest().is_none() && self.owned[peer as usize].is_empty() && !asks
     }
 

@@ -15,6 +15,9 @@ use crate::protocol::io::Time;
 /// The longest sleep at once: durations far in the future overflow the system's clock.
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// Later than a busy machine makes a timer.
+const LATE: Duration = Duration::from_secs(1);
+
 /// The node's clock and the timers it has armed, in the order of their deadlines.
 pub(super) struct Clock {
     start: Instant,
@@ -50,6 +53,12 @@ impl Clock {
     pub(super) fn arm(&mut self, after: Duration, timer: Timer<PeerId>) {
         self.armed += 1;
         self.timers.push(Reverse((self.now() + after, self.armed, timer)));
+    }
+
+    /// How much too late the next timer is, if by so much that a program or a machine stood still.
+    pub(super) fn late(&self) -> Option<Duration> {
+        let Reverse((at, ..)) = self.timers.peek()?;
+        Some(self.now().since(*at)).filter(|late| *late > LATE)
     }
 
     /// The next timer that has expired.

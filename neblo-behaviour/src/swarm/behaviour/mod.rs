@@ -374,6 +374,10 @@ impl NetworkBehaviour for Behaviour {
                 let Poll::Ready(out) = multicast.poll(cx, &self.shared) else { break };
                 self.on_multicast(out);
             }
+            if let Some(late) = self.clock.late() {
+                // Before anything that came meanwhile.
+                self.inputs.push_front(Input::Late(late));
+            }
             while let Some(timer) = self.clock.expired() {
                 if let Timer::Link(link) = &timer
                     && let Some(at) = self.heard_on_streams(link.peer())

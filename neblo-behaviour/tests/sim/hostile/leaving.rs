@@ -21,7 +21,7 @@ const WITHIN: Duration = Duration::from_secs(66);
 #[test]
 fn a_leader_finds_the_owner_of_a_broken_path_only_among_all_who_left_in_the_time_of_a_batch() {
     // A member leaves every so often: every 90 s is a mean life of an hour among 40, every 39 s one of 26 min, as in the paper.
-    for (every, most) in [(90u64, 1.0), (39, 0.7), (9, 0.25)] {
+    for (every, most) in [(90u64, 1.0), (39, 0.7), (9, 0.3)] {
         let mut sim = ready(890, 40, 60);
         sim.count_bytes(false);
         sim.run(Duration::from_secs(5));

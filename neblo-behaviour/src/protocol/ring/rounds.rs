@@ -1,0 +1,64 @@
+//! When a member asks its first successor next: often while something changes, seldom while nothing does.
+//!
+//! Whoever's neighbours change says so at once ([`Nudge`](super::Nudge), [`Notify`](super::Notify)), and a death is told by links, so a
+//! round only finds what was lost on the way. Rounds are periodic, as Bamboo has it (research §3), and never end; in a quiet ring they
+//! are most of what a member sends, and mean nothing.
+
+/// Rounds after the last change before they become rarer. choice: what was lost with a frame is said again in one
+const BRISK: u8 = 4;
+/// The longest wait, in rounds. choice: 16 s by default, less than a claimed range is held back for its heir (20 s)
+const LONGEST: u32 = 8;
+
+/// The pace of a member's rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounds {
+    /// Rounds without a change.
+    quiet: u8,
+    /// The wait that runs, in rounds.
+    wait: u32,
+}
+
+impl Default for Rounds {
+    fn default() -> Self {
+        Self { quiet: 0, wait: 1 }
+    }
+}
+
+impl Rounds {
+    /// A round has come: how many of them the wait until the next one takes. `settled` says whether the member has all that it needs
+    /// and waits for nobody.
+    pub fn next(&mut self, settled: bool) -> u32 {
+        self.quiet = if settled { self.quiet.saturating_add(1) } else { 0 };
+        self.wait = if self.quiet > BRISK { (self.wait * 2).min(LONGEST) } else { 1 };
+        self.wait
+    }
+
+    /// Something changed. Whether the wait that runs is too long for that: a round is due as soon as in a changing ring.
+    pub fn stirred(&mut self) -> bool {
+        self.quiet = 0;
+        std::mem::replace(&mut self.wait, 1) > 1
+    }
+
+    /// Rounds that the wait which has ended took.
+    pub fn waited(&self) -> u32 {
+        self.wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_become_rarer_while_nothing_changes_and_a_change_brings_them_back() {
+        let mut rounds = Rounds::default();
+        let waits: Vec<u32> = (0..9).map(|_| rounds.next(true)).collect();
+        assert_eq!(waits, [1, 1, 1, 1, 2, 4, 8, 8, 8]);
+        assert!(rounds.stirred());
+        assert!(!rounds.stirred());
+        assert_eq!(rounds.next(true), 1);
+        // Who waits for somebody goes on asking.
+        let mut rounds = Rounds::default();
+        assert!((0..100).all(|_| rounds.next(false) == 1));
+    }
+}
