@@ -45,7 +45,7 @@ fn without_churn_nothing_that_is_published_fails_under_either_policy() {
             assert_eq!(hour.load.iter().map(|load| load.sent.frames).sum::<u64>(), carried);
             assert!(hour.bytes.iter().zip(&hour.messages).all(|(bytes, messages)| (*bytes > 0) == (*messages > 0)));
             let paper = policy.is_paper();
-            assert_eq!((hour.messages[4] == 0, hour.messages[7] == 0), (paper, !paper));
+            assert_eq!((hour.messages[4] == 0, hour.messages[8] == 0), (paper, !paper));
         }
         let found = all_hops as f64 / delivered as f64;
         // 36 owners have one path each, so that the hops of all downloads of a run are far from independent.

@@ -185,10 +185,13 @@ impl<P: Peer> Links<P> {
         self.suspect_after(ctx, peer, JUST_NOW);
     }
 
-    /// A message was sent on over a peer. If nothing was heard of it for as long as other links are idle at most, it is probed
-    /// now: a dead finger is noticed by the first message that it loses, which is then sent another way.
+    /// A message was sent on over a peer. If nothing was heard of it for as long as the links to neighbours are idle at most, it is
+    /// probed now: a dead finger is noticed by the first message that it loses, which is then sent another way.
     pub fn used(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
-        let idle = |link: &Link<P>| ctx.now.since(link.heard) >= self.probe_after && link.probe.is_none();
+        let idle = |link: &Link<P>| {
+            let seldom = link.used_for < LinkUse::Neighbour && link.probe.is_none();
+            seldom && ctx.now.since(link.heard) >= self.probe_after
+        };
         if self.links.get(&peer).is_some_and(idle) {
             self.suspect_after(ctx, peer, Duration::ZERO);
         }
@@ -240,6 +243,12 @@ impl<P: Peer> Links<P> {
     /// Whether a peer is watched.
     pub fn is_watched(&self, peer: P) -> bool {
         self.links.contains_key(&peer)
+    }
+
+    /// Idle time after which the link to a watched peer is probed.
+    #[cfg(feature = "sim")]
+    pub fn probed_after(&self, peer: P) -> Option<Duration> {
+        self.links.get(&peer).map(|link| self.idle_limit(link.used_for))
     }
 
     /// Anything arrived from a peer, at this time.

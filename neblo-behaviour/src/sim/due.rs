@@ -1,6 +1,7 @@
 //! What is due happens: a node is given its input, and what it wants done is done.
 
 use super::*;
+use crate::protocol::Timer;
 
 impl Simulation {
     pub(super) fn happen(&mut self, due: Due) {
@@ -48,31 +49,27 @@ impl Simulation {
     fn output(&mut self, peer: u32, output: Output<u32>) {
         match output {
             Output::Send { to, frame, .. } => self.send(peer, &to, frame),
+            Output::Arm { after, timer: Timer::Link(timer) }
+                if self.models_links && self.put_aside(peer, after, timer) => {}
             Output::Arm { after, timer } => {
                 let life = self.hosts[peer as usize].life;
                 self.queue.push(self.now + after, Due::Expired(peer, life, timer));
             }
             Output::Hold(contact) => self.dial(peer, &contact, None),
-            Output::Release(_) => {}
+            Output::Release(other) => self.forget_link(peer, other),
             Output::Disconnect(other) => {
+                self.forget_link(peer, other);
                 if self.hosts[peer as usize].connected.remove(&other) {
-                    self.hosts[other as usize].multicast_links.remove(&peer);
+                    self.unlink_multicast(other, peer);
                     self.disconnect(peer, other);
                 }
                 self.hosts[peer as usize].stale.remove(&other);
-                self.hosts[peer as usize].multicast_links.remove(&other);
+                self.unlink_multicast(peer, other);
                 self.break_streams(|stream| stream.has_link(peer, other));
             }
-            Output::MulticastMember(member) => self.hosts[peer as usize].multicast = member,
-            Output::MulticastLink { peer: other, on } => {
-                let links = &mut self.hosts[peer as usize].multicast_links;
-                if on {
-                    links.insert(other)
-                } else {
-                    links.remove(&other)
-                };
-            }
-            Output::MulticastPublish(bytes) => self.multicast(peer, None, &bytes),
+            Output::MulticastMember(member) => self.hosts[peer as usize].multicast.member = member,
+            Output::MulticastLink { peer: other, on } => self.link_multicast(peer, other, on),
+            Output::MulticastPublish(bytes) => self.publish(peer, &bytes),
             Output::MulticastVerdict { message, from, verdict } => self.verdict(peer, message, from, verdict),
             Output::StreamGranted { .. }
             | Output::StreamAccepted { .. }

@@ -16,9 +16,9 @@ use crate::protocol::io::{below, shuffle};
 const LINKS: usize = 8;
 const MOST_LINKS: usize = 2 * LINKS;
 /// gossipsub's D, D_low and D_high.
-const WANTED: usize = 6;
-const LOW: usize = 5;
-const HIGH: usize = 12;
+pub(super) const WANTED: usize = 6;
+pub(super) const LOW: usize = 5;
+pub(super) const HIGH: usize = 12;
 /// Heartbeats until a mesh has settled; it mostly has after one or two.
 const HEARTBEATS: usize = 20;
 

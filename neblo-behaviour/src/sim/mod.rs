@@ -13,9 +13,11 @@ mod draws;
 mod due;
 pub mod growth;
 mod ideal_ring;
+mod idle_links;
 pub mod joined;
 mod keys;
 mod mesh;
+mod multicast;
 mod network;
 pub mod nodes;
 pub mod paths;
@@ -39,10 +41,11 @@ use rand_chacha::ChaCha8Rng;
 
 pub use application::Application;
 pub use ideal_ring::IdealRing;
+use idle_links::IdleLinks;
 pub use keys::StandInKeys;
 pub use mesh::{Mesh, Spread};
 pub use network::Conditions;
-use network::SeenLately;
+use multicast::InMulticast;
 use queue::{Due, Queue};
 pub use streams::SimStream;
 use trace::Trace;
@@ -70,13 +73,12 @@ struct Host {
     connected: BTreeSet<u32>,
     /// Of them, those that have vanished and live again, not knowing of this connection.
     stale: BTreeSet<u32>,
-    multicast: bool,
-    multicast_links: BTreeSet<u32>,
-    multicast_seen: SeenLately,
+    multicast: InMulticast,
     /// What came while the host was frozen.
     missed: Vec<Input<u32>>,
     /// The rows that its application has been told of.
     rows: BTreeMap<u64, Vec<u8>>,
+    idle_links: IdleLinks,
 }
 
 /// A frame as it is handed to the network.
@@ -104,6 +106,7 @@ pub struct Simulation {
     queue: Queue<Due>,
     hosts: Vec<Host>,
     rng: ChaCha8Rng,
+    mesh_rng: ChaCha8Rng,
     conditions: Conditions,
     latencies: Vec<u32>,
     trace: Trace,
@@ -121,6 +124,7 @@ pub struct Simulation {
     /// Buffers that are used again for what nodes want done.
     spare: Vec<Vec<Output<u32>>>,
     counting: bool,
+    models_links: bool,
     paying: bool,
     finds_proofs: Arc<AtomicBool>,
     origins: BTreeMap<u32, Vec<u8>>,
@@ -149,6 +153,7 @@ impl Simulation {
             queue: Queue::default(),
             hosts: Vec::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
+            mesh_rng: ChaCha8Rng::seed_from_u64(seed ^ 0x4e54 << 48),
             conditions,
             latencies: Vec::new(),
             trace: Trace::default(),
@@ -162,6 +167,7 @@ impl Simulation {
             touched: Vec::new(),
             spare: Vec::new(),
             counting: true,
+            models_links: false,
             paying: false,
             finds_proofs: Arc::new(AtomicBool::new(true)),
             origins: BTreeMap::new(),
@@ -189,11 +195,10 @@ impl Simulation {
             frozen_at: Time(0),
             connected: BTreeSet::new(),
             stale: BTreeSet::new(),
-            multicast: false,
-            multicast_links: BTreeSet::new(),
-            multicast_seen: SeenLately::default(),
+            multicast: InMulticast::default(),
             missed: Vec::new(),
             rows: BTreeMap::new(),
+            idle_links: IdleLinks::default(),
         });
         self.input(peer, Input::Addresses(vec![peer.to_be_bytes().to_vec()]));
         peer
@@ -212,11 +217,9 @@ impl Simulation {
         host.life += 1;
         host.alive = true;
         host.frozen = false;
-        host.multicast = false;
+        host.multicast = InMulticast::default();
         host.missed.clear();
         host.rows.clear();
-        host.multicast_links.clear();
-        host.multicast_seen = SeenLately::default();
         self.input(peer, Input::Addresses(vec![peer.to_be_bytes().to_vec()]));
     }
 
@@ -366,6 +369,9 @@ impl Simulation {
     /// A host dies without a word, as one whose power fails: nobody is told that its connections are gone.
     pub fn vanish(&mut self, peer: u32) {
         self.hosts[peer as usize].alive = false;
+        if self.models_links {
+            self.links_fail(peer);
+        }
         self.break_streams(|stream| stream.hops.contains(&peer));
     }
 

@@ -1,12 +1,10 @@
 //! Connections, frames and the leaders' multicast under simulated conditions.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::traces::Latencies;
 use super::*;
-use crate::protocol::interface::Verdict;
 use crate::protocol::io::chance;
 use rand::Rng;
 
@@ -59,31 +57,6 @@ impl Conditions {
 
 /// How long a QUIC connection whose other end is gone stays open.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long gossipsub knows a message again.
-const DUPLICATES_FOR: Duration = Duration::from_secs(60);
-
-/// Messages of the multicast that came lately, by their hashes.
-#[derive(Default)]
-pub(super) struct SeenLately {
-    hashes: BTreeSet<[u8; 32]>,
-    order: VecDeque<(Time, [u8; 32])>,
-}
-
-impl SeenLately {
-    /// Whether it is new.
-    fn insert(&mut self, now: Time, hash: [u8; 32]) -> bool {
-        while let Some((_, old)) = self.order.front().filter(|(since, _)| now.since(*since) > DUPLICATES_FOR) {
-            self.hashes.remove(old);
-            self.order.pop_front();
-        }
-        let new = self.hashes.insert(hash);
-        if new {
-            self.order.push_back((now, hash));
-        }
-        new
-    }
-}
-
 impl Simulation {
     /// Puts a host at a transport address (a multiaddr in its binary form): it says so, and its connections come from there.
     pub fn set_origin(&mut self, peer: u32, address: Vec<u8>) {
@@ -207,7 +180,7 @@ impl Simulation {
         }
         let Some(host) = self.hosts.get_mut(other as usize) else { return };
         if host.connected.remove(&closer) {
-            host.multicast_links.remove(&closer);
+            self.unlink_multicast(other, closer);
             let after = self.latency(closer, other);
             let at = self.now + after;
             self.queue.push(at, Due::Input(other, Box::new(Input::Disconnected(closer))));
@@ -229,44 +202,8 @@ impl Simulation {
         let host = &mut self.hosts[peer as usize];
         if host.stale.remove(&of) {
             host.connected.remove(&of);
-            host.multicast_links.remove(&of);
+            self.unlink_multicast(peer, of);
             self.input(peer, Input::Disconnected(of));
-        }
-    }
-
-    // ---- multicast: a flood over the links between leaders -------------------------------------------------------
-
-    pub(super) fn multicast(&mut self, peer: u32, but: Option<u32>, bytes: &[u8]) {
-        let host = &mut self.hosts[peer as usize];
-        host.multicast_seen.insert(self.now, *blake3::hash(bytes).as_bytes());
-        for other in host.multicast_links.clone() {
-            let host = &self.hosts[peer as usize];
-            if Some(other) != but && host.connected.contains(&other) && !host.stale.contains(&other) {
-                let due = Due::Multicast { from: peer, to: other, bytes: bytes.to_vec() };
-                *self.bytes.entry("multicast").or_insert(0) += bytes.len() as u64;
-                *self.frames.entry("multicast").or_insert(0) += 1;
-                let after = self.latency(peer, other);
-                self.queue.push(self.now + after, due);
-            }
-        }
-    }
-
-    pub(super) fn multicast_arrives(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
-        let host = &mut self.hosts[to as usize];
-        let hash = *blake3::hash(&bytes).as_bytes();
-        if !host.multicast || host.frozen || !host.multicast_seen.insert(self.now, hash) {
-            return;
-        }
-        self.next += 1;
-        self.passing.insert(self.next, bytes.clone());
-        self.input(to, Input::Multicast { message: self.next, from, bytes });
-    }
-
-    pub(super) fn verdict(&mut self, peer: u32, message: u64, from: u32, verdict: Verdict) {
-        if let Some(bytes) = self.passing.remove(&message)
-            && verdict == Verdict::Accept
-        {
-            self.multicast(peer, Some(from), &bytes);
         }
     }
 

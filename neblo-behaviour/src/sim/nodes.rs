@@ -42,6 +42,8 @@ const KNOWN: usize = 3;
 const AGAIN: Duration = Duration::from_secs(5);
 /// A transport gives a connection up after so long a silence. choice, as QUIC's usual 30 s
 const SILENCE: Duration = Duration::from_secs(30);
+/// Minutes between two looks at the links that are modelled, to count their probes.
+const COUNT_LINKS: u32 = 10;
 /// How often broken paths are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// A peer that came less long ago is new: its requests may fail for want of a path.
@@ -102,6 +104,7 @@ pub struct Nodes {
     broken: BTreeMap<(u32, Purpose), (Time, bool)>,
     /// Frames and bytes of the multicast up to now.
     multicast: (u64, u64),
+    minutes: u32,
     hour: Hour,
     hours: Vec<Hour>,
     events: u64,
@@ -135,6 +138,7 @@ impl Nodes {
         let shared = Rc::new(RefCell::new(shared));
         sim.keep_events(false);
         sim.count_bytes(false);
+        sim.model_idle_links(scenario.model_links);
         sim.set_application(Box::new(Directory(shared.clone())));
         let watched = shared.clone();
         sim.watch_frames(move |sent| watched.borrow_mut().watch(&sent));
@@ -150,6 +154,7 @@ impl Nodes {
             queries: BTreeMap::new(),
             broken: BTreeMap::new(),
             multicast: (0, 0),
+            minutes: 0,
             hour: Hour::default(),
             hours: Vec::new(),
             events: 0,
@@ -292,6 +297,10 @@ impl Nodes {
                 self.after(MINUTE, Due::Minute);
                 self.sim.forget_ended_streams();
                 self.shared.borrow_mut().minute(self.there());
+                self.minutes += 1;
+                if self.scenario.model_links && self.minutes.is_multiple_of(COUNT_LINKS) {
+                    self.shared.borrow_mut().idle_links(MINUTE * COUNT_LINKS, self.sim.idle_links());
+                }
             }
             Due::Subscribe { .. } | Due::Announce { .. } | Due::Ask { .. } => {}
         }

@@ -43,6 +43,7 @@ struct File {
     closes: bool,
     download_seconds: f64,
     count_bytes: bool,
+    model_links: bool,
     #[serde(flatten)]
     world: WorldFile,
     #[serde(flatten)]
@@ -68,6 +69,7 @@ impl Default for File {
             closes: usual.closes,
             download_seconds: usual.download.as_secs_f64(),
             count_bytes: usual.count_bytes,
+            model_links: usual.model_links,
             world: WorldFile::default(),
             left: toml::Table::new(),
         }
@@ -96,6 +98,7 @@ impl File {
             download: seconds("download-seconds", self.download_seconds)?,
             closes: self.closes,
             count_bytes: self.count_bytes,
+            model_links: self.model_links,
         };
         scenario.check().map_err(|rule| anyhow!(rule))?;
         Ok((name.into(), scenario))
@@ -141,7 +144,7 @@ mod tests {
         let text = include_str!("../../scenarios/nodes.toml");
         Plan::parse(text, Path::new(".")).unwrap();
         let named = text.lines().filter(|line| line.contains('=') && !line.starts_with('#')).count();
-        assert_eq!(named, 28);
+        assert_eq!(named, 29);
     }
 
     #[test]

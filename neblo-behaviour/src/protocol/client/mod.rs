@@ -103,7 +103,8 @@ pub struct Client<P> {
     /// Streams that came before their ticket.
     waiting: Vec<(u64, [u8; 16], Time)>,
     next: u64,
-    due: bool,
+    /// When announcements are looked through next.
+    looks: Option<Time>,
     /// When an announcement is renewed: after two thirds of the time for which a leader keeps it.
     renew: Duration,
     /// Whether everything is announced over a second path too.
@@ -134,7 +135,7 @@ impl<P: Peer> Client<P> {
             expected: BTreeMap::new(),
             waiting: Vec::new(),
             next: 0,
-            due: false,
+            looks: None,
             peer: std::marker::PhantomData,
         }
     }
@@ -211,7 +212,7 @@ impl<P: Peer> Client<P> {
     /// A timer expired.
     pub fn expired(&mut self, ctx: &mut ClientCtx<'_, P>, timer: ClientTimer) {
         match timer {
-            ClientTimer::Announce => self.announce_due(ctx),
+            ClientTimer::Announce => self.look_through(ctx),
             ClientTimer::Deadline(request) => self.deadline(ctx, request),
             ClientTimer::Waiting => self.waiting_expired(ctx),
             ClientTimer::Unanswered(request) => self.unanswered(ctx, request),
@@ -220,5 +221,5 @@ impl<P: Peer> Client<P> {
     }
 }
 
-/// How often announcements are looked through. choice
-const LOOK_THROUGH: Duration = Duration::from_secs(2);
+/// How soon announcements are looked through again when more are due, and how late at most when none are. choice
+const LOOK_THROUGH: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));

@@ -173,8 +173,14 @@ impl<P: Peer> Client<P> {
         self.announce_due(ctx);
     }
 
+    /// Time to look through what is announced, unless another look has come before.
+    pub(super) fn look_through(&mut self, ctx: &mut ClientCtx<'_, P>) {
+        if self.looks.take_if(|at| *at <= ctx.now).is_some() {
+            self.announce_due(ctx);
+        }
+    }
+
     pub(super) fn announce_due(&mut self, ctx: &mut ClientCtx<'_, P>) {
-        self.due = false;
         let today = ctx.unix / 86_400;
         self.publications.retain(|_, publication| u64::from(publication.announcement.expiry_day) >= today);
         let paths = if self.second_path { &PATHS[..] } else { &PATHS[..1] };
@@ -204,11 +210,13 @@ impl<P: Peer> Client<P> {
                 ctx.out.emit(ClientEvent::Unanswered(*purpose));
             }
         }
-        if !self.publications.is_empty() && !self.due {
-            self.due = true;
-            let more = self.publications.values().any(|it| it.offers.iter().take(paths.len()).any(is_due));
-            let after = if more { Duration::from_millis(50) } else { LOOK_THROUGH };
-            ctx.out.arm(after, ClientTimer::Announce);
+        let offers = self.publications.values().flat_map(|publication| publication.offers.iter().take(paths.len()));
+        let Some(next) = offers.map(|offer| offer.due).min() else { return };
+        let (soonest, latest) = LOOK_THROUGH;
+        let next = next.max(now + soonest).min(now + latest);
+        if self.looks.is_none_or(|at| next < at) {
+            self.looks = Some(next);
+            ctx.out.arm(next.since(now), ClientTimer::Announce);
         }
     }
 

@@ -15,6 +15,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// A leader that has not answered by then may be gone, and whoever leads in its place has not been asked. choice: leaders answer
 /// within some tenths of a second
 const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// Answers without hits are told together, so much after the first of them: of dozens of leaders most have nothing, and each would
+/// cost a record down the path for a number. choice: nobody sees a count move sooner
+const COUNTED_AFTER: Duration = Duration::from_millis(200);
 /// Longest window of a lookup. choice
 const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 /// Clocks may differ, and the multicast takes its time. choice
@@ -50,6 +53,9 @@ pub(super) struct Asking<P> {
     leaders: Vec<(OverlayAddr, P)>,
     /// Those of them that have answered, by subgroup.
     answered: Vec<OverlayAddr>,
+    /// How many had answered when the requester was told last, and whether it is to be told more.
+    told: usize,
+    telling: bool,
     /// Hits wanted of each leader; those given by each, and the subgroup that it speaks for.
     limit: usize,
     given: BTreeMap<P, (OverlayAddr, usize)>,
@@ -121,6 +127,8 @@ impl<P: Peer> Directory<P> {
                 .chain([(subgroup, self.me.peer)])
                 .collect(),
             answered: Vec::new(),
+            told: 0,
+            telling: false,
             limit: usize::from(lookup.limit.min(MAX_HITS)),
             given: BTreeMap::new(),
             held: Vec::new(),
@@ -236,7 +244,7 @@ impl<P: Peer> Directory<P> {
         }
     }
 
-    /// A leader has answered: its hits go on to the requester at once. Nobody but the leader that was asked ends what is to come
+    /// A leader has answered: its hits go on to the requester at once, that it has none a little later. Nobody but the leader that was asked ends what is to come
     /// from its subgroup, and each speaks for one subgroup, so that a requester who takes subgroups in turn gives each leader one
     /// turn. Hits of one that nobody had heard of are as good as others.
     pub(super) fn found(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, found: Found) {
@@ -263,9 +271,24 @@ impl<P: Peer> Directory<P> {
             // It may lead that subgroup by now, or lie.
             return asking.held.append(&mut hits);
         }
+        if hits.is_empty() && !ended {
+            if !std::mem::replace(&mut asking.telling, true) {
+                ctx.out.arm(COUNTED_AFTER, DirectoryTimer::Counted(found.nonce));
+            }
+            return;
+        }
         pass_on(ctx, asking, hits, ended);
         if ended {
             self.asking.remove(&found.nonce);
+        }
+    }
+
+    /// Answers without hits have been collected: how many they are goes to the requester.
+    pub(super) fn count_answers(&mut self, ctx: &mut DirectoryCtx<'_, P>, nonce: [u8; 16]) {
+        let Some(asking) = self.asking.get_mut(&nonce) else { return };
+        asking.telling = false;
+        if asking.answered.len() > asking.told {
+            pass_on(ctx, asking, Vec::new(), false);
         }
     }
 
@@ -298,13 +321,14 @@ impl<P: Peer> Directory<P> {
         if let Some(mut asking) = self.asking.remove(&nonce) {
             debug_assert!(asking.until <= ctx.now);
             let held = std::mem::take(&mut asking.held);
-            pass_on(ctx, &asking, held, true);
+            pass_on(ctx, &mut asking, held, true);
         }
     }
 }
 
 /// Sends hits to the requester, as many in one notice as fit.
-fn pass_on<P: Peer>(ctx: &mut DirectoryCtx<'_, P>, asking: &Asking<P>, mut hits: Vec<Hit>, ended: bool) {
+fn pass_on<P: Peer>(ctx: &mut DirectoryCtx<'_, P>, asking: &mut Asking<P>, mut hits: Vec<Hit>, ended: bool) {
+    asking.told = asking.answered.len();
     loop {
         let mut size = 64;
         let fits = hits.iter().take_while(|hit| {

@@ -38,6 +38,8 @@ pub enum DirectoryTimer {
     Sweep(u64),
     /// Leaders had their time to answer a lookup.
     Silent([u8; 16]),
+    /// Leaders that have nothing were counted for a while.
+    Counted([u8; 16]),
     /// A lookup of a member ends.
     Lookup([u8; 16]),
     /// The application had its time to answer.
@@ -314,6 +316,7 @@ impl<P: Peer> Directory<P> {
             }
             DirectoryTimer::Sweep(_) => {}
             DirectoryTimer::Lookup(nonce) => self.lookup_expired(ctx, nonce),
+            DirectoryTimer::Counted(nonce) => self.count_answers(ctx, nonce),
             DirectoryTimer::Silent(nonce) => self.seek_silent(ctx, nonce),
             DirectoryTimer::Answer(ask) => self.answer(ctx, ask, &[]),
             DirectoryTimer::Gathered | DirectoryTimer::Feed(_) => self.feed_expired(ctx, keys, timer),

@@ -23,7 +23,7 @@ use super::io::{Contact, Peer, Time};
 use super::link::Links;
 use super::messaging::{Messaging, MessagingMessage};
 use super::paper::{Paper, PaperConfig};
-use super::path::{PathConfig, Paths};
+use super::path::{PathConfig, PathMessage, Paths};
 use super::policy::PathPolicy;
 use super::ring::{Fingers, Nudge, Ring, RingMessage};
 use super::seal::Keys;
@@ -196,6 +196,12 @@ impl<P: Peer> Node<P> {
         &self.ring
     }
 
+    /// The links, for simulations that model idle ones.
+    #[cfg(feature = "sim")]
+    pub fn links(&self) -> &Links<P> {
+        &self.links
+    }
+
     /// The subgroup part, to be looked at by tests and simulations.
     pub fn subgroups(&self) -> &Subgroups<P> {
         &self.subgroups
@@ -307,7 +313,6 @@ impl<P: Peer> Node<P> {
             }
             Frame::Subgroup(message) => {
                 part!(self, step, |ctx| self.subgroups.received(ctx, &*self.keys, from, message));
-                self.refresh_soon(step);
             }
             // The binding keeps the two mechanisms apart by their protocol names.
             Frame::Path(_) | Frame::Directory(_) if self.is_paper() => {}
@@ -317,8 +322,11 @@ impl<P: Peer> Node<P> {
             }
             Frame::Path(message) => {
                 let keys = (&*self.keys, &self.sealing);
+                let passes = matches!(message, PathMessage::Up(_) | PathMessage::Down(_));
                 part!(self, step, |ctx| self.paths.received(ctx, keys, from, message));
-                self.refresh_soon(step);
+                if !passes {
+                    self.refresh_soon(step);
+                }
             }
             Frame::Directory(message) => {
                 let leaders = &self.subgroups;

@@ -15,8 +15,8 @@ use crate::protocol::ring::{Principal, RingInput};
 const LOCATE_WITHIN: Duration = Duration::from_secs(4);
 /// Failed attempts a known peer until subscribing is given up. choice
 const ATTEMPTS: usize = 6;
-/// Rounds of upkeep between two looks for another ring: after a loss, and at most. choice
-const SEEK_ROUNDS: (u64, u64) = (8, 64);
+/// Rounds of upkeep between two looks for another ring: after a loss, and at most. choice: a ring that is parted loses somebody
+const SEEK_ROUNDS: (u64, u64) = (8, 256);
 /// Known peers kept. choice
 const MAX_KNOWN: usize = 32;
 

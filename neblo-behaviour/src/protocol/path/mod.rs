@@ -231,6 +231,16 @@ impl<P: Peer> Paths<P> {
         self.relayed.by_previous(previous, id).map(|entry| (entry.next.peer, entry.next_id))
     }
 
+    /// The link over which a path comes that goes on over this one: previous peer and name; to be looked at by tests and simulations.
+    pub fn previous_link(&self, (next, id): (P, u64)) -> Option<(P, u64)> {
+        self.relayed.by_next_hop(next, id).map(|entry| entry.key())
+    }
+
+    /// The last links of all paths that end here: last relay and name; to be looked at by tests and simulations.
+    pub fn all_ends(&self) -> impl Iterator<Item = (P, u64)> {
+        self.ends.iter().copied()
+    }
+
     /// The first link of a path of our own that is ready, to be looked at by tests and simulations.
     pub fn first_link(&self, purpose: Purpose) -> Option<(P, u64)> {
         self.own.get(&purpose).and_then(OwnPath::link).map(|(first, id)| (first.peer, id))

@@ -1,13 +1,14 @@
 //! Members show one another the root of the list that they have; a leader that signs two for one version is followed no more
 //! (design D9).
 //!
-//! Every member shows its root to one random member each [`COMPARE`]. Of two members with different lists for one version one
+//! Every member shows its root to one random member each [`COMPARE`] while the list is new, and more seldom when it has not changed for
+//! some rounds. Of two members with different lists for one version one
 //! at least holds the rarer one, and picks a holder of the other soon; both signatures together are the proof, which each that
 //! checks it passes on once to all whom it knows. So a leader with two lists for a version is deposed within
 //! [`DEPOSED_WITHIN`]: two rounds of comparing, and the time that a candidate has to take over. A member that sees that it is
 //! behind asks the other for its list, so that nobody keeps a version apart from the others for longer than that either.
 //!
-//! Each sixth round it is the leader that is shown the root. One that leads no more, and whose word of that did not arrive,
+//! Each sixth round, or each third of the seldom ones, it is the leader that is shown the root. One that leads no more, and whose word of that did not arrive,
 //! answers with what it follows now: else members that know only one another would wait for it for ever.
 
 use super::*;
@@ -15,8 +16,13 @@ use crate::protocol::io::below;
 
 /// How often a member shows its root. choice: some 250 bytes each time
 const COMPARE: Duration = Duration::from_secs(5);
-/// The round in which the leader is shown the root. choice: a leader of 50 answers at most two of these a second
-const TO_LEADER: u32 = 6;
+/// Rounds after the last change of the list until they become seldom, and what they take then. choice: two lists for one version are both
+/// new, and each of a hundred holders of either has met the other by then
+const BRISK: u32 = 6;
+const SELDOM: Duration = Duration::from_secs(20);
+/// The round in which the leader is shown the root, while they are brisk and when they are seldom: each half minute, and each minute.
+/// choice: a leader of 50 answers at most two of these a second
+const TO_LEADER: (u32, u32) = (6, 3);
 /// Within this a leader that has signed two lists for one version is followed no more: see above.
 pub const DEPOSED_WITHIN: Duration = Duration::from_secs(15);
 /// Frames of this kind of one member that are looked at in one round, and of all others together: a signature is checked for
@@ -30,8 +36,17 @@ impl<P: Peer> Subgroups<P> {
     pub(super) fn compare_later(&mut self, ctx: &mut SubgroupCtx<'_, P>) {
         if self.comparing == 0 {
             self.comparing = self.next_number();
-            ctx.out.arm(COMPARE, SubgroupTimer::Compare(self.comparing));
+            let wait = if self.unchanged < BRISK { COMPARE } else { SELDOM };
+            ctx.out.arm(wait, SubgroupTimer::Compare(self.comparing));
         }
+    }
+
+    /// The list is another one: it is shown soon, also by who was about to show the last one much later.
+    pub(super) fn compare_anew(&mut self, ctx: &mut SubgroupCtx<'_, P>) {
+        if std::mem::take(&mut self.unchanged) >= BRISK {
+            self.comparing = 0;
+        }
+        self.compare_later(ctx);
     }
 
     pub(super) fn compare_expired(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, generation: u64) {
@@ -44,11 +59,13 @@ impl<P: Peer> Subgroups<P> {
         let Some(home) = self.home() else { return };
         let leader = home.leader().filter(|leader| leader.contact.peer != self.me.peer);
         let others: Vec<_> = home.relays(self.me.peer).collect();
-        let other = match leader.filter(|_| self.rounds % TO_LEADER == TO_LEADER - 1) {
+        let each = if self.unchanged < BRISK { TO_LEADER.0 } else { TO_LEADER.1 };
+        let other = match leader.filter(|_| self.rounds % each == each - 1) {
             Some(leader) => Some(leader.contact.clone()),
             None => others.get(below(ctx.rng, others.len())).map(|other| (*other).clone()),
         };
         self.rounds = self.rounds.wrapping_add(1);
+        self.unchanged = self.unchanged.saturating_add(1);
         self.compare_later(ctx);
         if let Some((other, root)) = other.zip(self.own_root()) {
             ctx.out.send(&other, SubgroupMessage::Compare(root));

@@ -102,7 +102,7 @@ impl<P: Peer> Subgroups<P> {
         if !guest {
             self.succession = None;
             self.remember_root(root);
-            self.compare_later(ctx);
+            self.compare_anew(ctx);
             if self.guest().is_some_and(|guest| guest.subgroup() == subgroup) {
                 self.guest = Seat::default();
             }

@@ -207,6 +207,8 @@ pub struct Subgroups<P> {
     comparing: u64,
     /// Rounds of comparing so far.
     rounds: u32,
+    /// Rounds since the list changed.
+    unchanged: u32,
     compared: BTreeMap<Option<P>, u32>,
     /// Subgroups whose leader somebody wants to know, the leader that it is not, and how often was asked.
     sought: BTreeMap<OverlayAddr, (Option<P>, u32)>,
@@ -255,6 +257,7 @@ impl<P: Peer> Subgroups<P> {
             handing: None,
             comparing: 0,
             rounds: 0,
+            unchanged: 0,
             compared: BTreeMap::new(),
             sought: BTreeMap::new(),
             wants_guest: false,

@@ -27,12 +27,14 @@ pub const KINDS: [&str; 13] = [
     "other",
 ];
 
+/// The kind of probes of links.
+pub(super) const LINKS: usize = 0;
 /// The kind of the multicast, which is no frame of its own.
 pub(super) const MULTICAST: usize = 11;
 
 pub(super) fn kind(frame: &Frame<u32>) -> usize {
     match frame {
-        Frame::Link(_) => 0,
+        Frame::Link(_) => LINKS,
         Frame::Ring(_) => 1,
         Frame::Messaging(_) => 2,
         Frame::Subgroup(_) => 3,

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::content_of;
-use super::counts::{Load, MULTICAST, Traffic, kind};
+use super::counts::{LINKS, Load, MULTICAST, Traffic, kind};
 use super::{Hour, KINDS};
 use crate::protocol::interface::{Command, Event};
-use crate::sim::{Application, Sent};
+use crate::sim::{Application, Sent, Simulation};
 
 /// One host as the application and the counters see it.
 #[derive(Debug, Default)]
@@ -70,6 +70,28 @@ impl Shared {
             host.carried.add(bytes);
             let load = &mut self.load[usize::from(host.leads)];
             if sends { load.sent.add(bytes) } else { load.received.add(bytes) }
+        }
+    }
+
+    /// The probes of links that are modelled, over some time: each pair with how often it is probed.
+    pub(super) fn idle_links(&mut self, over: Duration, pairs: impl Iterator<Item = (u32, u32, Duration)>) {
+        let bytes = if self.count_bytes { Simulation::probe_bytes() } else { 0 };
+        for (one, other, every) in pairs {
+            let probes = (over.as_micros() / every.as_micros().max(1)) as u64;
+            let each = Traffic { frames: probes, bytes: probes * bytes / 2 };
+            // The probe of one and the answer of the other, or the other way round.
+            self.messages[LINKS] += 2 * each.frames;
+            self.bytes[LINKS] += 2 * each.bytes;
+            for peer in [one, other] {
+                let Some(host) = self.hosts.get_mut(peer as usize) else { continue };
+                let load = &mut self.load[usize::from(host.leads)];
+                for traffic in [&mut load.sent, &mut load.received] {
+                    traffic.frames += each.frames;
+                    traffic.bytes += each.bytes;
+                }
+                host.carried.frames += 2 * each.frames;
+                host.carried.bytes += 2 * each.bytes;
+            }
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Scenario {
     pub closes: bool,
     /// Whether frames are encoded to count their bytes.
     pub count_bytes: bool,
+    /// Whether links on which nothing happens are modelled: their probes are counted, and not simulated.
+    pub model_links: bool,
 }
 
 impl Default for Scenario {
@@ -29,6 +31,7 @@ impl Default for Scenario {
             download: Duration::from_secs(10),
             closes: false,
             count_bytes: true,
+            model_links: false,
         }
     }
 }

@@ -52,16 +52,45 @@ impl Nodes {
 
     /// The paths that go through a peer, each with whether it ends there. A path of the peer itself is not among them.
     pub(super) fn paths_through(&self, peer: u32) -> Vec<((u32, Purpose), bool)> {
-        let mut found = Vec::new();
-        for owner in self.there().filter(|owner| *owner != peer) {
-            for purpose in Purpose::ALL {
-                let path = self.path(owner, purpose).unwrap_or_default();
-                if path.contains(&peer) {
-                    found.push(((owner, purpose), path.last() == Some(&peer)));
+        let mut found = match self.scenario.config.path_policy.is_paper() {
+            true => self.there().map(|owner| (owner, Purpose::Publishing)).collect(),
+            false => self.hardened_owners(peer),
+        };
+        found.sort_unstable();
+        found.dedup();
+        found.retain(|(owner, _)| *owner != peer);
+        let through = |path: &(u32, Purpose)| {
+            let hops = self.path(path.0, path.1).unwrap_or_default();
+            hops.contains(&peer).then(|| (*path, hops.last() == Some(&peer)))
+        };
+        found.iter().filter_map(through).collect()
+    }
+
+    /// Who owns the paths over which something comes to a peer, and what for: found from link to link.
+    fn hardened_owners(&self, peer: u32) -> Vec<(u32, Purpose)> {
+        let paths = self.sim.node(peer).paths();
+        let relayed = paths.relayed_links().map(|(previous, _)| previous);
+        let mut owners = Vec::new();
+        for link in relayed.chain(paths.all_ends()) {
+            let (mut at, mut link) = (peer, link);
+            for _ in 0..MOST_HOPS {
+                let ((before, id), here) = (link, at);
+                if !self.present(before) {
+                    break;
+                }
+                let paths = self.sim.node(before).paths();
+                let own = |purpose: &Purpose| paths.first_link(*purpose) == Some((here, id));
+                if let Some(purpose) = Purpose::ALL.into_iter().find(own) {
+                    owners.push((before, purpose));
+                    break;
+                }
+                match paths.previous_link((here, id)) {
+                    Some(previous) => (at, link) = (before, previous),
+                    None => break,
                 }
             }
         }
-        found
+        owners
     }
 
     /// Whether a peer has come to lead and neither publishes nor asks for anything now: it goes without paths until it does (design
