@@ -126,11 +126,12 @@ impl<P: Peer> Subgroups<P> {
         keys.paid(&self.config.cost, week_at(ctx.unix.saturating_add(STATEMENT_LASTS)));
         let due = ctx.unix + STATEMENT_LASTS / 2;
         for guest in [false, true] {
-            let Some(membership) = self.seat(guest).membership.clone() else { continue };
-            let own = membership.list.member(self.me.peer);
+            let me = self.me.peer;
+            let own = self.seat(guest).membership.as_ref().and_then(|membership| membership.list.member(me));
             if own.is_none_or(|own| own.expires > due) {
                 continue;
             }
+            let Some(membership) = self.seat(guest).membership.clone() else { continue };
             let Some(statement) = self.statement(ctx.unix, keys, membership.subgroup(), guest) else { return };
             if let Some(leading) = self.leading.as_mut().filter(|_| !guest) {
                 leading.added.push(statement);
