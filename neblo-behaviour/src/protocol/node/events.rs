@@ -199,7 +199,8 @@ impl<P: Peer> Node<P> {
             }
             PathEvent::Mended(purpose) => part!(self, step, |ctx| self.client.path_mended(ctx, purpose)),
             PathEvent::Arrived { end, envelope } => {
-                let others = || other_leaders(&self.subgroups);
+                let now = step.now;
+                let others = || other_leaders(&self.subgroups, now);
                 part!(self, step, |ctx| self.directory.arrived(ctx, &*self.keys, &others, end, *envelope));
             }
             PathEvent::EndLost(end) => part!(self, step, |ctx| self.directory.end_lost(ctx, end)),
@@ -212,6 +213,7 @@ impl<P: Peer> Node<P> {
             PathEvent::Incoming { stream, ticket } => {
                 part!(self, step, |ctx| self.client.stream_came(ctx, stream, ticket));
             }
+            PathEvent::Used(peer) => part!(self, step, |ctx| self.links.used(ctx, peer)),
             PathEvent::Awaits(peer) => part!(self, step, |ctx| self.links.awaits(ctx, peer)),
             PathEvent::FirstRelays => Self::event(step, Event::FirstRelays(self.paths.pinned().all())),
         }
@@ -283,6 +285,7 @@ impl<P: Peer> Node<P> {
     }
 }
 
-fn other_leaders<P: Peer>(subgroups: &Subgroups<P>) -> Vec<OtherLeader<P>> {
-    subgroups.leaders().map(|row| (row.statement.subgroup, row.statement.contact.clone())).collect()
+fn other_leaders<P: Peer>(subgroups: &Subgroups<P>, now: Time) -> Vec<OtherLeader<P>> {
+    let known = subgroups.leaders().map(|row| (row.statement.subgroup, row.statement.contact.clone()));
+    known.chain(subgroups.vacant(now).map(|(subgroup, leader)| (subgroup, leader.clone()))).collect()
 }

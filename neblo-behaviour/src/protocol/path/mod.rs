@@ -117,6 +117,8 @@ pub enum PathEvent<P> {
     },
     /// First relays changed.
     FirstRelays,
+    /// Something sealed went to this peer: a link that is only seldom looked at is looked at now.
+    Used(P),
     /// A peer was sent something that it answers at once if it lives.
     Awaits(P),
 }
@@ -350,6 +352,7 @@ impl<P: Peer> Paths<P> {
         } else if let Some(link) = self.relayed.towards_leader(ctx.now, from, up.id) {
             let up = Up { id: link.id, ..up };
             ctx.out.send(&link.contact, PathMessage::Up(up));
+            ctx.out.emit(PathEvent::Used(link.contact.peer));
         } else {
             ctx.out.send(&Contact::bare(from), PathMessage::Broken(Broken { id: up.id, up: false }));
         }
@@ -373,6 +376,7 @@ impl<P: Peer> Paths<P> {
         } else if let Some(link) = self.relayed.towards_owner(ctx.now, from, down.id) {
             let down = Down { id: link.id, ..down };
             ctx.out.send(&link.contact, PathMessage::Down(down));
+            ctx.out.emit(PathEvent::Used(link.contact.peer));
         } else {
             self.untold.take(from, down.id);
             ctx.out.send(&Contact::bare(from), PathMessage::Broken(Broken { id: down.id, up: true }));

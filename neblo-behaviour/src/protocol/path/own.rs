@@ -314,6 +314,7 @@ impl<P: Peer> Paths<P> {
         let envelope = Envelope { reply: path.public, errand };
         let Some(sealed) = sealed::seal(keys, ctx.rng, &path.leader_key, &envelope) else { return false };
         ctx.out.send(&first, PathMessage::Up(Up { id, sealed }));
+        ctx.out.emit(PathEvent::Used(first.peer));
         true
     }
 

@@ -25,6 +25,9 @@ const FORCED: u32 = 6;
 /// How long one that the list leaves out is still used, as long as it opens paths: the list is the leader's word. choice: longer
 /// than members take to find out that they were shown different ones, which is seconds
 const MISSING: Duration = Duration::from_secs(600);
+/// How long one that does not answer and is on no list keeps its place, while another one is left: a restart shows the owner to nobody
+/// else. choice
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 /// Earlier first relays remembered. choice
 const MAX_FORMER: usize = 16;
 /// Subgroups remembered. choice
@@ -154,8 +157,12 @@ impl<P: Peer> Pinned<P> {
         let peers = self.by_subgroup.entry(view.subgroup).or_default();
         let before: Vec<P> = peers.iter().map(|pin| pin.peer).collect();
         let failed = |pin: &Pin<P>| self.failed.contains(&pin.peer);
-        // Who is on no list and does not answer is gone; a member that does not answer is passed by.
-        let is_gone = |pin: &mut Pin<P>| !pin.look(view, now) || pin.missing.is_some() && failed(pin);
+        // Who is on no list and does not answer is gone, soon; a member that does not answer is passed by.
+        let usable = peers.iter().any(|pin| !failed(pin) && pin.peer != view.leader.peer);
+        let is_gone = |pin: &mut Pin<P>| {
+            let long = |since: Time| !usable || now.since(since) >= BACK_WITHIN;
+            !pin.look(view, now) || failed(pin) && pin.missing.is_some_and(long)
+        };
         let gone: Vec<_> = peers.extract_if(.., is_gone).collect();
         let is_back = |pin: &mut Pin<P>| pin.look(view, now) && pin.missing.is_none() && !failed(pin);
         let mut back: Vec<_> = self.former.extract_if(.., is_back).collect();
@@ -318,17 +325,22 @@ mod tests {
         let (mut quiet, members) = (Pinned::default(), (1..=30).collect::<Vec<u32>>());
         quiet.choose(&mut rng, Time(0), &view(&members), false);
         let before = quiet.all();
+        let at = |seconds: u64| Time(seconds * 1_000_000);
         let gone = before[1].1;
         quiet.failed(gone);
         let rest: Vec<_> = members.iter().copied().filter(|member| *member != gone).collect();
-        quiet.choose(&mut rng, Time(1), &view(&rest), false);
-        assert_eq!(quiet.all().len(), 3, "the first one is drawn at once");
+        quiet.choose(&mut rng, at(1), &view(&rest), false);
+        assert_eq!(quiet.all(), before, "it may be back soon");
+        quiet.choose(&mut rng, at(130), &view(&rest), false);
+        assert_eq!(quiet.all().len(), 3);
+        assert_ne!(quiet.all(), before, "the first one is drawn then");
         let gone = quiet.all()[2].1;
         quiet.failed(gone);
         let rest: Vec<_> = rest.iter().copied().filter(|member| *member != gone).collect();
-        quiet.choose(&mut rng, Time(60_000_000), &view(&rest), false);
+        quiet.choose(&mut rng, at(140), &view(&rest), false);
+        quiet.choose(&mut rng, at(280), &view(&rest), false);
         assert_eq!(quiet.all().len(), 2, "the next one is not");
-        quiet.choose(&mut rng, Time(700_000_000), &view(&rest), false);
+        quiet.choose(&mut rng, at(800), &view(&rest), false);
         assert_eq!(quiet.all().len(), 3);
         assert_eq!(quiet.all()[0], before[0]);
     }

@@ -276,6 +276,7 @@ impl<P: Peer> Subgroups<P> {
         if self.leaders.len() >= 4_096 && !self.leaders.contains_key(&subgroup) {
             return;
         }
+        self.vacant.remove(&subgroup);
         self.leaders.insert(subgroup, (row, now + registry::LASTS));
     }
 }
