@@ -37,15 +37,22 @@ fn members(sim: &Simulation) -> Vec<u32> {
     sim.living().into_iter().filter(is_member).collect()
 }
 
-/// Every member announces something of its own; the rows of each leader are in its candidates' copies.
+/// Every member announces something of its own; the rows of each leader are in its candidates' copies. Who has too few to hide among is
+/// refused, and has announced nothing.
 fn all_announce(sim: &mut Simulation) -> Vec<(u32, Vec<u8>)> {
-    let mut announced = Vec::new();
-    for peer in members(sim) {
-        let payload = format!("picture {peer}.").into_bytes();
-        announce(sim, peer, &payload);
-        announced.push((peer, payload));
-    }
+    let asked: Vec<_> = members(sim)
+        .into_iter()
+        .map(|peer| {
+            let payload = format!("picture {peer}.").into_bytes();
+            (peer, announce(sim, peer, &payload), payload)
+        })
+        .collect();
     sim.run(Duration::from_secs(4));
+    let all = asked.len();
+    let done = |peer, token| matches!(sim.answers(peer, token).last(), Some(Answer::Announced(_)));
+    let announced: Vec<_> =
+        asked.into_iter().filter(|(peer, token, _)| done(*peer, *token)).map(|(peer, _, what)| (peer, what)).collect();
+    assert!(announced.len() * 2 > all, "{} of {all} announced", announced.len());
     announced
 }
 
@@ -58,6 +65,17 @@ fn all_found(sim: &mut Simulation, requester: u32, what: &[(u32, Vec<u8>)], with
         let took = sim.now().since(began);
         if lost == 0 {
             return took;
+        }
+        if took >= within {
+            for (peer, payload) in
+                what.iter().filter(|(_, payload)| !hits.iter().any(|hit| *hit.payload == payload[..]))
+            {
+                let (node, home) = (sim.node(*peer), sim.node(*peer).subgroups().home());
+                let leader = home.and_then(|home| Some(home.leader()?.contact.peer));
+                let rows =
+                    leader.map(|leader| (sim.node(leader).subgroups().leads(), sim.node(leader).directory().rows()));
+                println!("{peer} {payload:?}: {leader:?} {rows:?} {:?}", node.status());
+            }
         }
         assert!(took < within, "{lost} of {} lost for {took:?}", what.len());
         sim.run(Duration::from_millis(200));

@@ -47,6 +47,8 @@ pub(super) struct Row<P> {
     expiry_day: u32,
     payload: Blob<{ crate::protocol::interface::MAX_PUBLICATION }>,
     until: Time,
+    /// The publisher's last request: what was on its way over an earlier path of it, and comes later, does not count.
+    request: u64,
 }
 
 impl<P: Peer> Row<P> {
@@ -173,6 +175,7 @@ impl<P: Peer> Row<P> {
             expiry_day: u32::from_be_bytes(*day),
             payload: Blob::new(payload)?,
             until: copy.until,
+            request: 0,
         })
     }
 }
@@ -191,6 +194,7 @@ impl<P: Peer> Directory<P> {
         let taken = known.is_some_and(|known| known.registration != announce.registration);
         let over_this = self.rows.values().filter(|row| row.is_at(end)).take(MAX_A_PATH).count();
         let room = known.is_some() || (self.rows.len() < MAX_ROWS && over_this < MAX_A_PATH);
+        let last = known.map_or(0, |known| known.request);
         let known = known.is_some();
         if announce.expiry_day < today || !room || taken {
             let notice = Notice::Declined(Declined { request: announce.request });
@@ -211,8 +215,9 @@ impl<P: Peer> Directory<P> {
             expiry_day: announce.expiry_day,
             payload: announce.payload,
             until: ctx.now + self.lasts,
+            request: last.max(announce.request),
         };
-        let moved = entry.came_over(end, reply, announce.second);
+        let moved = announce.request >= last && entry.came_over(end, reply, announce.second);
         self.rows.insert(row, entry);
         self.sealed.remove(&row);
         self.touch(ctx, Key::Row(row));
@@ -233,7 +238,8 @@ impl<P: Peer> Directory<P> {
                 continue;
             };
             known.until = ctx.now + self.lasts;
-            let moved = known.came_over(end, reply, renew.second);
+            let moved = renew.request >= known.request && known.came_over(end, reply, renew.second);
+            known.request = known.request.max(renew.request);
             self.sealed.remove(&row);
             self.touch(ctx, Key::Row(row));
             if moved {
