@@ -401,7 +401,7 @@ impl<P: Peer> Ring<P> {
             && !self.predecessor.as_ref().is_some_and(is)
             && !self.handed.iter().any(|handed| handed.stage != Stage::Done && is(&handed.to))
             && !self.received.iter().any(|received| !received.settled && is(&received.from))
-            && !self.question.as_ref().is_some_and(|(_, question)| question.asked() == peer)
+            && self.question.as_ref().is_none_or(|(_, question)| question.asked() != peer)
     }
 
     /// Handles one input.

@@ -450,11 +450,13 @@ impl<P: Peer> Subgroups<P> {
     pub fn dead(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
         let now = ctx.now;
         self.vacant.retain(|_, (_, until)| *until > now);
-        for (subgroup, (row, _)) in self.leaders.extract_if(.., |_, (row, _)| row.statement.contact.peer == peer) {
-            if self.vacant.len() < MAX_VACANT {
-                self.vacant.insert(subgroup, (row.statement.contact.clone(), now + VACANT));
+        self.leaders.retain(|subgroup, (row, _)| {
+            let stays = row.statement.contact.peer != peer;
+            if !stays && self.vacant.len() < MAX_VACANT {
+                self.vacant.insert(*subgroup, (row.statement.contact.clone(), now + VACANT));
             }
-        }
+            stays
+        });
         if self.leading.is_some() {
             self.member_lost(ctx, keys, peer);
         } else if self.home().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == peer) {
