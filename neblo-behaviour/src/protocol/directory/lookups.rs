@@ -244,7 +244,8 @@ impl<P: Peer> Directory<P> {
         }
     }
 
-    /// A leader has answered: its hits go on to the requester at once, that it has none a little later. Nobody but the leader that was asked ends what is to come
+    /// A leader has answered: its hits go on to the requester at once, that it has none a little later. Nobody but the leader that
+    /// was asked ends what is to come
     /// from its subgroup, and each speaks for one subgroup, so that a requester who takes subgroups in turn gives each leader one
     /// turn. Hits of one that nobody had heard of are as good as others.
     pub(super) fn found(&mut self, ctx: &mut DirectoryCtx<'_, P>, from: P, found: Found) {

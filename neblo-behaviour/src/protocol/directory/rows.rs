@@ -33,6 +33,9 @@ struct Way<P> {
     reply: [u8; 32],
     /// Since when it is broken: the row is kept a while for the path to be repaired, or the publisher to announce again.
     broken: Option<Time>,
+    /// The publisher's last request over it. Its requests are numbered on, so one with a lower number was on its way over an earlier
+    /// path of the two that are this one in turn.
+    request: u64,
 }
 
 /// One row.
@@ -47,8 +50,6 @@ pub(super) struct Row<P> {
     expiry_day: u32,
     payload: Blob<{ crate::protocol::interface::MAX_PUBLICATION }>,
     until: Time,
-    /// The publisher's last request: what was on its way over an earlier path of it, and comes later, does not count.
-    request: u64,
 }
 
 impl<P: Peer> Row<P> {
@@ -87,16 +88,20 @@ impl<P: Peer> Row<P> {
     }
 
     /// The publisher has announced or renewed over a path: whether streams that wait for it are to be prepared over this one.
-    fn came_over(&mut self, end: End<P>, reply: [u8; 32], second: bool) -> bool {
+    /// What comes late over an earlier path does not count.
+    fn came_over(&mut self, end: End<P>, reply: [u8; 32], (request, second): (u64, bool)) -> bool {
         let still = |way: &Option<Way<P>>| way.is_some_and(|way| way.end == end && way.broken.is_none());
         let [one, two] = &mut self.ways;
         let (way, other) = if second { (two, one) } else { (one, two) };
+        if way.is_some_and(|way| way.request > request) {
+            return false;
+        }
         let other_whole = other.is_some_and(|other| other.broken.is_none());
         // What the first way was to bring may wait for it in vain; the second one is there besides.
         let moved = !(still(way) || second && other_whole);
         // A path is one of the two.
         other.take_if(|other| other.end == end);
-        *way = Some(Way { end, reply, broken: None });
+        *way = Some(Way { end, reply, broken: None, request });
         moved
     }
 
@@ -169,13 +174,12 @@ impl<P: Peer> Row<P> {
         let (day, _) = rest.split_first_chunk()?;
         Some(Self {
             registration: *registration,
-            ways: [Some(Way { end: copy.end, reply: *reply, broken: None }), None],
+            ways: [Some(Way { end: copy.end, reply: *reply, broken: None, request: 0 }), None],
             turn: 0,
             key: *key,
             expiry_day: u32::from_be_bytes(*day),
             payload: Blob::new(payload)?,
             until: copy.until,
-            request: 0,
         })
     }
 }
@@ -194,7 +198,6 @@ impl<P: Peer> Directory<P> {
         let taken = known.is_some_and(|known| known.registration != announce.registration);
         let over_this = self.rows.values().filter(|row| row.is_at(end)).take(MAX_A_PATH).count();
         let room = known.is_some() || (self.rows.len() < MAX_ROWS && over_this < MAX_A_PATH);
-        let last = known.map_or(0, |known| known.request);
         let known = known.is_some();
         if announce.expiry_day < today || !room || taken {
             let notice = Notice::Declined(Declined { request: announce.request });
@@ -215,9 +218,8 @@ impl<P: Peer> Directory<P> {
             expiry_day: announce.expiry_day,
             payload: announce.payload,
             until: ctx.now + self.lasts,
-            request: last.max(announce.request),
         };
-        let moved = announce.request >= last && entry.came_over(end, reply, announce.second);
+        let moved = entry.came_over(end, reply, (announce.request, announce.second));
         self.rows.insert(row, entry);
         self.sealed.remove(&row);
         self.touch(ctx, Key::Row(row));
@@ -238,8 +240,7 @@ impl<P: Peer> Directory<P> {
                 continue;
             };
             known.until = ctx.now + self.lasts;
-            let moved = renew.request >= known.request && known.came_over(end, reply, renew.second);
-            known.request = known.request.max(renew.request);
+            let moved = known.came_over(end, reply, (renew.request, renew.second));
             self.sealed.remove(&row);
             self.touch(ctx, Key::Row(row));
             if moved {
@@ -285,5 +286,39 @@ impl<P: Peer> Directory<P> {
         for registration in gone {
             self.withdrawn(ctx, registration);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row<u32> {
+        let payload = Blob::new(b"picture".to_vec()).unwrap();
+        Row { registration: [1; 16], ways: [None, None], turn: 0, key: [2; 32], expiry_day: 0, payload, until: Time(0) }
+    }
+
+    fn ends(row: &Row<u32>) -> Vec<End<u32>> {
+        row.ways().map(|way| way.end).collect()
+    }
+
+    #[test]
+    fn what_comes_late_over_an_earlier_path_leaves_the_way_as_it_is() {
+        let mut row = row();
+        row.came_over((7, 70), [0; 32], (10, false));
+        row.came_over((8, 80), [0; 32], (11, false));
+        assert!(!row.came_over((7, 70), [0; 32], (10, false)));
+        row.lost(Time(1), (7, 70));
+        assert_eq!(ends(&row), [(8, 80)]);
+        assert!(row.is_whole());
+    }
+
+    #[test]
+    fn the_two_paths_of_a_publisher_are_numbered_each_for_itself() {
+        // The announcement over the second path arrives first.
+        let mut row = row();
+        row.came_over((9, 90), [0; 32], (6, true));
+        row.came_over((7, 70), [0; 32], (5, false));
+        assert_eq!(ends(&row), [(7, 70), (9, 90)]);
     }
 }

@@ -29,7 +29,7 @@ impl<P: Peer> Node<P> {
     /// The next round is so many rounds' time away.
     fn next_round(&mut self, step: &mut Step<'_, P>, rounds: u32) {
         // Half of the peers wait a little longer: neighbours must not stay in step.
-        let every = self.config.stabilise_every * rounds;
+        let every = self.config.stabilise_every.saturating_mul(rounds);
         let longer = if chance(step.rng, 0.5) { every / 8 } else { Duration::ZERO };
         self.upkeep.generation += 1;
         arm(step, every + longer, Timer::Upkeep(self.upkeep.generation));

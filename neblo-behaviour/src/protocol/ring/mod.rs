@@ -326,24 +326,6 @@ impl<P: Peer> Ring<P> {
         matches!(self.phase, Phase::Joining { .. })
     }
 
-    /// Whether this member has all that it needs and waits for nobody: a full list, a predecessor, a range that the first successor
-    /// knows of and that is its own for good. Never in a small ring, whose founder repeats its roster.
-    pub fn is_settled(&self) -> bool {
-        let full = self.successors.len() >= self.r || self.round;
-        let moving = self.handed.iter().any(|handed| handed.stage != Stage::Done)
-            || self.received.iter().any(|received| !received.settled);
-        self.is_member()
-            && !self.is_leaving()
-            && self.roster.is_none()
-            && full
-            && self.predecessor.is_some()
-            && self.is_confirmed()
-            && self.claim.is_none()
-            && self.is_heard()
-            && !self.is_asking()
-            && !moving
-    }
-
     /// Whether this member is leaving in order.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()

@@ -4,6 +4,9 @@
 //! round only finds what was lost on the way. Rounds are periodic, as Bamboo has it (research §3), and never end; in a quiet ring they
 //! are most of what a member sends, and mean nothing.
 
+use super::handover::Stage;
+use super::*;
+
 /// Rounds after the last change before they become rarer. choice: what was lost with a frame is said again in one
 const BRISK: u8 = 4;
 /// The longest wait, in rounds. choice: 16 s by default, less than a claimed range is held back for its heir (20 s)
@@ -42,6 +45,26 @@ impl Rounds {
     /// Rounds that the wait which has ended took.
     pub fn waited(&self) -> u32 {
         self.wait
+    }
+}
+
+impl<P: Peer> Ring<P> {
+    /// Whether this member has all that it needs and waits for nobody: a full list, a predecessor, a range that the first successor
+    /// knows of and that is its own for good. Never in a small ring, whose founder repeats its roster.
+    pub fn is_settled(&self) -> bool {
+        let full = self.successors.len() >= self.r || self.round;
+        let moving = self.handed.iter().any(|handed| handed.stage != Stage::Done)
+            || self.received.iter().any(|received| !received.settled);
+        self.is_member()
+            && !self.is_leaving()
+            && self.roster.is_none()
+            && full
+            && self.predecessor.is_some()
+            && self.is_confirmed()
+            && self.claim.is_none()
+            && self.is_heard()
+            && !self.is_asking()
+            && !moving
     }
 }
 

@@ -14,6 +14,12 @@ const LINK_LASTS: Duration = Duration::from_secs(35);
 const SEEK_EVERY: Duration = Duration::from_millis(500);
 const SEEKS: u32 = 12;
 
+/// How long another leader is expected in the place of one that is gone. choice: as long as succession takes, and until the registry
+/// has been asked twice
+const VACANT: Duration = Duration::from_secs(30);
+/// Subgroups without a leader that are remembered. choice
+const MAX_VACANT: usize = 64;
+
 impl<P: Peer> Subgroups<P> {
     /// The own row in the registry.
     pub(super) fn own_row(&self, keys: &dyn Keys<P>) -> Option<LeaderRow<P>> {
@@ -138,6 +144,25 @@ impl<P: Peer> Subgroups<P> {
             let hello = LeaderHello { row, answer: true };
             ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
         }
+    }
+
+    /// A leader is gone, or only the connection to it: another one is expected in its place for a while.
+    pub(super) fn leader_gone(&mut self, now: Time, peer: P) {
+        self.vacant.retain(|_, (_, until)| *until > now);
+        self.leaders.retain(|subgroup, (row, _)| {
+            let stays = row.statement.contact.peer != peer;
+            if !stays && self.vacant.len() < MAX_VACANT {
+                self.vacant.insert(*subgroup, (row.statement.contact.clone(), now + VACANT));
+            }
+            stays
+        });
+    }
+
+    /// Subgroups whose leader was lost lately, or only the connection to it, and who it was. Whoever leads there now is to be asked, too.
+    pub fn vacant(&self, now: Time) -> impl Iterator<Item = (OverlayAddr, &Contact<P>)> {
+        let mine = self.home().map(Membership::subgroup).filter(|_| self.leads());
+        let left = self.vacant.iter().filter(move |(subgroup, (_, until))| *until > now && Some(**subgroup) != mine);
+        left.map(|(subgroup, (leader, _))| (*subgroup, leader))
     }
 
     // ---- leaders that others want to know ----------------------------------------------------------------------

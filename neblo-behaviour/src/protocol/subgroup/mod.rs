@@ -58,11 +58,6 @@ const LOOKS_FOR: Duration = Duration::from_secs(24);
 /// leader is gone: it looks for a while, each step of that is bounded, and then it leads one of its own, which merges with
 /// another later if it stays small.
 pub const SEATED_WITHIN: Duration = Duration::from_secs(30);
-/// How long another leader is expected in the place of one that is gone. choice: as long as succession takes, and until the registry
-/// has been asked twice
-const VACANT: Duration = Duration::from_secs(30);
-/// Subgroups without a leader that are remembered. choice
-const MAX_VACANT: usize = 64;
 /// Known peers asked for their subgroups. choice
 const MAX_ASKED: usize = 3;
 /// Leaders sought at once for others. choice
@@ -223,8 +218,8 @@ pub struct Subgroups<P> {
     wants_guest: bool,
     /// When this peer went on after it had been stopped.
     awoke: Option<Time>,
-    /// The term whose leader another member has said to be dead.
-    told_of: Option<u64>,
+    /// The term whose leader another member has said to be dead, and when.
+    told_of: Option<(u64, Time)>,
     next: u64,
 }
 
@@ -304,13 +299,6 @@ impl<P: Peer> Subgroups<P> {
     pub fn leaders(&self) -> impl Iterator<Item = &LeaderRow<P>> {
         let mine = self.home().map(Membership::subgroup).filter(|_| self.leads());
         self.leaders.values().map(|(row, _)| row).filter(move |row| Some(row.statement.subgroup) != mine)
-    }
-
-    /// Subgroups whose leader was lost lately, or only the connection to it, and who it was. Whoever leads there now is to be asked, too.
-    pub fn vacant(&self, now: Time) -> impl Iterator<Item = (OverlayAddr, &Contact<P>)> {
-        let mine = self.home().map(Membership::subgroup).filter(|_| self.leads());
-        let left = self.vacant.iter().filter(move |(subgroup, (_, until))| *until > now && Some(**subgroup) != mine);
-        left.map(|(subgroup, (leader, _))| (*subgroup, leader))
     }
 
     /// The leader of a subgroup, as far as heard of.
@@ -448,15 +436,7 @@ impl<P: Peer> Subgroups<P> {
 
     /// A peer is dead.
     pub fn dead(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
-        let now = ctx.now;
-        self.vacant.retain(|_, (_, until)| *until > now);
-        self.leaders.retain(|subgroup, (row, _)| {
-            let stays = row.statement.contact.peer != peer;
-            if !stays && self.vacant.len() < MAX_VACANT {
-                self.vacant.insert(*subgroup, (row.statement.contact.clone(), now + VACANT));
-            }
-            stays
-        });
+        self.leader_gone(ctx.now, peer);
         if self.leading.is_some() {
             self.member_lost(ctx, keys, peer);
         } else if self.home().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == peer) {

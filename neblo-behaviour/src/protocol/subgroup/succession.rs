@@ -63,10 +63,9 @@ impl<P: Peer> Subgroups<P> {
         let generation = self.next_number();
         self.succession = Some(Succession { generation, next: 0 });
         let term = self.home().map(|home| home.list.term);
-        if self.told_of.take().is_some_and(|told| Some(told) == term)
-            && self.place() == Some(1)
-            && !self.was_asleep(ctx.now)
-        {
+        // What was said long before this link ended was not about this, and may have been said to have the leader passed by.
+        let told = |(of, at): (u64, Time)| Some(of) == term && ctx.now.since(at) < TAKES_OVER_WITHIN;
+        if self.told_of.take().is_some_and(told) && self.place() == Some(1) && !self.was_asleep(ctx.now) {
             // Whoever said so has given it its time to come back.
             return self.take_over(ctx, keys, Before::Dead);
         }
@@ -137,7 +136,7 @@ impl<P: Peer> Subgroups<P> {
         let leader = home.leader().map(|leader| leader.contact.peer);
         if home.subgroup() == suspect.subgroup && home.list.term == suspect.term && !self.leads() {
             if self.succession.is_none() {
-                self.told_of = Some(suspect.term);
+                self.told_of = Some((suspect.term, ctx.now));
                 return leader.into_iter().for_each(|leader| ctx.out.emit(SubgroupEvent::Missed(leader)));
             }
             let mine = self.candidates().iter().position(|candidate| candidate.peer == self.me.peer);
