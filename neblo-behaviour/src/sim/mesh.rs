@@ -16,14 +16,14 @@ use crate::protocol::io::{below, shuffle};
 const LINKS: usize = 8;
 const MOST_LINKS: usize = 2 * LINKS;
 /// gossipsub's D, D_low and D_high.
-pub(super) const WANTED: usize = 6;
-pub(super) const LOW: usize = 5;
-pub(super) const HIGH: usize = 12;
+const WANTED: usize = 6;
+const LOW: usize = 5;
+const HIGH: usize = 12;
 /// Heartbeats until a mesh has settled; it mostly has after one or two.
 const HEARTBEATS: usize = 20;
 
 /// The links of all peers, and which of them are in the mesh.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Mesh {
     links: Vec<BTreeSet<u32>>,
     mesh: Vec<BTreeSet<u32>>,
@@ -79,12 +79,7 @@ impl Mesh {
     pub fn over(rng: &mut dyn Rng, n: u32, order: &[(u32, u32)]) -> Self {
         let mut found = Self { links: vec![BTreeSet::new(); n as usize], mesh: vec![BTreeSet::new(); n as usize] };
         for (one, other) in order {
-            found.links[*one as usize].insert(*other);
-            found.links[*other as usize].insert(*one);
-            // Who hears that a neighbour has subscribed takes it in while it has few.
-            if found.mesh[*one as usize].len() < LOW || found.mesh[*other as usize].len() < LOW {
-                found.graft(*one, *other);
-            }
+            found.connect(*one, *other);
         }
         let mut peers: Vec<u32> = (0..n).collect();
         for _ in 0..HEARTBEATS {
@@ -95,6 +90,50 @@ impl Mesh {
             }
         }
         found
+    }
+
+    /// A link is there. Who hears that a neighbour has subscribed takes it in while it has few.
+    fn connect(&mut self, one: u32, other: u32) {
+        self.links[one as usize].insert(other);
+        self.links[other as usize].insert(one);
+        if self.mesh[one as usize].len() < LOW || self.mesh[other as usize].len() < LOW {
+            self.graft(one, other);
+        }
+    }
+
+    /// One more peer.
+    pub(super) fn add(&mut self) {
+        self.links.push(BTreeSet::new());
+        self.mesh.push(BTreeSet::new());
+    }
+
+    /// A link comes while the mesh is in use: both ends put theirs in order at once, where gossipsub takes up to a second.
+    pub(super) fn link(&mut self, rng: &mut dyn Rng, one: u32, other: u32) {
+        self.connect(one, other);
+        self.heartbeat(rng, one);
+        self.heartbeat(rng, other);
+    }
+
+    /// A link goes.
+    pub(super) fn unlink(&mut self, rng: &mut dyn Rng, one: u32, other: u32) {
+        for (one, other) in [(one, other), (other, one)] {
+            self.links[one as usize].remove(&other);
+            self.mesh[one as usize].remove(&other);
+        }
+        self.heartbeat(rng, one);
+        self.heartbeat(rng, other);
+    }
+
+    /// All links of a peer go.
+    pub(super) fn clear(&mut self, rng: &mut dyn Rng, peer: u32) {
+        for other in self.links[peer as usize].clone() {
+            self.unlink(rng, peer, other);
+        }
+    }
+
+    /// To whom a peer passes on what comes.
+    pub(super) fn of(&self, peer: u32) -> &BTreeSet<u32> {
+        &self.mesh[peer as usize]
     }
 
     fn graft(&mut self, one: u32, other: u32) {

@@ -106,6 +106,7 @@ pub struct Simulation {
     queue: Queue<Due>,
     hosts: Vec<Host>,
     rng: ChaCha8Rng,
+    mesh: Mesh,
     mesh_rng: ChaCha8Rng,
     conditions: Conditions,
     latencies: Vec<u32>,
@@ -153,6 +154,7 @@ impl Simulation {
             queue: Queue::default(),
             hosts: Vec::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
+            mesh: Mesh::default(),
             mesh_rng: ChaCha8Rng::seed_from_u64(seed ^ 0x4e54 << 48),
             conditions,
             latencies: Vec::new(),
@@ -186,6 +188,7 @@ impl Simulation {
         let peer = self.hosts.len() as u32;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(peer));
         let node = node_of(peer, config, (self.paying, &self.finds_proofs), &mut rng);
+        self.mesh.add();
         self.hosts.push(Host {
             node,
             life: 0,
@@ -211,6 +214,7 @@ impl Simulation {
             self.kill(peer);
         }
         self.leave_stale(peer);
+        self.mesh.clear(&mut self.mesh_rng, peer);
         let charge = (self.paying, &self.finds_proofs);
         let host = &mut self.hosts[peer as usize];
         host.node = node_of(peer, config, charge, &mut host.rng);

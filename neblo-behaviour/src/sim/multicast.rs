@@ -1,13 +1,10 @@
 //! The leaders' multicast, by the rules of gossipsub as [`Mesh`] has them: a publisher sends over all of its links, others pass on over those
-//! of their mesh, but not to whom it came from. A mesh is put in order as soon as links come or go, where gossipsub takes up to a
-//! second.
+//! of their mesh, but not to whom it came from.
 
 use std::collections::VecDeque;
 
-use super::mesh::{HIGH, LOW, WANTED};
 use super::*;
 use crate::protocol::interface::Verdict;
-use crate::protocol::io::shuffle;
 
 /// How long gossipsub knows a message again.
 const DUPLICATES_FOR: Duration = Duration::from_secs(60);
@@ -17,9 +14,8 @@ const DUPLICATES_FOR: Duration = Duration::from_secs(60);
 pub(super) struct InMulticast {
     /// Whether it is a member.
     pub(super) member: bool,
+    /// Those whom it takes for neighbours. They are in the mesh when they do the same.
     links: BTreeSet<u32>,
-    /// Those of its links over which it passes on what comes.
-    mesh: BTreeSet<u32>,
     seen: SeenLately,
 }
 
@@ -52,59 +48,15 @@ impl Simulation {
             return self.unlink_multicast(peer, other);
         }
         self.hosts[peer as usize].multicast.links.insert(other);
-        let back = self.hosts.get(other as usize).is_some_and(|host| host.multicast.links.contains(&peer));
-        let few = |peer: u32| self.hosts[peer as usize].multicast.mesh.len() < LOW;
-        if back && (few(peer) || few(other)) {
-            self.graft(peer, other);
+        if self.hosts.get(other as usize).is_some_and(|host| host.multicast.links.contains(&peer)) {
+            self.mesh.link(&mut self.mesh_rng, peer, other);
         }
     }
 
     /// A host has another for a neighbour in the multicast no more.
     pub(super) fn unlink_multicast(&mut self, peer: u32, other: u32) {
-        self.hosts[peer as usize].multicast.links.remove(&other);
-        for (one, two) in [(peer, other), (other, peer)] {
-            let Some(host) = self.hosts.get_mut(one as usize) else { continue };
-            if host.multicast.mesh.remove(&two) {
-                self.put_mesh_in_order(one);
-            }
-        }
-    }
-
-    fn graft(&mut self, one: u32, other: u32) {
-        for (one, other) in [(one, other), (other, one)] {
-            self.hosts[one as usize].multicast.mesh.insert(other);
-        }
-        for peer in [one, other] {
-            if self.hosts[peer as usize].multicast.mesh.len() >= HIGH {
-                self.prune(peer);
-            }
-        }
-    }
-
-    fn prune(&mut self, peer: u32) {
-        let mut mesh: Vec<u32> = self.hosts[peer as usize].multicast.mesh.iter().copied().collect();
-        shuffle(&mut self.mesh_rng, &mut mesh);
-        for other in mesh.into_iter().skip(WANTED) {
-            self.hosts[peer as usize].multicast.mesh.remove(&other);
-            self.hosts[other as usize].multicast.mesh.remove(&peer);
-        }
-    }
-
-    /// Whoever has few in its mesh takes in others that have room.
-    fn put_mesh_in_order(&mut self, peer: u32) {
-        let InMulticast { links, mesh, .. } = &self.hosts[peer as usize].multicast;
-        if mesh.len() >= LOW {
-            return;
-        }
-        let open = |other: &u32| {
-            let other = self.hosts.get(*other as usize).map(|host| &host.multicast);
-            other.is_some_and(|other| other.links.contains(&peer) && other.mesh.len() + 1 < HIGH)
-        };
-        let mut others: Vec<u32> = links.iter().filter(|other| !mesh.contains(other) && open(other)).copied().collect();
-        let wanted = WANTED - mesh.len();
-        shuffle(&mut self.mesh_rng, &mut others);
-        for other in others.into_iter().take(wanted) {
-            self.graft(peer, other);
+        if self.hosts[peer as usize].multicast.links.remove(&other) {
+            self.mesh.unlink(&mut self.mesh_rng, peer, other);
         }
     }
 
@@ -142,7 +94,7 @@ impl Simulation {
 
     pub(super) fn verdict(&mut self, peer: u32, message: u64, from: u32, verdict: Verdict) {
         let Some(bytes) = self.passing.remove(&message).filter(|_| verdict == Verdict::Accept) else { return };
-        for other in self.hosts[peer as usize].multicast.mesh.clone() {
+        for other in self.mesh.of(peer).clone() {
             if other != from {
                 self.pass_on(peer, other, &bytes);
             }
