@@ -37,7 +37,7 @@ pub(crate) fn look_up(sim: &mut Simulation, peer: u32, query: &[u8]) -> (Vec<Hit
     look_up_for(sim, peer, query, Duration::from_secs(3))
 }
 
-fn look_up_for(sim: &mut Simulation, peer: u32, query: &[u8], window: Duration) -> (Vec<Hit>, u32, u32) {
+pub(crate) fn look_up_for(sim: &mut Simulation, peer: u32, query: &[u8], window: Duration) -> (Vec<Hit>, u32, u32) {
     let query = query.to_vec();
     let token = sim.command(peer, |token| Command::Lookup { token, query, limit: 50, window, allow_weak: false });
     let ended = |sim: &Simulation| {

@@ -17,6 +17,7 @@ mod model;
 mod onions;
 mod paper;
 mod ranges;
+mod reach;
 mod refused;
 mod renewals;
 mod restoration;
