@@ -64,6 +64,9 @@ pub struct Paths {
     /// Whether this node publishes over a second path too, behind another first relay: downloads from it then outlive the break of
     /// one of them without a pause, and two peers rather than one know that it publishes or asks. Hardened policy only.
     pub second_path: bool,
+    /// Seconds after which this node replaces the paths over which it searches and downloads, about, so that they are not told to be its
+    /// own by when they began; 0: never. Hardened policy only.
+    pub search_anew: u64,
 }
 
 /// Which mechanism paths follow.
@@ -85,6 +88,8 @@ impl Paths {
             Policy::Paper => neblo_behaviour::PathPolicy::paper(),
         };
         let timer = std::time::Duration::from_secs(self.timer);
+        let anew = std::time::Duration::from_secs(self.search_anew);
+        let policy = policy.with_search_anew(Some(anew).filter(|anew| !anew.is_zero()));
         policy.with_p(self.p).with_ttl(self.ttl).with_timer(timer).with_second_path(self.second_path)
     }
 }
@@ -98,6 +103,7 @@ impl Default for Paths {
             ttl: policy.ttl,
             timer: policy.timer.as_secs(),
             second_path: policy.second_path,
+            search_anew: policy.search_anew.map_or(0, |after| after.as_secs()),
         }
     }
 }

@@ -64,13 +64,17 @@ pub(crate) fn ring_requests() -> Vec<(String, RingRequest)> {
 
 pub(crate) fn registry() -> Vec<(String, RegistryRequest<PeerId>)> {
     let register = RegistryRequest::Register(samples::row());
-    let find = RegistryRequest::Find(FindRows { most: 64 });
+    let find = RegistryRequest::Find(FindRows { most: 64, known: None });
+    let find_news = RegistryRequest::Find(FindRows { most: 64, known: Some(0x0102_0304_0506_0708) });
     let unregister = RegistryRequest::Unregister(Unregister::of::<PeerId>(&keys(1), place(0xaa), 3));
-    named("registry", vec![("register", register), ("find", find), ("unregister", unregister)])
+    named(
+        "registry",
+        vec![("register", register), ("find", find), ("find-news", find_news), ("unregister", unregister)],
+    )
 }
 
 pub(crate) fn rows() -> Rows<PeerId> {
-    Rows { rows: list(vec![samples::row()]) }
+    Rows { rows: list(vec![samples::row()]), same: false }
 }
 
 pub(crate) fn envelopes() -> Vec<(String, Envelope)> {

@@ -10,14 +10,13 @@ use super::io::{Contact, Ctx, Part, Peer, Time};
 
 /// Idle time after which a link that carries streams, whose bytes count as life, is probed. choice
 pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(750);
-/// A finger is probed after so many times the idle time of other links. choice: half a minute by default, as overlays with far fewer
-/// messages do (MSPastry, research §3). It stands for nothing but a shorter way, and one that is used is probed then
-const FINGER_FACTOR: u32 = 6;
+/// A link on which nothing depends but what goes over it is probed after so many times the idle time of neighbours, and when something
+/// does. choice: half a minute by default, as overlays with far fewer messages do (MSPastry, research §3). Of the dozens that share a path
+/// with somebody, the leader that has probed it in a sixth of that is the first to know: paths are whole again as soon at a sixth, a third
+/// and all of it (docs/evaluation.md)
+const SELDOM_FACTOR: u32 = 6;
 /// A peer that was heard of this lately has so much time to be heard of again before it is probed. choice: a round trip or two
 const JUST_NOW: Duration = Duration::from_millis(250);
-/// A peer that another one watches, too, is probed after so many times the idle time of neighbours. choice: of the dozens that share a
-/// path with somebody, the leader that has probed it in a third of that is the first to know
-const SHARED_FACTOR: u32 = 3;
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time-out of a probe. choice
@@ -69,11 +68,9 @@ pub enum LinkEvent<P> {
 /// What a link is for, the least demanding first: how soon its death must be noticed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkUse {
-    /// A finger: routes lead over it now and then.
-    Finger,
-    /// A peer that another one watches as a neighbour, who says so when it dies: on a path, whom the leader of the subgroup watches; on the
-    /// ring a successor behind the first one.
-    Shared,
+    /// A finger: routes lead over it now and then. Or a peer that another one watches as a neighbour, who says so when it dies: on a
+    /// path, whom the leader of the subgroup watches; on the ring a successor behind the first one.
+    Seldom,
     /// A neighbour on the ring, a leader, or its member.
     Neighbour,
     /// Streams, or answers that somebody waits for, go over it.
@@ -341,8 +338,7 @@ impl<P: Peer> Links<P> {
 
 fn idle_limit(probe_after: Duration, used_for: LinkUse) -> Duration {
     match used_for {
-        LinkUse::Finger => probe_after.saturating_mul(FINGER_FACTOR),
-        LinkUse::Shared => probe_after.saturating_mul(SHARED_FACTOR),
+        LinkUse::Seldom => probe_after.saturating_mul(SELDOM_FACTOR),
         LinkUse::Neighbour => probe_after,
         LinkUse::Streams => PROBE_BUSY_AFTER,
     }

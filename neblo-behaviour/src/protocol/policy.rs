@@ -39,6 +39,12 @@ pub struct PathPolicy {
     /// nobody away. It doubles what publishing costs, and shows the publisher to two first relays at a time rather than one: one of
     /// them colludes with probability 1-(1-f)^2 in place of f, 0.19 for 0.10. Default false (research §6, black hole).
     pub second_path: bool,
+    /// After about how long a path over which is searched or downloaded is replaced by another, at a moment drawn from twice that, hardened
+    /// mechanism only; the old one is kept for a while that is drawn, too. A peer that joins opens all its paths at once, by which its leader finds
+    /// the one over which it searches for the one over which it publishes; afterwards nothing tells them but for this choice
+    /// (`docs/evaluation.md`). Each costs a walk and a sealed record of 1 KiB, times the links of the path: 12 KiB an hour for both at an
+    /// hour. Never shows the owner to anybody new, since its first relay stays. Default an hour: choice. `None`: never.
+    pub search_anew: Option<Duration>,
 }
 
 /// The two mechanisms.
@@ -62,6 +68,7 @@ impl PathPolicy {
             timer: Duration::from_secs(300),
             acknowledged_within: Duration::from_secs(30 * 60),
             second_path: false,
+            search_anew: Some(Duration::from_secs(3_600)),
         }
     }
 
@@ -98,6 +105,12 @@ impl PathPolicy {
     /// Publishes over a second path as well.
     pub fn with_second_path(mut self, second: bool) -> Self {
         self.second_path = second;
+        self
+    }
+
+    /// Sets after how long paths for searching and downloading are replaced (at least a minute), if ever.
+    pub fn with_search_anew(mut self, after: Option<Duration>) -> Self {
+        self.search_anew = after.map(|after| after.max(Duration::from_secs(60)));
         self
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codec::{Pieces, WireError, choice, from_bytes, from_shared, record, to_bytes, to_pieces};
+use super::codec::{Pieces, WireError, choice, encoded_len, from_bytes, from_shared, record, to_bytes, to_pieces};
 use super::directory::DirectoryMessage;
 use super::interface::Lane;
 use super::io::Peer;
@@ -62,10 +62,11 @@ impl<P: Peer> Frame<P> {
 
     /// The bytes of the frame when it is encoded.
     pub fn encoded_len(&self) -> usize {
-        self.to_pieces().len()
+        encoded_len(self)
     }
 
-    /// Encodes the frame without a copy of its payload.
+    /// Encodes the frame without a copy of its payload. For the binding alone.
+    #[cfg_attr(not(feature = "swarm"), allow(dead_code))]
     pub(crate) fn to_pieces(&self) -> Pieces {
         to_pieces(self)
     }

@@ -13,6 +13,8 @@ use crate::runs::parallel;
 
 const SIZES: [u32; 5] = [10, 20, 40, 75, 100];
 const NODES: u32 = 36;
+/// Hours that they are there then.
+const HOURS: u32 = 4;
 /// Time between two who join.
 const BETWEEN: Duration = Duration::from_secs(5);
 
@@ -81,21 +83,29 @@ fn by_last_relay(plan: Plan<'_>) -> Result<()> {
 }
 
 fn by_moment(plan: Plan<'_>, seeds: &[u64], rows: &mut Vec<Vec<String>>) -> Result<()> {
-    let linked = parallel(seeds, plan.jobs, |seed| Ok(linking(*seed, NODES, BETWEEN)))?;
-    let named = parallel(seeds, plan.jobs, |seed| Ok(moments(*seed, NODES, BETWEEN)))?;
-    for (nth, when) in ["each joined alone", "another leader took over"].iter().enumerate() {
-        let links = |of: fn(&Linking) -> u32| f64::from(linked.iter().map(|both| of(&both[nth])).sum::<u32>());
-        let seen = |of: fn(&Moments) -> u32| f64::from(named.iter().map(|both| of(&both[nth])).sum::<u32>());
+    let linked = parallel(seeds, plan.jobs, |seed| Ok(linking(*seed, NODES, BETWEEN, HOURS)))?;
+    let later = format!("after {HOURS} h");
+    for (nth, when) in ["each joined alone", &later, "another leader took over"].iter().enumerate() {
+        let links = |of: fn(&Linking) -> u32| f64::from(linked.iter().map(|all| of(&all[nth])).sum::<u32>());
         let by_moment = links(|link| link.by_moment) / links(|link| link.pairs);
+        let by_chain = links(|link| link.by_chain) / links(|link| link.pairs);
         let chance = seeds.len() as f64 / links(|link| link.pairs);
         println!(
-            "  {NODES} nodes, {when}: publishing and searching linked by moments in {by_moment:.3} (chance {chance:.3}); three walks at \
-             once name {:.3} of the owners to their first relay, right in {:.3} of {} alarms",
+            "  {NODES} nodes, {when}: publishing and searching linked by moments in {by_moment:.3}, by which path took which other's \
+             place in {by_chain:.3} (chance {chance:.3})"
+        );
+        rows.push(row(&[&format!("linked by moments: {when}")], &[by_moment, chance]));
+        rows.push(row(&[&format!("linked by moments and by what took whose place: {when}")], &[by_chain, chance]));
+    }
+    let named = parallel(seeds, plan.jobs, |seed| Ok(moments(*seed, NODES, BETWEEN)))?;
+    for (nth, when) in ["each joined alone", "another leader took over"].iter().enumerate() {
+        let seen = |of: fn(&Moments) -> u32| f64::from(named.iter().map(|both| of(&both[nth])).sum::<u32>());
+        println!(
+            "  {NODES} nodes, {when}: three walks at once name {:.3} of the owners to their first relay, right in {:.3} of {} alarms",
             seen(|named| named.named) / seen(|named| named.owners),
             seen(|named| named.right) / seen(|named| named.alarms),
             seen(|named| named.alarms)
         );
-        rows.push(row(&[&format!("linked by moments: {when}")], &[by_moment, chance]));
         let named = seen(|named| named.named) / seen(|named| named.owners);
         rows.push(row(&[&format!("named to their first relay by three walks at once: {when}")], &[named, 0.0]));
     }

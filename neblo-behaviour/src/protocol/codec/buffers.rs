@@ -59,9 +59,11 @@ impl<'a> Read<'a> for Reader<'a> {
     }
 }
 
-/// Writes to memory.
+/// Writes to memory, or only counts.
 pub(crate) struct Writer {
     written: BufWriter,
+    /// Bytes so far, if they are only counted.
+    counted: Option<usize>,
     /// Whether one long byte string may stay where it is.
     shares: bool,
     /// It, and how much was written before it.
@@ -70,9 +72,19 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(super) fn copying() -> Self {
-        Self { written: BufWriter::new(Vec::with_capacity(SHORT)), shares: false, long: None }
+        Self { written: BufWriter::new(Vec::with_capacity(SHORT)), counted: None, shares: false, long: None }
     }
 
+    pub(super) fn counting() -> Self {
+        Self { written: BufWriter::new(Vec::new()), counted: Some(0), shares: false, long: None }
+    }
+
+    /// The bytes that a writer which counts was given.
+    pub(super) fn count(&self) -> usize {
+        self.counted.unwrap_or(0)
+    }
+
+    #[cfg_attr(not(feature = "swarm"), allow(dead_code))]
     pub(super) fn sharing() -> Self {
         Self { shares: true, ..Self::copying() }
     }
@@ -92,6 +104,7 @@ impl Writer {
         self.written.into_inner()
     }
 
+    #[cfg_attr(not(feature = "swarm"), allow(dead_code))]
     pub(super) fn into_pieces(self) -> Pieces {
         let mut head = Bytes::from(self.written.into_inner());
         match self.long {
@@ -108,15 +121,21 @@ impl Write for Writer {
     type Error = <BufWriter as Write>::Error;
 
     fn push(&mut self, input: &[u8]) -> Result<(), Self::Error> {
-        self.written.push(input)
+        match &mut self.counted {
+            Some(counted) => *counted = counted.saturating_add(input.len()),
+            None => return self.written.push(input),
+        }
+        Ok(())
     }
 }
 
 /// Something encoded, in pieces that follow one another; most of them may be shared with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "swarm"), allow(dead_code))]
 pub(crate) struct Pieces(pub(crate) [Bytes; 3]);
 
 impl Pieces {
+    #[cfg_attr(not(feature = "swarm"), allow(dead_code))]
     pub(crate) fn len(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
     }

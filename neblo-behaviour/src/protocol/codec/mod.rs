@@ -70,10 +70,18 @@ pub(crate) fn to_bytes<T: Wire>(value: &T) -> Vec<u8> {
 }
 
 /// Encodes a value on its own; a long byte string in it is shared, not copied.
+#[cfg_attr(not(feature = "swarm"), allow(dead_code))]
 pub(crate) fn to_pieces<T: Wire>(value: &T) -> Pieces {
     let mut writer = Writer::sharing();
     value.put(&mut writer);
     writer.into_pieces()
+}
+
+/// The bytes of a value when it is encoded on its own.
+pub(crate) fn encoded_len<T: Wire>(value: &T) -> usize {
+    let mut writer = Writer::counting();
+    value.put(&mut writer);
+    writer.count()
 }
 
 /// Decodes a value that fills `bytes` exactly.

@@ -218,12 +218,12 @@ impl<P: Peer> Directory<P> {
         from: P,
         copied: &TableCopied,
     ) {
-        let all = self.all_keys();
+        let all = copied.missed.then(|| self.all_keys());
         let Some(follower) = self.followers.iter_mut().find(|follower| follower.contact.peer == from) else { return };
         if follower.copy != copied.copy {
             return;
         }
-        if copied.missed {
+        if let Some(all) = all {
             follower.begin(ctx.rng.next_u64(), all);
         } else if let Some((piece, size, at)) = follower.sent.take_if(|(piece, _, _)| piece.sequence == copied.sequence)
         {

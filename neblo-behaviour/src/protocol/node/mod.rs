@@ -20,7 +20,7 @@ use super::cost::JoinCost;
 use super::directory::Directory;
 use super::interface::{Event, FIRST_USER_PORT, HandlerKind, Input, Output, Token};
 use super::io::{Contact, Peer, Time};
-use super::link::Links;
+use super::link::{LinkUse, Links};
 use super::messaging::{Messaging, MessagingMessage};
 use super::paper::{Paper, PaperConfig};
 use super::path::{PathConfig, PathMessage, Paths};
@@ -115,8 +115,8 @@ pub struct Node<P: Peer> {
     handlers: BTreeSet<(u16, HandlerKind)>,
     /// Whether there is a migration handler, and a regeneration handler.
     range_handlers: (bool, bool),
-    /// Peers whose connection is kept.
-    held: BTreeSet<P>,
+    /// Peers whose connection is kept, in their order, and what for.
+    held: Vec<(Contact<P>, LinkUse)>,
     /// All members of the subgroups that this peer is in, in their order.
     on_lists: Vec<P>,
     /// The successor list that the predecessor was told of.
@@ -147,6 +147,7 @@ impl<P: Peer> Node<P> {
         }
         let path_config = PathConfig {
             p: config.path_policy.p,
+            search_anew: config.path_policy.search_anew,
             max_streams: config.max_streams,
             max_streams_per_neighbour: config.max_streams_per_neighbour,
             carry_rate: config.carry_rate,
@@ -175,7 +176,7 @@ impl<P: Peer> Node<P> {
             ranges: Ranges::default(),
             handlers: BTreeSet::new(),
             range_handlers: (false, false),
-            held: BTreeSet::new(),
+            held: Vec::new(),
             on_lists: Vec::new(),
             told_list: Vec::new(),
             kept_ring: Vec::new(),

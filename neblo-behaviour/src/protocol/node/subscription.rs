@@ -15,8 +15,13 @@ use crate::protocol::ring::{Principal, RingInput};
 const LOCATE_WITHIN: Duration = Duration::from_secs(4);
 /// Failed attempts a known peer until subscribing is given up. choice
 const ATTEMPTS: usize = 6;
-/// Rounds of upkeep between two looks for another ring: after a loss, and at most. choice: a ring that is parted loses somebody
-const SEEK_ROUNDS: (u64, u64) = (8, 256);
+/// Rounds of upkeep between two looks for another ring: after many losses at once, at most after any, and at most. choice: a ring that
+/// is parted loses somebody, and one side of it many
+const SEEK_ROUNDS: (u64, u64, u64) = (8, 64, 256);
+/// Losses within this time count as one event. choice: as long as deaths take to be noticed, twice
+const TOGETHER: Duration = Duration::from_secs(30);
+/// When one in so many of all that a node kept is lost at once, the ring may have come apart. choice
+const APART: usize = 3;
 /// Known peers kept. choice
 const MAX_KNOWN: usize = 32;
 
@@ -55,6 +60,7 @@ struct Lost<P> {
     contact: Contact<P>,
     /// How often it was asked since.
     asked: u32,
+    at: Time,
 }
 
 /// Where subscribing stands.
@@ -224,7 +230,7 @@ impl<P: Peer> Node<P> {
     // ---- other rings of the same network -----------------------------------------------------------------------
 
     /// Remembers a lost peer: it is dead, or behind a partition that may heal.
-    pub(super) fn remember_lost(&mut self, peer: P) {
+    pub(super) fn remember_lost(&mut self, now: Time, peer: P) {
         let ring = self.ring.successors().iter().chain(self.ring.predecessor()).map(|member| &member.contact);
         let fingers = self.fingers.iter().map(|finger| &finger.contact);
         let contact = ring.chain(fingers).chain(&self.subscription.known).find(|contact| contact.peer == peer).cloned();
@@ -234,8 +240,12 @@ impl<P: Peer> Node<P> {
         if lost.len() >= MAX_KNOWN {
             lost.remove(0);
         }
-        lost.push(Lost { contact, asked: 0 });
-        self.subscription.seek = (self.subscription.seek.0.min(SEEK_ROUNDS.0), SEEK_ROUNDS.0);
+        lost.push(Lost { contact, asked: 0, at: now });
+        let together = lost.iter().filter(|lost| now.since(lost.at) < TOGETHER).count();
+        let kept = self.ring.successors().len() + self.fingers.iter().count();
+        let every = if together * APART >= kept { SEEK_ROUNDS.0 } else { SEEK_ROUNDS.1 };
+        let (left, before) = self.subscription.seek;
+        self.subscription.seek = (left.min(every), before.min(every));
     }
 
     /// From time to time asks a lost peer and a known one who owns our address: if one names another, there are two rings.
@@ -248,7 +258,7 @@ impl<P: Peer> Node<P> {
             self.subscription.seek.0 = left;
             return;
         }
-        let every = (every * 2).min(SEEK_ROUNDS.1);
+        let every = (every * 2).min(SEEK_ROUNDS.2);
         self.subscription.seek = (every, every);
         let Subscription { lost, known, .. } = &mut self.subscription;
         // Of those that were asked least, the one that was lost last.
@@ -350,8 +360,9 @@ impl<P: Peer> Node<P> {
     ) {
         let finger = result.ok().and_then(|sealed| self.open_sealed::<Contact<P>>(secret, &sealed));
         if let Some(finger) = finger.filter(|finger| finger.peer != self.me.peer) {
-            self.fingers.learn(level, finger);
-            self.refresh_soon(step);
+            if self.fingers.learn(level, finger) {
+                self.refresh_soon(step);
+            }
         }
     }
 

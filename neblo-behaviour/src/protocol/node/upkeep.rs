@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::io::chance;
-use crate::protocol::link::{LinkEvent, LinkUse};
+use crate::protocol::link::LinkEvent;
 use crate::protocol::ring::{RingInput, RingTimer, Rounds};
 
 /// A change of the connections to keep is looked at after this, so that many changes cost one look. choice
@@ -73,10 +73,10 @@ impl<P: Peer> Node<P> {
     pub(super) fn refresh(&mut self, step: &mut Step<'_, P>) {
         self.refreshing = false;
         self.kept_ring = self.ring.neighbours().cloned().collect();
-        let fingers = self.fingers.iter().map(|finger| (finger.contact.clone(), LinkUse::Finger));
+        let fingers = self.fingers.iter().map(|finger| (finger.contact.clone(), LinkUse::Seldom));
         let watched_by_others = |contact: &Contact<P>| self.ring.is_spare(contact.peer);
         let ring = self.kept_ring.iter().cloned().map(|contact| match watched_by_others(&contact) {
-            true => (contact, LinkUse::Shared),
+            true => (contact, LinkUse::Seldom),
             false => (contact, LinkUse::Neighbour),
         });
         let mut wanted: Vec<(Contact<P>, LinkUse)> = fingers.chain(ring).collect();
@@ -85,7 +85,7 @@ impl<P: Peer> Node<P> {
         let on_a_list = |peer: P| self.on_lists.binary_search(&peer).is_ok();
         wanted.extend(self.paths.neighbours().into_iter().map(|(contact, busy)| match busy {
             true => (contact, LinkUse::Streams),
-            false if on_a_list(contact.peer) => (contact, LinkUse::Shared),
+            false if on_a_list(contact.peer) => (contact, LinkUse::Seldom),
             false => (contact, LinkUse::Neighbour),
         }));
         wanted.retain(|(contact, _)| contact.peer != self.me.peer);
@@ -101,22 +101,31 @@ impl<P: Peer> Node<P> {
             }
             same
         });
-        let is_wanted = |peer: &P| wanted.binary_search_by_key(peer, |(contact, _)| contact.peer).is_ok();
-        self.held.retain(|peer| {
-            let kept = is_wanted(peer);
-            if !kept {
-                self.links.forget(*peer);
-                step.out.push(Output::Release(*peer));
-            }
-            kept
-        });
+        let held = std::mem::take(&mut self.held);
+        // Both are in the order of the peers: mostly they are the same.
+        let mut before = held.iter().peekable();
         for (contact, used_for) in &wanted {
-            if self.held.insert(contact.peer) {
+            while let Some((gone, _)) = before.next_if(|(held, _)| held.peer < contact.peer) {
+                self.release(step, gone.peer);
+            }
+            let known = before.next_if(|(held, _)| held.peer == contact.peer);
+            if known.is_none() {
                 step.out.push(Output::Hold(contact.clone()));
             }
-            part!(self, step, |ctx| self.links.watch(ctx, contact, *used_for));
+            if known.is_none_or(|(known, known_for)| known_for != used_for || !known.is_same(contact)) {
+                part!(self, step, |ctx| self.links.watch(ctx, contact, *used_for));
+            }
         }
+        for (gone, _) in before {
+            self.release(step, gone.peer);
+        }
+        self.held = wanted;
         self.tell_predecessor(step);
+    }
+
+    fn release(&mut self, step: &mut Step<'_, P>, peer: P) {
+        self.links.forget(peer);
+        step.out.push(Output::Release(peer));
     }
 
     /// The ring has heard something. Mostly nothing changes by it, and looking at all connections was a third of what an idle
@@ -165,20 +174,25 @@ impl<P: Peer> Node<P> {
     /// A connection closed. What ran over it has ended; to the ring it is a death if it was kept and in use. Nobody keeps
     /// the others, so they end whenever they are idle, or have ended long ago at an end that could not say so.
     pub(super) fn closed(&mut self, step: &mut Step<'_, P>, peer: P) {
-        let kept = self.held.contains(&peer);
+        let kept = self.held_at(peer).is_ok();
         if kept && part!(self, step, |ctx| self.links.closed(ctx, peer)) {
             return self.peer_gone(step, peer);
         }
         self.link_gone(step, peer);
     }
 
+    fn held_at(&self, peer: P) -> Result<usize, usize> {
+        self.held.binary_search_by_key(&peer, |(held, _)| held.peer)
+    }
+
     /// Tells all parts that a peer is gone.
     pub(super) fn peer_gone(&mut self, step: &mut Step<'_, P>, peer: P) {
-        if self.held.remove(&peer) {
+        if let Ok(at) = self.held_at(peer) {
+            self.held.remove(at);
             step.out.push(Output::Release(peer));
         }
         self.links.forget(peer);
-        self.remember_lost(peer);
+        self.remember_lost(step.now, peer);
         self.stir(step);
         part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Dead(peer)));
         self.link_gone(step, peer);

@@ -17,6 +17,7 @@ mod untold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use breaks::Breaks;
 pub use message::*;
@@ -55,6 +56,8 @@ pub enum PathTimer {
     Build(Purpose, u64),
     /// A path that replaces another was not built in time, or is to be tried again.
     Renew(Purpose, u64),
+    /// A path for searching or downloading is old enough to be replaced.
+    Anew(Purpose, u64),
     /// Paths that were replaced are given up.
     Old,
     /// Tickets expire.
@@ -132,6 +135,8 @@ const OPENS: (u64, u64) = (100, 512);
 pub struct PathConfig {
     /// Probability that a relay hands the walk to another relay.
     pub p: f64,
+    /// After how long paths for searching and downloading are replaced, if ever.
+    pub search_anew: Option<Duration>,
     /// Streams relayed at once.
     pub max_streams: usize,
     /// Streams relayed at once for one neighbour.
@@ -465,6 +470,7 @@ impl<P: Peer> Paths<P> {
         match timer {
             PathTimer::Build(purpose, generation) => self.build_expired(ctx, keys, purpose, generation),
             PathTimer::Renew(purpose, generation) => self.renewal_expired(ctx, keys, purpose, generation),
+            PathTimer::Anew(purpose, generation) => self.anew_expired(ctx, keys, purpose, generation),
             PathTimer::Old => self.old_expired(ctx),
             PathTimer::Tickets => self.streams.expire(ctx.now),
             PathTimer::Repair(generation) => self.repair_expired(ctx, generation),

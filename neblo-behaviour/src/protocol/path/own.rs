@@ -168,11 +168,12 @@ impl<P: Peer> Paths<P> {
         let Some(path) = self.own.get_mut(&purpose).filter(|path| path.state == State::Building) else { return };
         path.state = State::Ready;
         path.failures = 0;
-        let resume = path.resume;
+        let (resume, generation) = (path.resume, path.generation);
         if let Some(first) = &path.first {
             self.pinned.worked(first.peer);
         }
         self.vouch(ctx, keys, purpose, resume);
+        self.anew_later(ctx, purpose, generation);
         ctx.out.emit(PathEvent::Ready { purpose, beside: self.renewal.has_old(purpose) });
         self.others_now(ctx);
     }

@@ -1,17 +1,19 @@
-//! Own paths that are replaced while they are whole, because the subgroup has grown: the new one is built before the old one is
-//! given up, so that nobody asks in vain meanwhile.
-
-use std::time::Duration;
+//! Own paths that are replaced while they are whole: because the subgroup has grown, or so that no moment tells which paths are of one
+//! owner ([`PathPolicy::search_anew`](crate::PathPolicy::search_anew)). The new one is built before the old one is given up, so that
+//! nobody asks in vain meanwhile.
 
 use super::own::OwnPath;
 use super::*;
-use crate::protocol::io::Time;
+use crate::protocol::io::{Time, below};
 
 /// How long a new path has to be built; after as long again it is tried once more. choice: the longest that a build may take
 const RENEW_WITHIN: Duration = Duration::from_secs(8);
 /// How long the old path is kept beside the new one: what is under way on it arrives, and all is announced over the new one
 /// before. choice
 const KEPT_FOR: Duration = Duration::from_secs(10);
+/// An old path for searching or downloading is kept for as much longer as is drawn from this part of the time between two, so that its end
+/// does not tell which path took its place. choice: where 75 do so once an hour, six begin before one ends, in the mean
+const LONGER: u32 = 6;
 /// Old paths kept. choice: one for each purpose
 const MAX_OLD: usize = 4;
 
@@ -20,13 +22,15 @@ const MAX_OLD: usize = 4;
 pub(super) struct Renewal<P> {
     /// Being built.
     next: BTreeMap<Purpose, OwnPath<P>>,
+    /// Those of them that nothing but time asks for.
+    anew: BTreeSet<Purpose>,
     /// Replaced, and until when they are kept.
     old: Vec<(Purpose, OwnPath<P>, Time)>,
 }
 
 impl<P> Default for Renewal<P> {
     fn default() -> Self {
-        Self { next: BTreeMap::new(), old: Vec::new() }
+        Self { next: BTreeMap::new(), anew: BTreeSet::new(), old: Vec::new() }
     }
 }
 
@@ -102,8 +106,10 @@ impl<P: Peer> Paths<P> {
                 if self.renewal.old.len() >= MAX_OLD {
                     self.renewal.old.remove(0).1.break_up(ctx);
                 }
-                self.renewal.old.push((purpose, old, ctx.now + KEPT_FOR));
-                ctx.out.arm(KEPT_FOR, PathTimer::Old);
+                let after = self.anew_after(purpose).filter(|_| self.renewal.anew.remove(&purpose));
+                let longer = after.map(|after| drawn(ctx, after / LONGER)).unwrap_or_default();
+                self.renewal.old.push((purpose, old, ctx.now + KEPT_FOR + longer));
+                ctx.out.arm(KEPT_FOR + longer, PathTimer::Old);
             }
             // It broke meanwhile, and was being built anew.
             Some(old) => old.break_up(ctx),
@@ -115,6 +121,33 @@ impl<P: Peer> Paths<P> {
             ctx.out.emit(PathEvent::Mended(purpose));
         }
         true
+    }
+
+    fn anew_after(&self, purpose: Purpose) -> Option<Duration> {
+        self.config.search_anew.filter(|_| matches!(purpose, Purpose::Searching | Purpose::Downloading))
+    }
+
+    /// A path is ready: it will be replaced some time.
+    pub(super) fn anew_later(&self, ctx: &mut PathCtx<'_, P>, purpose: Purpose, generation: u64) {
+        if let Some(after) = self.anew_after(purpose) {
+            let wait = drawn(ctx, after);
+            ctx.out.arm(wait, PathTimer::Anew(purpose, generation));
+        }
+    }
+
+    pub(super) fn anew_expired(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        purpose: Purpose,
+        generation: u64,
+    ) {
+        if self.own.get(&purpose).is_some_and(|path| path.is_ready() && path.generation() == generation) {
+            self.renewal.anew.insert(purpose);
+            self.renew(ctx, keys, purpose);
+            // If nothing comes of it.
+            self.anew_later(ctx, purpose, generation);
+        }
     }
 
     pub(super) fn renewal_expired(
@@ -142,4 +175,10 @@ impl<P: Peer> Paths<P> {
             path.break_up(ctx);
         }
     }
+}
+
+/// A time of which nothing is known but its mean: uniform up to twice that.
+fn drawn<P: Peer>(ctx: &mut PathCtx<'_, P>, mean: Duration) -> Duration {
+    let most = usize::try_from(mean.as_millis()).unwrap_or(usize::MAX).saturating_mul(2);
+    Duration::from_millis(below(ctx.rng, most) as u64)
 }

@@ -14,6 +14,8 @@ const TURNS: u8 = 4;
 /// routes are as long as over an ideal ring; then half an hour to a few hours replaces all, and a dead one is replaced at once
 const YOUNG: (u32, u32) = (15, 24);
 const SELDOM: u32 = 120;
+/// Lost fingers of which each is made up for by itself; of more a turn of all levels takes care. choice
+const MAX_LOST: usize = 16;
 /// Requests a round when some are due. choice
 const AT_ONCE: usize = 4;
 /// What is added to the slack, as a factor. choice
@@ -42,6 +44,8 @@ pub struct Fingers<P> {
     next_level: u8,
     /// Turns of all levels that are due now rather than from time to time.
     due: u8,
+    /// Levels that have lost a finger: another one is due now.
+    lost: Vec<u8>,
     /// Requests since then, made from time to time, and rounds since the last one.
     asked: (u32, u32),
     /// Most levels in one turn.
@@ -53,7 +57,16 @@ pub struct Fingers<P> {
 impl<P: Peer> Fingers<P> {
     /// No fingers yet; `delta` is the relative width.
     pub fn new(delta: f64) -> Self {
-        Self { fingers: Vec::new(), delta, next_level: 127, due: TURNS, asked: (0, 0), levels: 0, shunned: Vec::new() }
+        Self {
+            fingers: Vec::new(),
+            delta,
+            next_level: 127,
+            due: TURNS,
+            lost: Vec::new(),
+            asked: (0, 0),
+            levels: 0,
+            shunned: Vec::new(),
+        }
     }
 
     /// All fingers.
@@ -82,9 +95,16 @@ impl<P: Peer> Fingers<P> {
 
     /// Forgets a peer; another one in its place is due.
     pub fn remove(&mut self, peer: P) {
-        let had = self.fingers.len();
-        self.fingers.retain(|finger| finger.contact.peer != peer);
-        if self.fingers.len() < had {
+        let lost = &mut self.lost;
+        self.fingers.retain(|finger| {
+            let stays = finger.contact.peer != peer;
+            if !stays {
+                lost.push(finger.level);
+            }
+            stays
+        });
+        if lost.len() > MAX_LOST {
+            lost.clear();
             self.due = self.due.max(1);
         }
     }
@@ -92,19 +112,23 @@ impl<P: Peer> Fingers<P> {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.fingers.clear();
+        self.lost.clear();
         (self.next_level, self.due, self.asked, self.levels) = (127, TURNS, (0, 0), 0);
     }
 
     /// Whether fingers are to be asked for now; else from time to time is enough.
     pub fn are_due(&self) -> bool {
-        self.due > 0
+        self.due > 0 || !self.lost.is_empty()
     }
 
     /// So many rounds have passed; how many fingers are to be asked for now.
     pub fn wanted_after(&mut self, rounds: u32) -> usize {
-        if self.are_due() {
+        if self.due > 0 {
             self.asked = (0, 0);
             return AT_ONCE;
+        }
+        if !self.lost.is_empty() {
+            return self.lost.len().min(AT_ONCE);
         }
         let (times, waited) = self.asked;
         let waited = waited.saturating_add(rounds);
@@ -142,6 +166,12 @@ impl<P: Peer> Fingers<P> {
             return None;
         }
         let covered = 127u32.saturating_sub(me.address.distance_to(last.address).leading_zeros());
+        if self.due == 0
+            && let Some(level) = self.lost.pop()
+        {
+            return Some(level).filter(|level| u32::from(*level) > covered);
+        }
+        self.lost.clear();
         let level = self.next_level;
         if u32::from(level) <= covered {
             self.next_level = 127;
@@ -161,10 +191,10 @@ impl<P: Peer> Fingers<P> {
         me.offset((1u128 << level.min(127)).wrapping_add(draw_u128(rng) % width.max(1)))
     }
 
-    /// Learns a finger; of more than two a level the one that carried least goes.
-    pub fn learn(&mut self, level: u8, contact: Contact<P>) {
+    /// Learns a finger; of more than two a level the one that carried least goes. Whether it was not known.
+    pub fn learn(&mut self, level: u8, contact: Contact<P>) -> bool {
         if self.fingers.iter().any(|finger| finger.contact == contact && finger.level >= level) {
-            return;
+            return false;
         }
         self.fingers.retain(|finger| finger.contact != contact);
         self.fingers.push(Finger { level, contact, delivered: 0 });
@@ -177,6 +207,7 @@ impl<P: Peer> Fingers<P> {
         {
             self.fingers.remove(worst);
         }
+        true
     }
 
     /// Counts a message that a finger carried on.

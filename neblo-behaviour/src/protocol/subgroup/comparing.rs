@@ -58,28 +58,20 @@ impl<P: Peer> Subgroups<P> {
         self.state_again(ctx, keys);
         let Some(home) = self.home() else { return };
         let leader = home.leader().filter(|leader| leader.contact.peer != self.me.peer);
-        let others: Vec<_> = home.relays(self.me.peer).collect();
         let each = if self.unchanged < BRISK { TO_LEADER.0 } else { TO_LEADER.1 };
         let other = match leader.filter(|_| self.rounds % each == each - 1) {
             Some(leader) => Some(leader.contact.clone()),
-            None => others.get(below(ctx.rng, others.len())).map(|other| (*other).clone()),
+            None => {
+                let count = home.relays(self.me.peer).count();
+                home.relays(self.me.peer).nth(below(ctx.rng, count)).cloned()
+            }
         };
         self.rounds = self.rounds.wrapping_add(1);
         self.unchanged = self.unchanged.saturating_add(1);
         self.compare_later(ctx);
-        if let Some((other, root)) = other.zip(self.own_root()) {
+        if let Some((other, root)) = other.zip(self.home().map(|home| home.root.clone())) {
             ctx.out.send(&other, SubgroupMessage::Compare(root));
         }
-    }
-
-    /// The root of our own list: it was remembered when the list came, and need not be hashed again.
-    fn own_root(&self) -> Option<ListRoot> {
-        let list = &self.home()?.list;
-        let same = |root: &&ListRoot| {
-            (root.subgroup, root.term, root.version) == (list.subgroup, list.term, list.version)
-                && root.signature == list.signature
-        };
-        Some(self.observed.roots.iter().find(same).cloned().unwrap_or_else(|| list.list_root()))
     }
 
     pub(super) fn remember_root(&mut self, root: ListRoot) {
@@ -129,7 +121,7 @@ impl<P: Peer> Subgroups<P> {
                 to: root.subgroup,
                 leader: leader.contact.clone(),
             });
-            let root = self.own_root();
+            let root = self.home().map(|home| home.root.clone());
             root.into_iter().for_each(|root| ctx.out.send(&Contact::bare(from), SubgroupMessage::Compare(root)));
             // If it takes us for its leader it goes to the one whom we follow now.
             there.into_iter().for_each(|there| ctx.out.send(&Contact::bare(from), SubgroupMessage::MoveTo(there)));
@@ -150,7 +142,8 @@ impl<P: Peer> Subgroups<P> {
         if self.leads() || !newer || !matches!(self.home.stage, Stage::In) || !self.has_patience(from) {
             return;
         }
-        if !list.list_root().holds(keys, new)
+        let root = list.list_root();
+        if !root.holds(keys, new)
             || !new.holds(keys, &self.config.cost, ctx.unix)
             || self.observed.banned.contains(&new.contact.peer)
         {
@@ -162,7 +155,7 @@ impl<P: Peer> Subgroups<P> {
             .iter()
             .all(|member| member.subgroup == list.subgroup && member.holds(keys, &self.config.cost, ctx.unix));
         if same && all_hold && list.member(self.me.peer).is_some() {
-            return self.seated(ctx, false, list);
+            return self.seated(ctx, false, Membership { list, root });
         }
         // Another leads, or we were left out: that leader is asked.
         let leader = new.contact.clone();

@@ -139,7 +139,7 @@ impl<P: Peer> Subgroups<P> {
         let Some(there) = same else { return };
         let version = (there.list.term, there.list.version);
         match claim.list {
-            Some(list) if (list.term, list.version) > version => self.seated(ctx, guest, list),
+            Some(list) if (list.term, list.version) > version => self.seated(ctx, guest, list.into()),
             Some(_) => {}
             None => self.ask_leader(ctx, keys, guest, claim.subgroup, claim.by),
         }
@@ -267,7 +267,7 @@ impl<P: Peer> Subgroups<P> {
         for member in home.relays(self.me.peer) {
             ctx.out.send(member, SubgroupMessage::Change(change.clone()));
         }
-        self.seated(ctx, false, list);
+        self.seated(ctx, false, list.into());
         // The registry, and through it the other, hear of it now.
         self.renew(ctx, keys, renewing);
     }

@@ -56,7 +56,7 @@ impl<P: Peer> Subgroups<P> {
         if self.inquiries.len() >= MAX_INQUIRIES {
             return inquiry;
         }
-        let payload = to_bytes(&RegistryRequest::<P>::Find(FindRows { most: 1 }));
+        let payload = to_bytes(&RegistryRequest::<P>::Find(FindRows { most: 1, known: None }));
         let mut open = Vec::new();
         for copy in 0..COPIES {
             let token = self.next_number();

@@ -1,4 +1,4 @@
-//! Leaders among themselves: registering on the ring, finding one another, neighbours in the multicast (design D13).
+//! Leaders among themselves: finding one another, neighbours in the multicast (design D13).
 
 use super::*;
 use crate::protocol::io::shuffle;
@@ -8,8 +8,9 @@ const RENEW_YOUNG: Duration = Duration::from_millis(1_500);
 const YOUNG_ROUNDS: u32 = 8;
 /// Leaders that a leader keeps as neighbours in the multicast (design D13).
 const LINKS: usize = 8;
-/// A neighbour that was not heard of as a leader for this long is none any more: two renewals, and a little. choice
-const LINK_LASTS: Duration = Duration::from_secs(35);
+/// A neighbour that was not heard of as a leader for this long is none any more: it is asked each second round, twice, and a little.
+/// choice
+const LINK_LASTS: Duration = Duration::from_secs(70);
 /// How often, and how many times, the registry is asked for a leader that somebody wants. choice
 const SEEK_EVERY: Duration = Duration::from_millis(500);
 const SEEKS: u32 = 12;
@@ -21,20 +22,6 @@ const VACANT: Duration = Duration::from_secs(30);
 const MAX_VACANT: usize = 64;
 
 impl<P: Peer> Subgroups<P> {
-    /// The own row in the registry.
-    pub(super) fn own_row(&self, keys: &dyn Keys<P>) -> Option<LeaderRow<P>> {
-        let (home, _) = (self.home()?, self.leading.as_ref()?);
-        let members = home.list.members.iter().filter(|member| !member.guest).count();
-        let row = LeaderRow {
-            statement: home.leader()?.clone(),
-            term: home.list.term,
-            size: u16::try_from(members).unwrap_or(u16::MAX),
-            full: u16::try_from(self.config.full).unwrap_or(u16::MAX),
-            signature: Default::default(),
-        };
-        Some(row.sign(keys))
-    }
-
     /// Registers, looks for other leaders, and after its own.
     pub(super) fn renew(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, generation: u64) {
         if self.leading.as_ref().is_none_or(|leading| leading.renewing != generation) {
@@ -42,21 +29,6 @@ impl<P: Peer> Subgroups<P> {
         }
         let now = ctx.now;
         self.leaders.retain(|_, (_, until)| *until > now);
-        if let Some(row) = self.own_row(keys) {
-            let subgroup = row.statement.subgroup;
-            let payload = to_bytes(&RegistryRequest::Register(row));
-            for to in [subgroup, registry::bucket_of(&self.config.network, subgroup)] {
-                let token = self.next_number();
-                ctx.out.emit(SubgroupEvent::Ask { token, recipients: ALL_COPIES, to, payload: payload.clone() });
-            }
-        }
-        self.ask_buckets(ctx);
-        if let Some(subgroup) = self.home().map(Membership::subgroup) {
-            // Does anybody else lead it?
-            let token = self.next_number();
-            let payload = to_bytes(&RegistryRequest::<P>::Find(FindRows { most: 1 }));
-            ctx.out.emit(SubgroupEvent::Ask { token, recipients: ALL_COPIES, to: subgroup, payload });
-        }
         let renewing = self.next_number();
         // A new leader looks more often: others may have begun at the same moment.
         let rounds = self.leading.as_mut().map_or(0, |leading| {
@@ -65,8 +37,9 @@ impl<P: Peer> Subgroups<P> {
             leading.rounds
         });
         let young = rounds <= YOUNG_ROUNDS;
+        self.use_registry(ctx, keys, (!young).then_some(rounds));
         ctx.out.arm(if young { RENEW_YOUNG } else { registry::RENEW }, SubgroupTimer::Renew(renewing));
-        self.look_after_links(ctx, keys, !young);
+        self.look_after_links(ctx, keys, !young && rounds.is_multiple_of(2));
         self.greet_leaders(ctx, keys);
         if self.wants_guest && self.leaders().next().is_some() {
             self.want_guest(ctx, keys);

@@ -21,6 +21,8 @@ pub(super) struct Leading<P> {
     telling: u64,
     pub(super) renewing: u64,
     pub(super) rounds: u32,
+    /// What was registered last ([`registry::digest`]).
+    pub(super) registered: Option<u64>,
     /// Neighbours in the multicast, and when they were last heard of.
     pub(super) linked: Vec<(Contact<P>, Time)>,
     pub(super) asked: Vec<P>,
@@ -72,6 +74,7 @@ impl<P: Peer> Subgroups<P> {
             telling: 0,
             renewing,
             rounds: 0,
+            registered: None,
             linked: Vec::new(),
             asked: Vec::new(),
             order: None,
@@ -80,7 +83,7 @@ impl<P: Peer> Subgroups<P> {
             rival: None,
             raised: None,
         });
-        self.seated(ctx, false, list);
+        self.seated(ctx, false, list.into());
         ctx.out.emit(SubgroupEvent::Leads(true));
         self.renew(ctx, keys, renewing);
     }
@@ -228,6 +231,6 @@ impl<P: Peer> Subgroups<P> {
         if let Some(newcomer) = newcomer {
             ctx.out.send(newcomer, SubgroupMessage::Members(list.clone()));
         }
-        self.seated(ctx, false, list);
+        self.seated(ctx, false, list.into());
     }
 }

@@ -21,7 +21,8 @@ impl<P: Peer> Subgroups<P> {
         if list.leader().is_none_or(|leader| leader.contact.peer != from) {
             return self.list_passed_on(ctx, keys, from, list);
         }
-        let signed = list.leader().is_some_and(|leader| list.list_root().holds(keys, leader));
+        let root = list.list_root();
+        let signed = list.leader().is_some_and(|leader| root.holds(keys, leader));
         let all_hold = list
             .members
             .iter()
@@ -65,7 +66,7 @@ impl<P: Peer> Subgroups<P> {
                 }
                 self.step_down(ctx);
             }
-            return self.seated(ctx, guest, list);
+            return self.seated(ctx, guest, Membership { list, root });
         }
         if self.membership(list.subgroup).is_none() {
             // We are elsewhere by now.
@@ -75,17 +76,20 @@ impl<P: Peer> Subgroups<P> {
         self.contest(ctx, keys, from, list.subgroup, list.term);
     }
 
-    pub(super) fn seated(&mut self, ctx: &mut SubgroupCtx<'_, P>, guest: bool, list: MemberList<P>) {
+    pub(super) fn seated(&mut self, ctx: &mut SubgroupCtx<'_, P>, guest: bool, membership: Membership<P>) {
+        let (subgroup, root) = (membership.subgroup(), membership.root.clone());
         let old = self.seat(guest).membership.take();
         let before = old.as_ref().and_then(Membership::leader).map(|old| old.contact.peer);
-        let after = list.leader().map(|leader| leader.contact.peer);
-        let (subgroup, root) = (list.subgroup, list.list_root());
+        let after = membership.leader().map(|leader| leader.contact.peer);
+        let here: BTreeSet<P> = membership.list.members.iter().map(|member| member.contact.peer).collect();
+        let same = old.as_ref().filter(|old| old.subgroup() == subgroup);
+        let gone = same.into_iter().flat_map(|old| old.list.members.iter().map(|member| &member.contact));
+        let gone: Vec<_> = gone.filter(|member| !here.contains(&member.peer)).collect();
         if !guest {
-            self.observed.look(ctx.now, old.as_ref().map(|old| &old.list), &list);
+            self.observed.look(ctx.now, subgroup, &here, &gone);
         }
-        if let Some(old) = old.as_ref().filter(|old| self.leading.is_none() && old.subgroup() == subgroup) {
-            let gone = old.list.members.iter().filter(|member| list.member(member.contact.peer).is_none());
-            gone.for_each(|member| ctx.out.emit(SubgroupEvent::Missed(member.contact.peer)));
+        if self.leading.is_none() {
+            gone.iter().for_each(|member| ctx.out.emit(SubgroupEvent::Missed(member.peer)));
         }
         let seat = self.seat(guest);
         // A member that was sent to another subgroup stays on the way there.
@@ -98,7 +102,7 @@ impl<P: Peer> Subgroups<P> {
             seat.elsewhere = 0;
             seat.since = None;
         }
-        seat.membership = Some(Membership { list });
+        seat.membership = Some(membership);
         if !guest {
             self.succession = None;
             self.remember_root(root);
@@ -159,7 +163,8 @@ impl<P: Peer> Subgroups<P> {
         change: MemberChange<P>,
     ) {
         for guest in [false, true] {
-            let Some(old) = self.seat(guest).membership.clone() else { continue };
+            let seat = if guest { &self.guest } else { &self.home };
+            let Some(old) = &seat.membership else { continue };
             if old.subgroup() != change.subgroup {
                 continue;
             }
@@ -182,9 +187,10 @@ impl<P: Peer> Subgroups<P> {
             let list = apply_change(&old.list, &change);
             let list = MemberList { signature: change.signature, ..list };
             let by_leader = list.leader().is_some_and(|leader| leader.contact.peer == from);
-            let signed = by_leader && list.leader().is_some_and(|leader| list.list_root().holds(keys, leader));
+            let root = list.list_root();
+            let signed = by_leader && list.leader().is_some_and(|leader| root.holds(keys, leader));
             if fits && sound && signed && list.member(self.me.peer).is_some() {
-                return self.seated(ctx, guest, list);
+                return self.seated(ctx, guest, Membership { list, root });
             }
             let ask = AskMembers { subgroup: change.subgroup };
             return ctx.out.send(&Contact::bare(from), SubgroupMessage::AskMembers(ask));

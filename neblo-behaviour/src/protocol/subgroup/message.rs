@@ -368,6 +368,8 @@ record! {
     /// "Who is registered at this address?"
     pub struct FindRows {
         1 => most: u16,
+        /// What the asker has: a digest of its rows. It is not told the same again.
+        2 => known: Option<u64>,
     }
 }
 
@@ -375,6 +377,8 @@ record! {
     /// What is registered at an address.
     pub struct Rows<P> {
         1 => rows: List<LeaderRow<P>, MAX_ROWS>,
+        /// There is what the asker knows, and nothing else.
+        2 => same: bool,
     }
 }
 

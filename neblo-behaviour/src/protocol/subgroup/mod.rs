@@ -11,6 +11,7 @@ mod leading;
 mod lists;
 mod merging;
 mod message;
+mod registering;
 mod registry;
 mod seat;
 mod standing;
@@ -139,6 +140,14 @@ pub enum SubgroupEvent<P> {
 pub struct Membership<P> {
     /// The list.
     pub list: MemberList<P>,
+    /// Its root, worked out once.
+    root: ListRoot,
+}
+
+impl<P: Peer> From<MemberList<P>> for Membership<P> {
+    fn from(list: MemberList<P>) -> Self {
+        Self { root: list.list_root(), list }
+    }
 }
 
 impl<P: Peer> Membership<P> {
@@ -198,6 +207,8 @@ pub struct Subgroups<P> {
     /// Subgroups whose leader is gone, who it was, and until when another one is expected.
     vacant: BTreeMap<OverlayAddr, (Contact<P>, Time)>,
     registry: Registry<P>,
+    /// Buckets that were asked for news and have not answered, by the name of the question.
+    buckets_asked: Vec<(u64, u8)>,
     /// Where connected peers are.
     origins: BTreeMap<P, Prefix>,
     /// Questions to the copies of a registration.
@@ -253,6 +264,7 @@ impl<P: Peer> Subgroups<P> {
             leaders: BTreeMap::new(),
             vacant: BTreeMap::new(),
             registry: Registry::default(),
+            buckets_asked: Vec::new(),
             origins: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             succession: None,

@@ -13,9 +13,9 @@ use crate::protocol::io::{Peer, Time, shuffle};
 use crate::protocol::seal::Keys;
 use rand::Rng;
 
-/// How long a registration lasts without being renewed: four renewals. choice
+/// How long a registration lasts without being renewed: two renewals in a bucket, four at a subgroup's address. choice
 pub(crate) const LASTS: Duration = Duration::from_secs(60);
-/// How often a leader renews it and looks for other leaders. choice
+/// How often a leader renews its row and looks for other leaders; in its bucket it renews it each second time. choice
 pub(crate) const RENEW: Duration = Duration::from_secs(15);
 /// Buckets of the list of leaders. choice
 pub(crate) const BUCKETS: u8 = 4;
@@ -28,14 +28,14 @@ pub(super) fn bucket_address(network: &str, bucket: u8) -> OverlayAddr {
     OverlayAddr::hash(&[network.as_bytes(), b"leaders", &[bucket % BUCKETS]])
 }
 
-/// All buckets.
-pub(super) fn buckets(network: &str) -> impl Iterator<Item = OverlayAddr> {
-    (0..BUCKETS).map(move |bucket| bucket_address(network, bucket))
+/// The bucket that a subgroup is listed in.
+pub(super) fn bucket_number(subgroup: OverlayAddr) -> u8 {
+    subgroup.0 as u8 % BUCKETS
 }
 
-/// The bucket that a subgroup is listed in.
+/// Its address.
 pub(super) fn bucket_of(network: &str, subgroup: OverlayAddr) -> OverlayAddr {
-    bucket_address(network, subgroup.0 as u8)
+    bucket_address(network, bucket_number(subgroup))
 }
 
 /// A term above that of the leader that is known by more than this is not believed: nobody could go beyond it. choice
@@ -45,6 +45,20 @@ pub(super) const TERM_STEP: u64 = 1 << 20;
 pub(super) fn outranks<P: Peer>(one: &LeaderRow<P>, other: &LeaderRow<P>) -> bool {
     let rank = |row: &LeaderRow<P>| (row.term, Reverse(row.statement.contact.peer));
     rank(one) > rank(other)
+}
+
+/// What tells sets of rows apart: who leads which subgroup in which term, by which statement; not how many members it has. The rows
+/// come in the order of their subgroups.
+pub(super) fn digest<'a, P: Peer>(rows: impl Iterator<Item = &'a LeaderRow<P>>) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("neblo 1 registry rows");
+    for row in rows {
+        hasher.update(&row.statement.subgroup.0.to_be_bytes());
+        hasher.update(&row.term.to_be_bytes());
+        hasher.update(&row.statement.signature);
+    }
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_be_bytes(first)
 }
 
 /// Whether the term of `new` is too far above the one that is known.
@@ -105,10 +119,15 @@ impl<P: Peer> Registry<P> {
             }
             RegistryRequest::Find(find) => {
                 self.drop_expired(now);
-                let mut rows: Vec<_> = self.rows.get(&at)?.values().map(|(row, _)| row.clone()).collect();
+                let rows = || self.rows.get(&at).into_iter().flat_map(BTreeMap::values).map(|(row, _)| row);
+                rows().next()?;
+                if find.known.is_some_and(|known| known == digest(rows())) {
+                    return Some(to_bytes(&Rows::<P> { rows: List::default(), same: true }));
+                }
+                let mut rows: Vec<_> = rows().cloned().collect();
                 shuffle(rng, &mut rows);
                 rows.truncate(usize::from(find.most).min(MAX_ROWS));
-                Some(to_bytes(&Rows { rows: List::chop(rows) }))
+                Some(to_bytes(&Rows { rows: List::chop(rows), same: false }))
             }
         }
     }
@@ -146,7 +165,7 @@ mod tests {
     }
 
     fn registered(registry: &mut Registry<u32>) -> Vec<u32> {
-        let found = ask(registry, &RegistryRequest::<u32>::Find(FindRows { most: 9 }));
+        let found = ask(registry, &RegistryRequest::<u32>::Find(FindRows { most: 9, known: None }));
         let rows = found.map(|bytes| from_bytes::<Rows<u32>>(&bytes).unwrap().rows.into_inner());
         rows.unwrap_or_default().iter().map(|row| row.statement.contact.peer).collect()
     }

@@ -60,24 +60,23 @@ impl<P> Default for Observed<P> {
 
 impl<P: Peer> Observed<P> {
     /// There is a new list.
-    pub(super) fn look(&mut self, now: Time, old: Option<&MemberList<P>>, list: &MemberList<P>) {
-        if self.subgroup != Some(list.subgroup) {
-            *self = Self { subgroup: Some(list.subgroup), ..Self::default() };
+    pub(super) fn look(&mut self, now: Time, subgroup: OverlayAddr, here: &BTreeSet<P>, gone: &[&Contact<P>]) {
+        if self.subgroup != Some(subgroup) {
+            *self = Self { subgroup: Some(subgroup), ..Self::default() };
         }
-        for member in list.members.iter() {
-            self.since.entry(member.contact.peer).or_insert(now);
+        for member in here {
+            self.since.entry(*member).or_insert(now);
         }
-        let here: BTreeSet<P> = list.members.iter().map(|member| member.contact.peer).collect();
         self.since.retain(|peer, _| here.contains(peer));
         self.unreachable.retain(|peer| here.contains(peer));
         self.bandwidth.retain(|peer, _| here.contains(peer));
         self.former.retain(|former| !here.contains(&former.peer));
-        for member in old.into_iter().filter(|old| old.subgroup == list.subgroup).flat_map(|old| old.members.iter()) {
-            if !here.contains(&member.contact.peer) && !self.former.contains(&member.contact) {
+        for member in gone {
+            if !self.former.contains(member) {
                 if self.former.len() >= MAX_FORMER {
                     self.former.remove(0);
                 }
-                self.former.push(member.contact.clone());
+                self.former.push((*member).clone());
             }
         }
     }
@@ -215,6 +214,11 @@ mod tests {
         }
     }
 
+    fn look(observed: &mut Observed<u32>, now: Time, list: &MemberList<u32>) {
+        let here = list.members.iter().map(|member| member.contact.peer).collect();
+        observed.look(now, list.subgroup, &here, &[]);
+    }
+
     fn subgroups(policy: LeaderPolicy) -> Subgroups<u32> {
         let config = SubgroupConfig { policy, ..SubgroupConfig::new("test", 8) };
         Subgroups::new(config, Contact::bare(0), [0; 32])
@@ -226,10 +230,10 @@ mod tests {
         let members =
             vec![member(0, 1, 1, true), member(1, 1, 1, false), member(2, 64, 1 << 20, true), member(3, 1, 1, true)];
         let mut observed = Observed::default();
-        observed.look(minute(0), None, &list(members[..1].to_vec()));
-        observed.look(minute(1), None, &list(members[..2].to_vec()));
-        observed.look(minute(2), None, &list(members[..3].to_vec()));
-        observed.look(minute(9), None, &list(members.clone()));
+        look(&mut observed, minute(0), &list(members[..1].to_vec()));
+        look(&mut observed, minute(1), &list(members[..2].to_vec()));
+        look(&mut observed, minute(2), &list(members[..3].to_vec()));
+        look(&mut observed, minute(9), &list(members.clone()));
         observed.bandwidth.insert(2, 1 << 20);
         let by = |policy, now| {
             let mut order: Vec<_> = members.iter().collect();
@@ -252,7 +256,7 @@ mod tests {
             let (leader, like, strongest) =
                 (member(0, 4, 1_000, true), member(1, 6, 1_500, true), member(2, 32, 9_000, true));
             let all = list(vec![leader.clone(), like.clone(), strongest.clone()]);
-            subgroups.observed.look(minute(0), None, &all);
+            look(&mut subgroups.observed, minute(0), &all);
             assert!(!subgroups.is_much_better(Time(30_000_000), &strongest, &leader), "not proven yet");
             assert!(!subgroups.is_much_better(minute(9), &like, &leader));
             assert_eq!(subgroups.is_much_better(minute(9), &strongest, &leader), strong);
@@ -260,7 +264,7 @@ mod tests {
         // A leader that nobody can dial makes room.
         let mut subgroups = subgroups(LeaderPolicy::Observed);
         let (leader, candidate) = (member(0, 1, 1, false), member(1, 1, 1, true));
-        subgroups.observed.look(minute(0), None, &list(vec![leader.clone(), candidate.clone()]));
+        look(&mut subgroups.observed, minute(0), &list(vec![leader.clone(), candidate.clone()]));
         assert!(subgroups.is_much_better(minute(9), &candidate, &leader));
     }
 

@@ -26,6 +26,8 @@ const SETTLE: Duration = Duration::from_secs(30);
 struct Watched {
     sim: Simulation,
     steps: Rc<RefCell<Vec<(Step, OverlayAddr)>>>,
+    /// When the last link of a path was taken down from its side: by whom, its name, to whom.
+    closed: Rc<RefCell<Vec<(Time, (u32, u64, u32))>>>,
     log: Log,
     truth: Truth,
 }
@@ -35,8 +37,14 @@ impl Watched {
         let mut sim = Simulation::new(seed, Conditions::default());
         sim.count_bytes(false);
         let steps: Rc<RefCell<Vec<(Step, OverlayAddr)>>> = Rc::default();
-        let into = steps.clone();
+        let closed: Rc<RefCell<Vec<_>>> = Rc::default();
+        let (into, into_closed) = (steps.clone(), closed.clone());
         sim.watch_frames(move |sent: Sent<'_>| {
+            if let Frame::Path(PathMessage::Broken(broken)) = sent.frame
+                && broken.up
+            {
+                into_closed.borrow_mut().push((sent.at, (sent.from, broken.id, sent.to)));
+            }
             if let Frame::Path(message) = sent.frame
                 && let PathMessage::Open(open) = message
                 && let Some(step) = Step::of_path(sent.at, (sent.from, sent.to), message)
@@ -44,7 +52,7 @@ impl Watched {
                 into.borrow_mut().push((step, open.subgroup));
             }
         });
-        let mut watched = Self { sim, steps, log: Log::default(), truth: Truth::default() };
+        let mut watched = Self { sim, steps, closed, log: Log::default(), truth: Truth::default() };
         let config = Config::default().with_subgroup_size(subgroup_size);
         watched.sim.join(config.clone(), &[]);
         for _ in 1..n {
@@ -163,6 +171,8 @@ pub struct Linking {
     pub by_last_relay: f64,
     /// Right guesses, taking the one that was opened at the nearest moment.
     pub by_moment: u32,
+    /// The same, and on from there: when a path is taken down, the one that was opened last before is taken to have replaced it.
+    pub by_chain: u32,
 }
 
 impl Linking {
@@ -190,6 +200,7 @@ fn link_up(watched: &Watched) -> Linking {
     let all = names.len();
     names.sort_unstable();
     names.dedup();
+    let chains = Chains::seen_by(watched);
     let mut found =
         Linking { pairs: ends.len() as u32, shared_names: (all - names.len()) as u32, ..Linking::default() };
     for (nth, ((last, at), (own_last, _))) in ends.iter().enumerate() {
@@ -202,16 +213,52 @@ fn link_up(watched: &Watched) -> Linking {
         let apart = |(_, (_, then)): &((u32, Time), (u32, Time))| then.since(*at).max(at.since(*then));
         let nearest = (0..ends.len()).min_by_key(|other| ends.get(*other).map(apart));
         found.by_moment += u32::from(nearest == Some(nth));
+        let begun = ends.get(nth).map(|((last, at), _)| chains.follow((*last, *at)));
+        found.by_chain += u32::from(ends.get(nth).is_some_and(|(_, searching)| begun == Some(Some(*searching))));
     }
     found
 }
 
-/// As [`moments`], to the leader: after all have joined, and after another leader has taken over.
-pub fn linking(seed: u64, n: u32, between: Duration) -> [Linking; 2] {
+/// What a leader makes of when paths to it begin and end. Each is named by its last relay and when it was opened.
+struct Chains {
+    /// The paths, in the order in which they were opened, and when they ended.
+    paths: Vec<((u32, Time), Option<Time>)>,
+}
+
+impl Chains {
+    fn seen_by(watched: &Watched) -> Self {
+        let leaders = leaders(&watched.sim);
+        let closed: BTreeMap<(u32, u64), Time> =
+            watched.closed.borrow().iter().map(|(at, (from, name, _))| ((*from, *name), *at)).collect();
+        let ends = watched.log.steps.iter().filter(|step| leaders.contains(&step.to));
+        let mut paths: Vec<_> =
+            ends.map(|step| ((step.from, step.at), closed.get(&(step.from, step.name)).copied())).collect();
+        paths.sort_by_key(|((_, at), _)| *at);
+        Self { paths }
+    }
+
+    /// The path that is there now in place of the one that began nearest to this.
+    fn follow(&self, publishing: (u32, Time)) -> Option<(u32, Time)> {
+        let apart = |at: Time| at.since(publishing.1).max(publishing.1.since(at));
+        let others = self.paths.iter().filter(|(path, _)| *path != publishing);
+        let (mut path, mut ended) = *others.min_by_key(|((_, at), _)| apart(*at))?;
+        while let Some(at) = ended {
+            let next = self.paths.iter().rev().find(|((_, opened), _)| *opened < at && *opened > path.1);
+            (path, ended) = *next?;
+        }
+        Some(path)
+    }
+}
+
+/// As [`moments`], to the leader: after all have joined, when they have been there for some hours, and after another leader has taken
+/// over.
+pub fn linking(seed: u64, n: u32, between: Duration, hours: u32) -> [Linking; 3] {
     let mut watched = Watched::grown(seed, n, n as usize, between);
     let joining = link_up(&watched);
+    watched.run(Duration::from_secs(3_600) * hours);
+    let later = link_up(&watched);
     watched.change_leader();
-    [joining, link_up(&watched)]
+    [joining, later, link_up(&watched)]
 }
 
 /// The peer before the first colluder, from the frames of whole nodes: `n` join one subgroup, another leader takes over, and `sets`

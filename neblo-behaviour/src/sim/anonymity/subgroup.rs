@@ -163,7 +163,13 @@ impl Subgroup {
     fn walker(&mut self, peer: u32) -> Walker {
         let Setting { mechanism, p, ttl, restoration, .. } = self.setting;
         if mechanism == Mechanism::Hardened {
-            let config = PathConfig { p, max_streams: 256, max_streams_per_neighbour: 32, carry_rate: 4 << 20 };
+            let config = PathConfig {
+                p,
+                search_anew: None,
+                max_streams: 256,
+                max_streams_per_neighbour: 32,
+                carry_rate: 4 << 20,
+            };
             return Walker::Hardened(Box::new(Paths::new(config, peer)));
         }
         let ttl = match ttl {

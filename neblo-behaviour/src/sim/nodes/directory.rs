@@ -113,6 +113,12 @@ impl Shared {
         }
     }
 
+    /// The leaders that list a content now.
+    pub(super) fn listed_by(&self, content: u32) -> Vec<u32> {
+        let lists = |(_, host): &(u32, &Seen)| host.leads && host.offers.contains_key(&content);
+        (0u32..).zip(&self.hosts).filter(lists).map(|(peer, _)| peer).collect()
+    }
+
     /// A host is gone, and all that its application knew.
     pub(super) fn gone(&mut self, peer: u32) {
         if let Some(host) = self.hosts.get_mut(peer as usize) {

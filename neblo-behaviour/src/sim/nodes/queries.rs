@@ -231,8 +231,25 @@ impl Nodes {
             hour.asker_new += 1;
         } else {
             hour.failed += 1;
-            *hour.reasons.entry(reason).or_insert(0) += 1;
+            let reason = format!("{reason}; {}", self.where_listed(peer, content));
+            *self.hour.reasons.entry(reason).or_insert(0) += 1;
         }
+    }
+}
+
+impl Nodes {
+    /// How many leaders list a content, and how many of them the leader of this peer knows.
+    fn where_listed(&self, peer: u32, content: u32) -> String {
+        let by = self.shared.borrow().listed_by(content);
+        let leader =
+            self.sim.node(peer).subgroups().home().and_then(|home| home.leader()).map(|leader| leader.contact.peer);
+        let known = |other: &u32| {
+            let Some(leader) = leader else { return false };
+            let mut known = self.sim.node(leader).subgroups().leaders().map(|row| row.statement.contact.peer);
+            leader == *other || known.any(|known| known == *other)
+        };
+        let known = by.iter().filter(|other| known(other)).count();
+        format!("listed by {} leaders, {known} of them known to the one that asked", by.len())
     }
 }
 

@@ -30,7 +30,7 @@ fn own_row(liar: u32, subgroup: OverlayAddr, expires: u64) -> Vec<u8> {
     let keys = StandInKeys::new(liar);
     let statement = Statement::of(&keys, &contact(liar), [0; 32], subgroup, expires, false);
     let row = LeaderRow { statement, term: 40, size: 3, full: 75, signature: Blob::default() }.sign(&keys);
-    Rows { rows: List::new(vec![row]).unwrap() }.to_bytes()
+    Rows { rows: List::new(vec![row]).unwrap(), same: false }.to_bytes()
 }
 
 /// What is looked at when a peer joins through the registry.
