@@ -74,7 +74,7 @@ pub(crate) fn registry() -> Vec<(String, RegistryRequest<PeerId>)> {
 }
 
 pub(crate) fn rows() -> Rows<PeerId> {
-    Rows { rows: list(vec![samples::row()]), same: false }
+    Rows { rows: list(vec![samples::row()]), same: true }
 }
 
 pub(crate) fn envelopes() -> Vec<(String, Envelope)> {

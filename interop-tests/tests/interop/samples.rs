@@ -158,7 +158,7 @@ fn ring() -> Vec<RingMessage<PeerId>> {
         }),
         RingMessage::NotJoined(NotJoined { request: 1, ask: Some(contact(3)), not_owner: true }),
         RingMessage::Roster(Roster { open: true, ..roster() }),
-        RingMessage::Ask(Ask { request: 2 }),
+        RingMessage::Ask(Ask { request: 2, known: Some(7) }),
         RingMessage::Neighbours(Neighbours {
             request: 2,
             busy: true,
@@ -169,6 +169,7 @@ fn ring() -> Vec<RingMessage<PeerId>> {
             epoch: Some(5),
             before: Some(place(0x44)),
             founder: Some(place(0x33)),
+            same: true,
         }),
         RingMessage::Notify(Notify { me: principal(1), epoch: Some(5), start: Some(start()) }),
         RingMessage::Nudge(Nudge { leaving: true }),

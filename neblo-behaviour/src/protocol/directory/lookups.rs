@@ -62,6 +62,8 @@ pub(super) struct Asking<P> {
     /// Hits from a subgroup of which another was asked, by a peer that says that it leads it: they go on at the end if that
     /// other one has said nothing.
     held: Vec<Hit>,
+    /// Such peers that have said all: they heard of the lookup by themselves, and will not answer it again.
+    said_all: Vec<(OverlayAddr, P)>,
     /// What was asked, for leaders that are found later.
     cast: Box<LookupCast<P>>,
     until: Time,
@@ -132,6 +134,7 @@ impl<P: Peer> Directory<P> {
             limit: usize::from(lookup.limit.min(MAX_HITS)),
             given: BTreeMap::new(),
             held: Vec::new(),
+            said_all: Vec::new(),
             cast: Box::new(cast),
             until: ctx.now + window,
         };
@@ -270,6 +273,9 @@ impl<P: Peer> Directory<P> {
         *given += hits.len();
         if !asked && asking.leaders.iter().any(|(subgroup, _)| *subgroup == found.subgroup) {
             // It may lead that subgroup by now, or lie.
+            if found.last && asking.said_all.len() < MAX_OTHERS {
+                asking.said_all.push((found.subgroup, from));
+            }
             return asking.held.append(&mut hits);
         }
         if hits.is_empty() && !ended {
@@ -304,18 +310,30 @@ impl<P: Peer> Directory<P> {
 
     /// Another leads a subgroup whose leader has not answered: it is asked, too.
     pub(super) fn ask_late(&mut self, ctx: &mut DirectoryCtx<'_, P>, subgroup: OverlayAddr, leader: &Contact<P>) {
-        for asking in self.asking.values_mut().filter(|asking| !asking.answered.contains(&subgroup)).take(MAX_LATE) {
+        let mut over = Vec::new();
+        let waiting = self.asking.iter_mut().filter(|(_, asking)| !asking.answered.contains(&subgroup));
+        for (nonce, asking) in waiting.take(MAX_LATE) {
             let other = |(of, peer): &&mut (OverlayAddr, P)| *of == subgroup && *peer != leader.peer;
             let Some((_, peer)) = asking.leaders.iter_mut().find(other) else { continue };
             *peer = leader.peer;
             // It may have heard of the lookup by itself.
             let (hits, held) = std::mem::take(&mut asking.held).into_iter().partition(|hit| hit.subgroup == subgroup);
             asking.held = held;
-            if !Vec::is_empty(&hits) {
-                pass_on(ctx, asking, hits, false);
+            let said_all = asking.said_all.contains(&(subgroup, leader.peer));
+            if said_all {
+                asking.answered.push(subgroup);
             }
-            ctx.out.send(leader, DirectoryMessage::Lookup((*asking.cast).clone()));
+            let ended = asking.answered.len() >= asking.leaders.len();
+            if said_all || !Vec::is_empty(&hits) {
+                pass_on(ctx, asking, hits, ended);
+            }
+            if ended {
+                over.push(*nonce);
+            } else if !said_all {
+                ctx.out.send(leader, DirectoryMessage::Lookup((*asking.cast).clone()));
+            }
         }
+        over.iter().for_each(|nonce| _ = self.asking.remove(nonce));
     }
 
     pub(super) fn lookup_expired(&mut self, ctx: &mut DirectoryCtx<'_, P>, nonce: [u8; 16]) {

@@ -103,6 +103,8 @@ record! {
     /// "What are your neighbours?"
     pub struct Ask {
         1 => request: u64,
+        /// What the asker has been told: a digest of the last answer. It is not told the same again.
+        2 => known: Option<u64>,
     }
 }
 
@@ -123,6 +125,8 @@ record! {
         8 => before: Option<OverlayAddr>,
         /// The founder's address, while the ring is small.
         9 => founder: Option<OverlayAddr>,
+        /// All is as the asker knows it, and left out.
+        10 => same: bool,
     }
 }
 

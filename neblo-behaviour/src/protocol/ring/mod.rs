@@ -12,6 +12,7 @@ mod ideal;
 mod joining;
 mod leaving;
 mod message;
+mod news;
 mod other;
 mod roster;
 mod rounds;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use fingers::{Finger, Fingers};
 pub use message::*;
+use news::LastWords;
 pub use rounds::Rounds;
 pub use routing::Hop;
 
@@ -242,6 +244,9 @@ pub struct Ring<P> {
     /// Whether a [`RingTimer::Repeat`] is armed.
     repeating: bool,
     question: Option<(u64, Question<P>)>,
+    last_words: LastWords<P>,
+    /// Whether questions are for news alone, where that is enough.
+    brief: bool,
     next_request: u64,
     /// Successors kept.
     r: usize,
@@ -281,6 +286,8 @@ impl<P: Peer> Default for Ring<P> {
             carried: None,
             repeating: false,
             question: None,
+            last_words: LastWords::default(),
+            brief: true,
             next_request: 0,
             r: MAX_SUCCESSORS,
             rules: Rules::default(),
@@ -296,10 +303,11 @@ impl<P: Peer> Ring<P> {
     }
 
     /// A ring in which each member keeps `r` successors (1 to 8), and which keeps these rules: for the model checker, whose
-    /// states are many enough without what changes no range. So epochs are heard of at once.
+    /// states are many enough without what changes no range. So epochs are heard of at once, and all questions are for the whole answer.
     #[cfg(feature = "sim")]
     pub fn with_rules(r: usize, rules: Rules) -> Self {
-        Self { r: r.clamp(1, MAX_SUCCESSORS), rules, hearing: Hearing::new(u64::MAX), ..Self::default() }
+        let hearing = Hearing::new(u64::MAX);
+        Self { r: r.clamp(1, MAX_SUCCESSORS), rules, hearing, brief: false, ..Self::default() }
     }
 
     /// Begins to number questions anew, when no answer can be on its way: for the model checker, to which states that differ
@@ -403,6 +411,7 @@ impl<P: Peer> Ring<P> {
                 if let Some(me) = &mut self.me {
                     me.contact = contact;
                 }
+                self.forget_words();
             }
         }
         self.say_epoch(ctx);

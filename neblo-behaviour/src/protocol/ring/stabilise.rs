@@ -10,14 +10,20 @@ impl<P: Peer> Ring<P> {
             return;
         }
         if let Some(head) = self.successors.first().cloned() {
-            self.question(ctx, &head.contact, Question::Head(head.contact.peer));
+            let known = self.knows();
+            self.question_for(ctx, &head.contact, Question::Head(head.contact.peer), known);
         }
     }
 
     pub(super) fn question(&mut self, ctx: &mut RingCtx<'_, P>, to: &Contact<P>, question: Question<P>) {
+        self.question_for(ctx, to, question, None);
+    }
+
+    fn question_for(&mut self, ctx: &mut RingCtx<'_, P>, to: &Contact<P>, question: Question<P>, known: Option<u64>) {
         let request = self.fresh_request();
         self.question = Some((request, question));
-        ctx.out.send(to, RingMessage::Ask(Ask { request }));
+        self.asks_for_news(request, known);
+        ctx.out.send(to, RingMessage::Ask(Ask { request, known }));
         ctx.out.arm(ANSWER_WITHIN, RingTimer::Answer(request));
     }
 
@@ -25,7 +31,7 @@ impl<P: Peer> Ring<P> {
     pub(super) fn asked(&mut self, ctx: &mut RingCtx<'_, P>, from: P, ask: Ask) {
         let me = self.me.clone().filter(|_| self.is_member());
         let answer = Neighbours {
-            request: ask.request,
+            request: 0,
             busy: self.question.is_some() && me.is_some() && self.rules.busy,
             predecessor: self.predecessor.clone().filter(|_| me.is_some()),
             successors: List::chop(self.successors.clone()),
@@ -34,16 +40,21 @@ impl<P: Peer> Ring<P> {
             before: self.before.as_ref().filter(|_| self.leaving.is_none()).map(|before| before.after),
             founder: self.told_founder(),
             me,
+            same: false,
         };
+        let answer = self.in_short(&ask, answer);
         ctx.out.send(&Contact::bare(from), RingMessage::Neighbours(answer));
     }
 
-    pub(super) fn answered(&mut self, ctx: &mut RingCtx<'_, P>, from: P, answer: Neighbours<P>) {
+    pub(super) fn answered(&mut self, ctx: &mut RingCtx<'_, P>, from: P, mut answer: Neighbours<P>) {
         let Some((request, question)) = self.question.clone() else { return };
         if request != answer.request || question.asked() != from {
             return;
         }
         self.question = None;
+        if answer.same {
+            return self.nothing_new(ctx, request);
+        }
         self.see(answer.epoch.unwrap_or(0));
         if let Question::Predecessor { asked, notify } = question {
             // A ping: "busy" is a sign of life, too.
@@ -63,7 +74,11 @@ impl<P: Peer> Ring<P> {
             return;
         }
         match question {
-            Question::Head(_) => self.head_answered(ctx, from, answer),
+            Question::Head(_) => {
+                let said = self.said(from, &mut answer);
+                self.head_answered(ctx, from, answer);
+                self.remember(said);
+            }
             Question::Other(_) => self.other_answered(ctx, from, answer),
             _ => self.closer_answered(ctx, from, answer),
         }
@@ -120,14 +135,16 @@ impl<P: Peer> Ring<P> {
     }
 
     /// Tells the head of us; in a small ring, the founder: that is how it knows that we are in.
-    pub(super) fn notify_head(&self, ctx: &mut RingCtx<'_, P>) {
+    pub(super) fn notify_head(&mut self, ctx: &mut RingCtx<'_, P>) {
         let founder = self.roster.as_ref().map(|roster| roster.members.first());
         if let (Some(me), Some(head)) = (&self.me, founder.unwrap_or(self.successors.first())) {
             if head.is(me) {
                 return;
             }
             let notify = Notify { me: me.clone(), epoch: Some(self.seen), start: Some(self.start()) };
-            ctx.out.send(&head.contact, RingMessage::Notify(notify));
+            let head = head.contact.clone();
+            ctx.out.send(&head, RingMessage::Notify(notify));
+            self.remember_told(head.peer);
         }
     }
 
@@ -155,6 +172,7 @@ impl<P: Peer> Ring<P> {
             list.push(next.clone());
         }
         self.successors = list;
+        self.forget_words();
     }
 
     /// Rule 4: rectify, only when notified.
@@ -265,6 +283,7 @@ impl<P: Peer> Ring<P> {
         if !self.is_member() {
             return;
         }
+        self.forget_words();
         let head_lost = self.successors.first().is_some_and(|head| head.contact.peer == peer);
         self.successors.retain(|principal| principal.contact.peer != peer);
         if head_lost {

@@ -65,11 +65,12 @@ enum Due {
     /// A look at the successor list.
     Refresh(u32),
     Timer(u32, RingTimer),
-    /// The most frequent of all messages needs no room of its own.
+    /// The most frequent of all messages needs no room of its own. What is known is 0 if nothing is.
     Ask {
         from: u32,
         to: u32,
-        request: u64,
+        request: u32,
+        known: u64,
     },
     Message {
         from: u32,
@@ -157,7 +158,9 @@ impl Sink<u32, Ring<u32>> for Outbox<'_> {
         self.sent.count(&message);
         let (from, to) = (self.peer, to.peer);
         let due = match message {
-            RingMessage::Ask(Ask { request }) => Due::Ask { from, to, request },
+            RingMessage::Ask(Ask { request, known }) => {
+                Due::Ask { from, to, request: request as u32, known: known.unwrap_or(0) }
+            }
             message => Due::Message { from, to, message: Box::new(message) },
         };
         self.queue.push(self.now + latency(from, to), due);
@@ -334,9 +337,10 @@ impl JoinedRing {
                 // None of them changes the list.
                 self.handle(peer, RingInput::Expired(timer));
             }
-            Due::Ask { from, to, request } => {
+            Due::Ask { from, to, request, known } => {
                 self.trace.add(u64::from(from) << 32 | u64::from(to));
-                self.handle(to, RingInput::Received(from, RingMessage::Ask(Ask { request })));
+                let ask = Ask { request: u64::from(request), known: Some(known).filter(|known| *known != 0) };
+                self.handle(to, RingInput::Received(from, RingMessage::Ask(ask)));
             }
             Due::Message { from, to, message } => {
                 self.trace.add(u64::from(from) << 32 | u64::from(to));

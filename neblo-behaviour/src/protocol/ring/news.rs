@@ -1,0 +1,111 @@
+//! In a settled ring a member asks its first successor for news alone, and says nothing that it has said before.
+//!
+//! An answer is long: eight successors with their addresses. Mostly it is the one that was given before, and then a word says so. What the
+//! asker would do with the whole answer changes nothing then, or it would not be settled.
+
+use super::*;
+use crate::protocol::codec::to_bytes;
+
+/// What passed between a member and its first successor last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LastWords<P> {
+    /// Who said what.
+    said: Option<(P, u64)>,
+    /// Who was told of this epoch, and where our range begins.
+    told: Option<(P, u64, Start<P>)>,
+    /// The question that said what is known.
+    question: Option<u64>,
+}
+
+impl<P> Default for LastWords<P> {
+    fn default() -> Self {
+        Self { said: None, told: None, question: None }
+    }
+}
+
+impl<P: Peer> Neighbours<P> {
+    fn nothing_new(request: u64) -> Self {
+        Self {
+            request,
+            busy: false,
+            me: None,
+            predecessor: None,
+            successors: List::default(),
+            open: false,
+            epoch: None,
+            before: None,
+            founder: None,
+            same: true,
+        }
+    }
+}
+
+/// What tells answers apart: BLAKE3 of all of it but the number of the question.
+fn digest<P: Peer>(answer: &Neighbours<P>) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("neblo 1 neighbours");
+    hasher.update(&to_bytes(answer));
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_be_bytes(first)
+}
+
+impl<P: Peer> Ring<P> {
+    /// What the first successor need not say again.
+    pub(super) fn knows(&self) -> Option<u64> {
+        let head = self.successors.first()?;
+        let (by, said) = self.last_words.said?;
+        Some(said).filter(|_| by == head.contact.peer && self.is_settled())
+    }
+
+    /// A question says what is known, or does not.
+    pub(super) fn asks_for_news(&mut self, request: u64, known: Option<u64>) {
+        self.last_words.question = known.map(|_| request);
+    }
+
+    /// The answer to a question, of which the asker may have all.
+    pub(super) fn in_short(&self, ask: &Ask, whole: Neighbours<P>) -> Neighbours<P> {
+        let request = ask.request;
+        let same = !whole.busy && ask.known.is_some_and(|known| known == digest(&whole));
+        match same {
+            true => Neighbours::nothing_new(request),
+            false => Neighbours { request, ..whole },
+        }
+    }
+
+    /// What the first successor said, if it need not say it again. It is remembered once the neighbours follow from it.
+    pub(super) fn said(&self, from: P, answer: &mut Neighbours<P>) -> Option<(P, u64)> {
+        answer.request = 0;
+        self.brief.then(|| (from, digest(answer)))
+    }
+
+    pub(super) fn remember(&mut self, said: Option<(P, u64)>) {
+        self.last_words.said = said;
+    }
+
+    /// The neighbours are others, or are called something else.
+    pub(super) fn forget_words(&mut self) {
+        self.last_words = LastWords { question: self.last_words.question, ..LastWords::default() };
+    }
+
+    /// The first successor says that nothing is new. Only the answer to a question that said what is known may say so.
+    pub(super) fn nothing_new(&mut self, ctx: &mut RingCtx<'_, P>, request: u64) {
+        if self.last_words.question.take() != Some(request) {
+            return;
+        }
+        if !self.is_settled() {
+            // Something happened meanwhile: the whole answer is needed after all.
+            self.last_words.said = None;
+            return self.stabilise(ctx);
+        }
+        let head = self.successors.first().map(|head| head.contact.peer);
+        let told = self.last_words.told.as_ref();
+        if told.is_none_or(|(to, seen, start)| Some(*to) != head || *seen != self.seen || *start != self.start()) {
+            self.notify_head(ctx);
+        }
+    }
+
+    /// The first successor is told where our range begins.
+    pub(super) fn remember_told(&mut self, to: P) {
+        self.last_words.told = self.brief.then(|| (to, self.seen, self.start()));
+    }
+}
