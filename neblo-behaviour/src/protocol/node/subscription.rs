@@ -359,10 +359,10 @@ impl<P: Peer> Node<P> {
         result: Result<Vec<u8>, Failure>,
     ) {
         let finger = result.ok().and_then(|sealed| self.open_sealed::<Contact<P>>(secret, &sealed));
-        if let Some(finger) = finger.filter(|finger| finger.peer != self.me.peer) {
-            if self.fingers.learn(level, finger) {
-                self.refresh_soon(step);
-            }
+        if let Some(finger) = finger.filter(|finger| finger.peer != self.me.peer)
+            && self.fingers.learn(level, finger)
+        {
+            self.refresh_soon(step);
         }
     }
 

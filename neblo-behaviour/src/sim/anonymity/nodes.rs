@@ -22,12 +22,14 @@ const SLICE: Duration = Duration::from_millis(50);
 /// Time to be seated and to have paths, and to have them again behind another leader.
 const SETTLE: Duration = Duration::from_secs(30);
 
+/// When a link of a path was taken down from its owner's side: by whom, and its name.
+type Closed = (Time, (u32, u64));
+
 /// A network that writes down every step of a walk, and the subgroup that it is in.
 struct Watched {
     sim: Simulation,
     steps: Rc<RefCell<Vec<(Step, OverlayAddr)>>>,
-    /// When the last link of a path was taken down from its side: by whom, its name, to whom.
-    closed: Rc<RefCell<Vec<(Time, (u32, u64, u32))>>>,
+    closed: Rc<RefCell<Vec<Closed>>>,
     log: Log,
     truth: Truth,
 }
@@ -43,7 +45,7 @@ impl Watched {
             if let Frame::Path(PathMessage::Broken(broken)) = sent.frame
                 && broken.up
             {
-                into_closed.borrow_mut().push((sent.at, (sent.from, broken.id, sent.to)));
+                into_closed.borrow_mut().push((sent.at, (sent.from, broken.id)));
             }
             if let Frame::Path(message) = sent.frame
                 && let PathMessage::Open(open) = message
@@ -229,7 +231,7 @@ impl Chains {
     fn seen_by(watched: &Watched) -> Self {
         let leaders = leaders(&watched.sim);
         let closed: BTreeMap<(u32, u64), Time> =
-            watched.closed.borrow().iter().map(|(at, (from, name, _))| ((*from, *name), *at)).collect();
+            watched.closed.borrow().iter().map(|(at, link)| (*link, *at)).collect();
         let ends = watched.log.steps.iter().filter(|step| leaders.contains(&step.to));
         let mut paths: Vec<_> =
             ends.map(|step| ((step.from, step.at), closed.get(&(step.from, step.name)).copied())).collect();
