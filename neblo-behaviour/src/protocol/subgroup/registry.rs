@@ -180,6 +180,20 @@ mod tests {
     }
 
     #[test]
+    fn who_knows_all_rows_is_told_so_and_who_knows_others_is_told_all() {
+        let mut registry = Registry::default();
+        let find = |known| RegistryRequest::<u32>::Find(FindRows { most: 9, known });
+        assert_eq!(ask(&mut registry, &find(Some(0))), None);
+        let (one, grown, next) = (row(4, 2), LeaderRow { size: 9, ..row(4, 2) }, row(4, 3));
+        ask(&mut registry, &RegistryRequest::Register(one.clone()));
+        for (known, same) in [(&one, true), (&grown, true), (&next, false)] {
+            let answer = ask(&mut registry, &find(Some(digest(std::iter::once(known)))));
+            let rows: Rows<u32> = from_bytes(&answer.unwrap()).unwrap();
+            assert_eq!((rows.same, rows.rows.len()), (same, usize::from(!same)));
+        }
+    }
+
+    #[test]
     fn nobody_registers_another_raises_its_term_or_jumps_out_of_reach() {
         let mut registry = Registry::default();
         ask(&mut registry, &RegistryRequest::Register(row(4, 2)));
