@@ -42,7 +42,7 @@ pub struct PathPolicy {
     /// After about how long a path over which is searched or downloaded is replaced by another, at a moment drawn from twice that, hardened
     /// mechanism only; the old one is kept for a while that is drawn, too. A peer that joins opens all its paths at once, by which its leader finds
     /// the one over which it searches for the one over which it publishes; afterwards nothing tells them but for this choice
-    /// (`docs/evaluation.md`). Each costs a walk and a sealed record of 1 KiB, times the links of the path: 12 KiB an hour for both at an
+    /// (`docs/evaluation.md`). Each costs a walk and a sealed record of 1 KiB, times the links of the path: 10 KiB an hour for both at an
     /// hour. Never shows the owner to anybody new, since its first relay stays. Default an hour: choice. `None`: never.
     pub search_anew: Option<Duration>,
 }

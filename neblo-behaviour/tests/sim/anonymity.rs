@@ -180,6 +180,8 @@ fn moments_link_the_paths_of_one_who_joins_and_hardly_hours_later_or_after_a_cha
     let [joining, later, after] = linking(12, 30, Duration::from_secs(5), 4);
     println!("joining {joining:?}, later {later:?}, after another leader took over {after:?}");
     assert_eq!((joining.shared_names, later.shared_names, after.shared_names), (0, 0, 0));
+    // The estimators find what is there to be found.
+    assert!(joining.by_moment * 3 >= joining.pairs, "{joining:?}");
     for linked in [later, after] {
         assert!(linked.by_moment * 4 <= linked.pairs && linked.by_chain * 4 <= linked.pairs, "{linked:?}");
     }

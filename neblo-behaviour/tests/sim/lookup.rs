@@ -3,7 +3,11 @@ use super::*;
 use neblo_behaviour::protocol::interface::{Announcement, Answer, Command, Hit, Purpose};
 
 pub(crate) fn ready(seed: u64, n: usize, size: usize) -> Simulation {
-    let mut sim = network(seed, n, size);
+    ready_of(seed, n, Config::default().with_subgroup_size(size))
+}
+
+pub(crate) fn ready_of(seed: u64, n: usize, config: Config) -> Simulation {
+    let mut sim = network_of(seed, n, config);
     let done = sim.run_until(Duration::from_secs(60), |sim| {
         all_seated(sim) && leaders_know_each_other(sim) && members_have_paths(sim)
     });

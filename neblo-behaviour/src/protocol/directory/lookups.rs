@@ -56,17 +56,25 @@ pub(super) struct Asking<P> {
     /// How many had answered when the requester was told last, and whether it is to be told more.
     told: usize,
     telling: bool,
-    /// Hits wanted of each leader; those given by each, and the subgroup that it speaks for.
+    /// Hits wanted of each leader, and what each has given.
     limit: usize,
-    given: BTreeMap<P, (OverlayAddr, usize)>,
+    given: BTreeMap<P, Given>,
     /// Hits from a subgroup of which another was asked, by a peer that says that it leads it: they go on at the end if that
     /// other one has said nothing.
     held: Vec<Hit>,
-    /// Such peers that have said all: they heard of the lookup by themselves, and will not answer it again.
-    said_all: Vec<(OverlayAddr, P)>,
     /// What was asked, for leaders that are found later.
     cast: Box<LookupCast<P>>,
     until: Time,
+}
+
+/// What a leader has answered to a lookup.
+#[derive(Debug)]
+struct Given {
+    /// The subgroup that it speaks for.
+    subgroup: OverlayAddr,
+    hits: usize,
+    /// Whether that was all: one that heard of the lookup by itself will not answer it again when it is asked.
+    all: bool,
 }
 
 /// A search that the application owes an answer to.
@@ -134,7 +142,6 @@ impl<P: Peer> Directory<P> {
             limit: usize::from(lookup.limit.min(MAX_HITS)),
             given: BTreeMap::new(),
             held: Vec::new(),
-            said_all: Vec::new(),
             cast: Box::new(cast),
             until: ctx.now + window,
         };
@@ -265,17 +272,17 @@ impl<P: Peer> Directory<P> {
             return;
         }
         let ended = asking.answered.len() >= asking.leaders.len();
-        let (subgroup, given) = asking.given.entry(from).or_insert((found.subgroup, 0));
+        let new = Given { subgroup: found.subgroup, hits: 0, all: false };
+        let given = asking.given.entry(from).or_insert(new);
+        let speaks_for_it = given.subgroup == found.subgroup;
         let mut hits = found.hits.into_inner();
-        hits.retain(|hit| hit.subgroup == *subgroup && found.subgroup == *subgroup);
+        hits.retain(|hit| speaks_for_it && hit.subgroup == given.subgroup);
         // No more of one leader than it was asked for.
-        hits.truncate(asking.limit.saturating_sub(*given));
-        *given += hits.len();
+        hits.truncate(asking.limit.saturating_sub(given.hits));
+        given.hits += hits.len();
+        given.all |= speaks_for_it && found.last;
         if !asked && asking.leaders.iter().any(|(subgroup, _)| *subgroup == found.subgroup) {
             // It may lead that subgroup by now, or lie.
-            if found.last && asking.said_all.len() < MAX_OTHERS {
-                asking.said_all.push((found.subgroup, from));
-            }
             return asking.held.append(&mut hits);
         }
         if hits.is_empty() && !ended {
@@ -319,7 +326,7 @@ impl<P: Peer> Directory<P> {
             // It may have heard of the lookup by itself.
             let (hits, held) = std::mem::take(&mut asking.held).into_iter().partition(|hit| hit.subgroup == subgroup);
             asking.held = held;
-            let said_all = asking.said_all.contains(&(subgroup, leader.peer));
+            let said_all = asking.given.get(&leader.peer).is_some_and(|given| given.all && given.subgroup == subgroup);
             if said_all {
                 asking.answered.push(subgroup);
             }

@@ -78,6 +78,7 @@ impl<P: Peer> Paths<P> {
         let meant = |purpose: Purpose| only.is_none_or(|only| only == purpose);
         let mut gone = Vec::new();
         for purpose in Purpose::ALL.into_iter().chain([Purpose::PublishingAgain]).filter(|purpose| meant(*purpose)) {
+            self.renewal.anew.remove(&purpose);
             gone.extend(self.renewal.next.remove(&purpose));
         }
         gone.extend(self.renewal.old.extract_if(.., |(purpose, ..)| meant(*purpose)).map(|(_, it, _)| it));
@@ -101,12 +102,13 @@ impl<P: Peer> Paths<P> {
     pub(super) fn renewed(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, from: P, id: u64) -> bool {
         let Some(purpose) = self.renewal.next_at(from, id) else { return false };
         let Some(new) = self.renewal.next.remove(&purpose) else { return false };
+        let anew = self.renewal.anew.remove(&purpose);
         match self.own.insert(purpose, new) {
             Some(old) if old.is_ready() => {
                 if self.renewal.old.len() >= MAX_OLD {
                     self.renewal.old.remove(0).1.break_up(ctx);
                 }
-                let after = self.anew_after(purpose).filter(|_| self.renewal.anew.remove(&purpose));
+                let after = self.anew_after(purpose).filter(|_| anew);
                 let longer = after.map(|after| drawn(ctx, after / LONGER)).unwrap_or_default();
                 self.renewal.old.push((purpose, old, ctx.now + KEPT_FOR + longer));
                 ctx.out.arm(KEPT_FOR + longer, PathTimer::Old);

@@ -276,3 +276,38 @@ impl<P: Peer> Ring<P> {
 fn draw_u128(rng: &mut dyn Rng) -> u128 {
     (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{member, principal};
+    use super::*;
+
+    #[test]
+    fn a_lost_finger_is_made_up_for_by_itself_and_many_by_a_turn_of_all_levels() {
+        let mut ring = member();
+        ring.successors = (2..10).map(|peer| principal(peer, u128::from(peer) * 100)).collect();
+        let mut fingers = Fingers::new(0.5);
+        while fingers.are_due() {
+            fingers.next_level(&ring);
+        }
+        for (level, peer) in [(40, 20), (60, 21), (60, 22)] {
+            assert!(fingers.learn(level, Contact::bare(peer)));
+        }
+        fingers.remove(21);
+        assert!(fingers.are_due());
+        assert_eq!(fingers.wanted_after(1), 1);
+        assert_eq!(fingers.next_level(&ring), Some(60));
+        assert!(!fingers.are_due());
+        // Who is no finger is no loss, and a level that the list covers by now needs none.
+        fingers.remove(99);
+        assert!(fingers.learn(5, Contact::bare(23)));
+        assert!(!fingers.are_due());
+        fingers.remove(23);
+        assert_eq!((fingers.next_level(&ring), fingers.are_due()), (None, false));
+        for peer in 30..60 {
+            fingers.learn(40 + peer as u8, Contact::bare(peer));
+        }
+        (30..60).for_each(|peer| fingers.remove(peer));
+        assert_eq!((fingers.are_due(), fingers.next_level(&ring)), (true, Some(127)));
+    }
+}

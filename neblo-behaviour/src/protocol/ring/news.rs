@@ -24,7 +24,7 @@ impl<P> Default for LastWords<P> {
 }
 
 impl<P: Peer> Neighbours<P> {
-    fn nothing_new(request: u64) -> Self {
+    pub(super) fn nothing_new(request: u64) -> Self {
         Self {
             request,
             busy: false,
@@ -107,5 +107,75 @@ impl<P: Peer> Ring<P> {
     /// The first successor is told where our range begins.
     pub(super) fn remember_told(&mut self, to: P) {
         self.last_words.told = self.brief.then(|| (to, self.seen, self.start()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{act, member, principal};
+    use super::*;
+
+    /// The question that a round puts to the first successor.
+    fn question(ring: &mut Ring<u32>) -> Ask {
+        match act(ring, RingInput::Expired(RingTimer::Stabilise)).sent.as_slice() {
+            [(2, RingMessage::Ask(ask))] => ask.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn in_a_settled_ring_the_first_successor_is_asked_for_news_alone_and_told_nothing_twice() {
+        let mut ring = member();
+        ring.predecessor = Some(principal(3, 300));
+        let whole = |request| Neighbours {
+            request,
+            busy: false,
+            me: Some(principal(2, 200)),
+            predecessor: Some(principal(1, 100)),
+            successors: List::chop(vec![principal(3, 300), principal(1, 100)]),
+            open: true,
+            epoch: Some(5),
+            before: Some(OverlayAddr(300)),
+            founder: None,
+            same: false,
+        };
+        let same = Neighbours::nothing_new;
+        let says =
+            |ring: &mut Ring<u32>, answer| act(ring, RingInput::Received(2, RingMessage::Neighbours(answer))).sent;
+        let notified = |sent: &[(u32, RingMessage<u32>)]| matches!(sent, [(2, RingMessage::Notify(_))]);
+        let ask = question(&mut ring);
+        assert_eq!(ask.known, None);
+        assert!(notified(&says(&mut ring, whole(ask.request))));
+        assert!(ring.is_settled());
+        let ask = question(&mut ring);
+        assert!(ask.known.is_some());
+        assert_eq!(says(&mut ring, same(ask.request)), []);
+        // It is called otherwise now, and has to say so: everything is asked for, and "nothing new" is no answer to that.
+        act(&mut ring, RingInput::Contact(Contact::new(1, vec![vec![4]])));
+        let ask = question(&mut ring);
+        assert_eq!(ask.known, None);
+        assert_eq!(says(&mut ring, same(ask.request)), []);
+        let ask = question(&mut ring);
+        assert_eq!(ask.known, None);
+        assert!(notified(&says(&mut ring, whole(ask.request))));
+        // A neighbour is lost between question and answer.
+        let ask = question(&mut ring);
+        assert!(ask.known.is_some());
+        act(&mut ring, RingInput::Dead(3));
+        let again = says(&mut ring, same(ask.request));
+        assert!(matches!(again.as_slice(), [(2, RingMessage::Ask(Ask { known: None, .. }))]), "{again:?}");
+        // What the first successor makes of such a question.
+        let mut ring = member();
+        let answer =
+            |ring: &mut Ring<u32>, ask| match act(ring, RingInput::Received(4, RingMessage::Ask(ask))).sent.pop() {
+                Some((4, RingMessage::Neighbours(answer))) => answer,
+                other => panic!("{other:?}"),
+            };
+        let told = answer(&mut ring, Ask { request: 6, known: Some(1) });
+        assert!(!told.same && told.me.is_some() && told.request == 6);
+        let known = Ring::default().said(1, &mut told.clone()).map(|(_, said)| said);
+        assert_eq!(answer(&mut ring, Ask { request: 9, known }), same(9));
+        ring.predecessor = Some(principal(3, 300));
+        assert!(!answer(&mut ring, Ask { request: 10, known }).same);
     }
 }

@@ -9,8 +9,8 @@ use super::*;
 use crate::protocol::io::{Sink, Time};
 
 #[derive(Default)]
-struct Out {
-    sent: Vec<(u32, RingMessage<u32>)>,
+pub(super) struct Out {
+    pub(super) sent: Vec<(u32, RingMessage<u32>)>,
     events: Vec<RingEvent<u32>>,
 }
 
@@ -24,18 +24,18 @@ impl Sink<u32, Ring<u32>> for Out {
     }
 }
 
-fn act(ring: &mut Ring<u32>, input: RingInput<u32>) -> Out {
+pub(super) fn act(ring: &mut Ring<u32>, input: RingInput<u32>) -> Out {
     let (mut rng, mut out) = (ChaCha8Rng::seed_from_u64(0), Out::default());
     ring.handle(&mut Ctx { now: Time(0), unix: 0, rng: &mut rng, out: &mut out }, input);
     out
 }
 
-fn principal(peer: u32, address: u128) -> Principal<u32> {
+pub(super) fn principal(peer: u32, address: u128) -> Principal<u32> {
     Principal { address: OverlayAddr(address), incarnation: u64::from(peer) + 7, contact: Contact::bare(peer) }
 }
 
 /// Peer 1 at 100 in a large ring: after 3 at 300, before 2 at 200.
-fn member() -> Ring<u32> {
+pub(super) fn member() -> Ring<u32> {
     let mut ring = Ring::default();
     act(&mut ring, RingInput::Join { me: principal(1, 100) });
     let joined = Joined {
@@ -80,107 +80,6 @@ fn a_joiner_is_let_in_only_by_who_knows_its_incarnation_and_can_own_its_address(
         act(&mut ring, RingInput::Received(from, RingMessage::Joined(joined)));
         assert!(!ring.is_member());
     }
-}
-
-/// The question that a round puts to the first successor.
-fn question(ring: &mut Ring<u32>) -> Ask {
-    match act(ring, RingInput::Expired(RingTimer::Stabilise)).sent.as_slice() {
-        [(2, RingMessage::Ask(ask))] => ask.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn in_a_settled_ring_the_first_successor_is_asked_for_news_alone_and_told_nothing_twice() {
-    let mut ring = member();
-    ring.predecessor = Some(principal(3, 300));
-    let whole = |request| Neighbours {
-        request,
-        busy: false,
-        me: Some(principal(2, 200)),
-        predecessor: Some(principal(1, 100)),
-        successors: List::chop(vec![principal(3, 300), principal(1, 100)]),
-        open: true,
-        epoch: Some(5),
-        before: Some(OverlayAddr(300)),
-        founder: None,
-        same: false,
-    };
-    let same = |request| Neighbours {
-        me: None,
-        predecessor: None,
-        successors: List::default(),
-        open: false,
-        epoch: None,
-        before: None,
-        same: true,
-        ..whole(request)
-    };
-    let says = |ring: &mut Ring<u32>, answer| act(ring, RingInput::Received(2, RingMessage::Neighbours(answer))).sent;
-    let notified = |sent: &[(u32, RingMessage<u32>)]| matches!(sent, [(2, RingMessage::Notify(_))]);
-    let ask = question(&mut ring);
-    assert_eq!(ask.known, None);
-    assert!(notified(&says(&mut ring, whole(ask.request))));
-    assert!(ring.is_settled());
-    let ask = question(&mut ring);
-    assert!(ask.known.is_some());
-    assert_eq!(says(&mut ring, same(ask.request)), []);
-    // It is called otherwise now, and has to say so: everything is asked for, and "nothing new" is no answer to that.
-    act(&mut ring, RingInput::Contact(Contact::new(1, vec![vec![4]])));
-    let ask = question(&mut ring);
-    assert_eq!(ask.known, None);
-    assert_eq!(says(&mut ring, same(ask.request)), []);
-    let ask = question(&mut ring);
-    assert_eq!(ask.known, None);
-    assert!(notified(&says(&mut ring, whole(ask.request))));
-    // A neighbour is lost between question and answer.
-    let ask = question(&mut ring);
-    assert!(ask.known.is_some());
-    act(&mut ring, RingInput::Dead(3));
-    let again = says(&mut ring, same(ask.request));
-    assert!(matches!(again.as_slice(), [(2, RingMessage::Ask(Ask { known: None, .. }))]), "{again:?}");
-    // What the first successor makes of such a question.
-    let mut ring = member();
-    let answer = |ring: &mut Ring<u32>, ask| match act(ring, RingInput::Received(4, RingMessage::Ask(ask))).sent.pop() {
-        Some((4, RingMessage::Neighbours(answer))) => answer,
-        other => panic!("{other:?}"),
-    };
-    let told = answer(&mut ring, Ask { request: 6, known: Some(1) });
-    assert!(!told.same && told.me.is_some() && told.request == 6);
-    let known = Ring::default().said(1, &mut told.clone()).map(|(_, said)| said);
-    assert_eq!(answer(&mut ring, Ask { request: 9, known }), same(9));
-    ring.predecessor = Some(principal(3, 300));
-    assert!(!answer(&mut ring, Ask { request: 10, known }).same);
-}
-
-/// Peer 1 in a ring whose list reaches to 900, with fingers in the two levels behind it, all turns taken.
-#[test]
-fn a_lost_finger_is_made_up_for_by_itself_and_many_by_a_turn_of_all_levels() {
-    let mut ring = member();
-    ring.successors = (2..10).map(|peer| principal(peer, u128::from(peer) * 100)).collect();
-    let mut fingers = Fingers::new(0.5);
-    while fingers.are_due() {
-        fingers.next_level(&ring);
-    }
-    for (level, peer) in [(40, 20), (60, 21), (60, 22)] {
-        assert!(fingers.learn(level, Contact::bare(peer)));
-    }
-    fingers.remove(21);
-    assert!(fingers.are_due());
-    assert_eq!(fingers.wanted_after(1), 1);
-    assert_eq!(fingers.next_level(&ring), Some(60));
-    assert!(!fingers.are_due());
-    // Who is no finger is no loss, and a level that the list covers by now needs none.
-    fingers.remove(99);
-    assert!(fingers.learn(5, Contact::bare(23)));
-    assert!(!fingers.are_due());
-    fingers.remove(23);
-    assert_eq!((fingers.next_level(&ring), fingers.are_due()), (None, false));
-    for peer in 30..60 {
-        fingers.learn(40 + peer as u8, Contact::bare(peer));
-    }
-    (30..60).for_each(|peer| fingers.remove(peer));
-    assert_eq!((fingers.are_due(), fingers.next_level(&ring)), (true, Some(127)));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What a leader does with the registry: its own row, and the rows of others.
+//! What the registry is asked, and what is made of its answers: by a leader, which has a row of its own there, and by whoever looks
+//! for leaders.
 //!
 //! Others come and go seldom, and a row is long. So a leader that has settled asks one copy of each bucket at a time, each time another
 //! one, and says what it knows: mostly the answer is that there is nothing else.
