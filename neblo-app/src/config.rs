@@ -64,8 +64,8 @@ pub struct Paths {
     /// Whether this node publishes over a second path too, behind another first relay: downloads from it then outlive the break of
     /// one of them without a pause, and two peers rather than one know that it publishes or asks. Hardened policy only.
     pub second_path: bool,
-    /// Seconds after which this node replaces the paths over which it searches and downloads, about, so that they are not told to be its
-    /// own by when they began; 0: never. Hardened policy only.
+    /// Seconds, about, after which this node begins the paths over which it searches and downloads, unless it needs them before, and
+    /// replaces them, so that they are not told to be its own by when they began; 0: at once, and never. Hardened policy only.
     pub search_anew: u64,
 }
 

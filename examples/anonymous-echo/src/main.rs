@@ -89,7 +89,7 @@ impl Options {
 async fn member(nodes: &[Node], not: Option<OverlayAddr>) -> Option<(usize, OverlayAddr)> {
     for (at, node) in nodes.iter().enumerate() {
         let Ok(status) = node.handle.status().await else { continue };
-        let ready = !status.is_leader && status.paths_ready.len() == 3 && status.anonymity_set >= LEAST;
+        let ready = !status.is_leader && status.has_paths() && status.anonymity_set >= LEAST;
         if let Some(subgroup) = status.subgroup.filter(|subgroup| ready && Some(*subgroup) != not) {
             return Some((at, subgroup));
         }
@@ -157,7 +157,7 @@ async fn ask(options: &Options, peer: &Multiaddr, lines: &[String]) -> Result<()
     node.handle.subscribe(vec![peer.clone()]).await.with_context(|| format!("cannot join through {peer}"))?;
     until("paths among enough others", READY_WITHIN, async || {
         let status = node.handle.status().await;
-        status.is_ok_and(|status| status.is_leader || status.paths_ready.len() == 3 && status.anonymity_set >= LEAST)
+        status.is_ok_and(|status| status.is_leader || status.has_paths() && status.anonymity_set >= LEAST)
     })
     .await?;
     println!("joined     the network, as a member like all others");

@@ -15,7 +15,7 @@ pub struct Status {
     pub listen_addrs: Vec<String>,
     /// Name of the network.
     pub network: String,
-    /// Whether the node is on the ring and all its paths are ready (a leader builds them when it first needs them).
+    /// Whether the node is on the ring and can publish and ask: paths that are not there yet are built when they are needed.
     pub ready: bool,
     /// Place on the ring, once subscribed.
     pub ring: Option<Ring>,
@@ -101,6 +101,9 @@ pub struct PathState {
     pub ready: Vec<String>,
     /// Being built.
     pub building: Vec<String>,
+    /// Built when they are needed, or at a moment of their own.
+    #[serde(default)]
+    pub later: Vec<String>,
 }
 
 /// `neblo paths`.

@@ -17,7 +17,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   neblo status
-  neblo status --wait-ready            wait at most 60 seconds until all paths are ready
+  neblo status --wait-ready            wait at most 60 seconds until it can publish and ask
   neblo status --wait-ready 20 --json | jq .anonymity_set
 
 With --wait-ready the exit code is 5 if the node is not ready in time.")]
@@ -58,7 +58,7 @@ fn not_ready(status: &api::Status) -> Problem {
     }
     let problem = Problem::new(
         Code::Unreachable,
-        format!("the node is on the ring, but not all its paths are ready ({} to hide among)", status.anonymity_set),
+        format!("the node is on the ring, but its paths are not ready ({} to hide among)", status.anonymity_set),
     );
     match status.anonymity_set {
         0..4 => problem.hint("start more nodes: paths need relays, anonymity needs at least 4 peers"),
@@ -100,9 +100,10 @@ fn describe(status: &api::Status) -> String {
         names => names.join(", "),
     };
     text.push_str(&format!(
-        "paths       ready: {}; being built: {}\nanonymity   among {} peers{}\n",
+        "paths       ready: {}; being built: {}; when needed: {}\nanonymity   among {} peers{}\n",
         list(&status.paths.ready),
         list(&status.paths.building),
+        list(&status.paths.later),
         status.anonymity_set,
         if status.anonymity_set < 13 { " (weak)" } else { "" },
     ));
@@ -159,6 +160,9 @@ impl Paths {
             }
             for name in &paths.own.building {
                 text.push_str(&format!("{name:<12} being built\n"));
+            }
+            for name in &paths.own.later {
+                text.push_str(&format!("{name:<12} built when it is needed, or at a moment of its own\n"));
             }
             text.push_str(&format!(
                 "relaying     {} links, {} streams, {} so far\nanonymity    among {} peers",

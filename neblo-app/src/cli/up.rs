@@ -37,7 +37,7 @@ Settings in <data dir>/neblo.toml, all optional, here with their defaults:
   ttl = 10                       # longest path, policy \"paper\" only
   timer = 300                    # seconds between two checks of paths, policy \"paper\" only
   second_path = false            # publish over a second path too, which two peers then see begin
-  search_anew = 3600             # seconds, about, after which paths for searching are replaced; 0: never
+  search_anew = 3600             # seconds, about, after which paths for searching begin and are replaced; 0: at once, never
   [limits]
   connections = 256
   relayed_streams = 256

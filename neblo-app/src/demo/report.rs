@@ -144,7 +144,7 @@ impl Step {
                 "started    {nodes} nodes that share nothing but loopback sockets, subgroups of at most {subgroup_size}"
             ),
             Self::Ready { nodes, subgroups, milliseconds } => format!(
-                "ready      one ring of {nodes}, {subgroups} subgroups, all paths built, after {}",
+                "ready      one ring of {nodes}, {subgroups} subgroups, paths built, after {}",
                 seconds(*milliseconds)
             ),
             Self::Published { node, link, bytes } => {

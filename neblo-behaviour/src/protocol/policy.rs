@@ -39,11 +39,12 @@ pub struct PathPolicy {
     /// nobody away. It doubles what publishing costs, and shows the publisher to two first relays at a time rather than one: one of
     /// them colludes with probability 1-(1-f)^2 in place of f, 0.19 for 0.10. Default false (research §6, black hole).
     pub second_path: bool,
-    /// After about how long a path over which is searched or downloaded is replaced by another, at a moment drawn from twice that, hardened
-    /// mechanism only; the old one is kept for a while that is drawn, too. A peer that joins opens all its paths at once, by which its leader finds
-    /// the one over which it searches for the one over which it publishes; afterwards nothing tells them but for this choice
-    /// (`docs/evaluation.md`). Each costs a walk and a sealed record of 1 KiB, times the links of the path: 10 KiB an hour for both at an
-    /// hour. Never shows the owner to anybody new, since its first relay stays. Default an hour: choice. `None`: never.
+    /// After about how long a path over which is searched or downloaded begins unless it is needed before, and is replaced by another:
+    /// at moments drawn from twice that, hardened mechanism only; an old one is kept for a while that is drawn, too. With `None` all paths
+    /// begin as a peer joins and stay, by which its leader finds the one over which it searches for the one over which it publishes: 0.56
+    /// of them, at chance 0.03 (`docs/evaluation.md`). The first lookup and the first download each wait for a walk, about as
+    /// many round trips as a path has links. A replacement costs a walk and a sealed record of 1 KiB, times the links of the path: 10 KiB an hour
+    /// for both at an hour. Never shows the owner to anybody new, since its first relay stays. Default an hour: choice.
     pub search_anew: Option<Duration>,
 }
 
@@ -108,7 +109,7 @@ impl PathPolicy {
         self
     }
 
-    /// Sets after how long paths for searching and downloading are replaced (at least a minute), if ever.
+    /// Sets after how long paths for searching and downloading begin and are replaced (at least a minute), if not at once and never.
     pub fn with_search_anew(mut self, after: Option<Duration>) -> Self {
         self.search_anew = after.map(|after| after.max(Duration::from_secs(60)));
         self

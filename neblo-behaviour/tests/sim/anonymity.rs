@@ -173,32 +173,49 @@ fn a_leader_links_publishing_and_searching_by_last_relays_as_seldom_as_the_formu
     near("linked by the last relay", found.share(), formulas::linked_by_last_relay(N, P), 0.02);
 }
 
-/// Aim: chance. It is not reached for those who join alone, while they are new: all their paths begin at one moment. Later they search over
-/// others, and behind a new leader everybody's begin at once.
+/// Research §6: publish-search linking is chance, by moments: those who have joined hours ago, also behind a new leader, and those who come
+/// one by one. Who searches in the moment in which it joins shows it itself.
 #[test]
-fn moments_link_the_paths_of_one_who_joins_and_hardly_hours_later_or_after_a_change_of_leader() {
-    let [joining, later, after] = linking(12, 30, Duration::from_secs(5), 4);
-    println!("joining {joining:?}, later {later:?}, after another leader took over {after:?}");
-    assert_eq!((joining.shared_names, later.shared_names, after.shared_names), (0, 0, 0));
-    // The estimators find what is there to be found.
-    assert!(joining.by_moment * 3 >= joining.pairs, "{joining:?}");
-    for linked in [later, after] {
-        assert!(linked.by_moment * 4 <= linked.pairs && linked.by_chain * 4 <= linked.pairs, "{linked:?}");
+fn moments_link_publishing_and_searching_no_better_than_chance_but_of_who_searches_as_it_joins() {
+    for linked in linking(12, 30, Duration::from_secs(5), 4) {
+        println!("{linked:?}");
+        assert!(linked.pairs >= 25 && linked.shared_names == 0, "{linked:?}");
+        assert!(linked.by_moment * 6 <= linked.pairs && linked.by_chain * 6 <= linked.pairs, "{linked:?}");
     }
-    let [joining, after] = moments(13, 30, Duration::from_secs(5));
-    println!("first relays by three walks at once: joining {joining:?}, after another leader took over {after:?}");
-    // The known weakness of docs/threat-model.md: the first relay, and nobody behind it, sees three walks at once.
-    assert!(joining.right <= joining.alarms && after.named <= after.owners);
+    let newcomers = linking_of_newcomers(12, 20, 20, Duration::from_secs(600));
+    println!("newcomers {newcomers:?}");
+    assert!(newcomers.pairs >= 18 && newcomers.by_moment <= 4, "{newcomers:?}");
+    // The estimators find what is there to be found.
+    let hasty = linking_of_hasty(12, 30, Duration::from_secs(5));
+    println!("hasty {hasty:?}");
+    assert!(hasty.by_moment * 2 >= hasty.pairs, "{hasty:?}");
+}
+
+/// A first relay sees no three walks at once that would name their owner, unless the owner has asked for all.
+#[test]
+fn a_first_relay_sees_no_three_walks_begin_at_once() {
+    for found in moments(13, 30, Duration::from_secs(5)) {
+        println!("{found:?}");
+        assert!(found.owners > 20 && found.named * 10 <= found.owners, "{found:?}");
+    }
 }
 
 #[test]
 fn a_leader_that_publishes_begins_no_walk_among_those_that_it_leads() {
     for seed in 14..17 {
-        let found = guest(seed, 18, 6);
+        let found = guest(seed, 18, 6, 0);
         println!("{found:?}");
         assert!(found.published && found.begun_elsewhere > 0, "{found:?}");
         assert_eq!(found.begun_at_home, 0);
     }
+}
+
+/// That a leader is a guest elsewhere says nothing of what it does: all are, sooner or later.
+#[test]
+fn hours_later_leaders_are_guests_elsewhere_whatever_they_do() {
+    let found = guest(17, 18, 6, 5);
+    println!("{found:?}");
+    assert!(found.listed_idle + 1 >= found.leaders && found.leaders > 2, "{found:?}");
 }
 
 /// A forged list moves no path, and gains the forger no first relay either when it breaks the path: those that it leaves out open paths

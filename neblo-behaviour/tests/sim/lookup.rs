@@ -6,7 +6,14 @@ pub(crate) fn ready(seed: u64, n: usize, size: usize) -> Simulation {
     ready_of(seed, n, Config::default().with_subgroup_size(size))
 }
 
+/// As a network is after some hours: all have all paths.
 pub(crate) fn ready_of(seed: u64, n: usize, config: Config) -> Simulation {
+    let policy = config.path_policy.with_search_anew(None);
+    ready_by(seed, n, config.with_path_policy(policy))
+}
+
+/// As a network is when all have just joined: each has the paths that are there from the first.
+pub(crate) fn ready_by(seed: u64, n: usize, config: Config) -> Simulation {
     let mut sim = network_of(seed, n, config);
     let done = sim.run_until(Duration::from_secs(60), |sim| {
         all_seated(sim) && leaders_know_each_other(sim) && members_have_paths(sim)
@@ -25,9 +32,12 @@ pub(crate) fn ready_of(seed: u64, n: usize, config: Config) -> Simulation {
 fn members_have_paths(sim: &Simulation) -> bool {
     sim.living().into_iter().all(|peer| {
         let node = sim.node(peer);
+        let later = node.paths().later();
         // Two are no subgroup to walk in: such a one waits for others, or goes to another that has room.
         let alone = node.subgroups().home().is_some_and(|home| home.list.members.len() < 3);
-        alone || node.subgroups().leads() || Purpose::ALL.iter().all(|purpose| node.is_ready(*purpose))
+        alone
+            || node.subgroups().leads()
+            || Purpose::ALL.iter().all(|purpose| later.contains(purpose) || node.is_ready(*purpose))
     })
 }
 

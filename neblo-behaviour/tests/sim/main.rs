@@ -1,6 +1,7 @@
 //! The protocol under the deterministic simulator, by seed.
 
 mod anonymity;
+mod beginnings;
 mod blind;
 mod churn;
 mod diversity;

@@ -193,7 +193,7 @@ fn publisher_and_requester_restart() {
             sim.command(peer, |_| Command::PreferRelays { relays: kept });
             let known = vec![Contact::new(0, vec![0u32.to_be_bytes().to_vec()])];
             sim.command(peer, |token| Command::Subscribe { token, known });
-            let ready = |sim: &Simulation| sim.node(peer).is_ready(Purpose::Downloading);
+            let ready = |sim: &Simulation| sim.node(peer).is_ready(Purpose::Publishing);
             // It may create a subgroup when it finds all others full, which is given up again when nobody joins it.
             assert!(sim.run_until(Duration::from_secs(90), ready), "seed {seed}");
             let began = sim.now();
@@ -211,7 +211,7 @@ fn publisher_and_requester_restart() {
                 }
                 sim.run(Duration::from_millis(500));
             }
-            let first = sim.node(peer).paths().first_link(Purpose::Downloading).unwrap().0;
+            let first = sim.node(peer).paths().first_link(Purpose::Publishing).unwrap().0;
             let home = sim.node(peer).subgroups().home().unwrap().subgroup();
             if relays.iter().any(|(subgroup, relay)| *subgroup == home && sim.living().contains(relay)) {
                 assert!(relays.contains(&(home, first)), "seed {seed}: {first} of {relays:?}");

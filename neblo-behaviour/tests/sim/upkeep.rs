@@ -28,11 +28,12 @@ fn keeping_paths_costs_at_most_half_of_the_papers_mechanism_at_equal_time_to_not
     bare.run(Duration::from_secs(60));
     let (bare, _) = hour(&mut bare, &["link"]);
 
-    let mut hardened = super::lookup::ready(600, n, 8);
+    let mut hardened = super::lookup::ready_by(600, n, config.clone());
     for peer in hardened.living() {
         super::lookup::announce(&mut hardened, peer, format!("content of {peer}").as_bytes());
     }
-    hardened.run(Duration::from_secs(60));
+    // Until all have all three paths.
+    hardened.run(Duration::from_secs(2 * 3_600 + 60));
     let (links, _) = hour(&mut hardened, &["link"]);
     let (paths, path_frames) = hour(&mut hardened, &["path"]);
 

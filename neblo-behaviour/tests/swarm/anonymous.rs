@@ -44,7 +44,7 @@ pub(crate) async fn members_with_paths(hosts: &[Host]) -> Vec<(usize, Option<Ove
     for host in hosts {
         eventually(async || {
             let status = host.handle.status().await.unwrap();
-            status.is_leader || status.paths_ready.len() == 3
+            status.has_paths()
         })
         .await;
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use neblo_behaviour::sim::anonymity::{
-    Guest, Linking, Moments, forged_list, formulas, guest, linked_by_last, linking, moments,
+    Guest, Linking, Moments, forged_list, formulas, guest, linked_by_last, linking, linking_of_hasty,
+    linking_of_newcomers, moments,
 };
 
 use super::{MEMBERS, P, Plan, row};
@@ -17,21 +18,25 @@ const NODES: u32 = 36;
 const HOURS: u32 = 4;
 /// Time between two who join.
 const BETWEEN: Duration = Duration::from_secs(5);
+/// Those who come to a subgroup that has been there for hours, and the time between two.
+const NEWCOMERS: u32 = 30;
+const NEWCOMER_EVERY: Duration = Duration::from_secs(600);
 
 pub(super) fn make(plan: Plan<'_>) -> Result<()> {
     by_last_relay(plan)?;
     let seeds: Vec<u64> = (0..u64::from(plan.some(10))).map(|nth| plan.seed + 7 + nth).collect();
     let mut rows = Vec::new();
     by_moment(plan, &seeds, &mut rows)?;
-    let guests = parallel(&seeds, plan.jobs, |seed| Ok(guest(*seed, 18, 6)))?;
+    let guests = parallel(&seeds, plan.jobs, |seed| Ok(guest(*seed, 18, 6, HOURS)))?;
     let count = |of: fn(&Guest) -> u32| f64::from(guests.iter().map(of).sum::<u32>());
     println!(
-        "  leaders that publish: {} of {} announced; walks begun at home {}, elsewhere {}; on a list as guests {}, of them idle {}",
+        "  leaders that publish: {} of {} announced; walks begun at home {}, elsewhere {}; {HOURS} h later {} of {} leaders on a list as guests, of them idle {}",
         guests.iter().filter(|guest| guest.published).count(),
         guests.len(),
         count(|guest| guest.begun_at_home),
         count(|guest| guest.begun_elsewhere),
         count(|guest| guest.listed),
+        count(|guest| guest.leaders),
         count(|guest| guest.listed_idle)
     );
     rows.push(row(&["walks that a publishing leader begins at home"], &[count(|guest| guest.begun_at_home), 0.0]));
@@ -83,19 +88,27 @@ fn by_last_relay(plan: Plan<'_>) -> Result<()> {
 }
 
 fn by_moment(plan: Plan<'_>, seeds: &[u64], rows: &mut Vec<Vec<String>>) -> Result<()> {
-    let linked = parallel(seeds, plan.jobs, |seed| Ok(linking(*seed, NODES, BETWEEN, HOURS)))?;
-    let later = format!("after {HOURS} h");
-    for (nth, when) in ["each joined alone", &later, "another leader took over"].iter().enumerate() {
-        let links = |of: fn(&Linking) -> u32| f64::from(linked.iter().map(|all| of(&all[nth])).sum::<u32>());
-        let by_moment = links(|link| link.by_moment) / links(|link| link.pairs);
-        let by_chain = links(|link| link.by_chain) / links(|link| link.pairs);
-        let chance = seeds.len() as f64 / links(|link| link.pairs);
+    let found = parallel(seeds, plan.jobs, |seed| {
+        let [later, after] = linking(*seed, NODES, BETWEEN, HOURS);
+        let newcomers = linking_of_newcomers(*seed, NODES, NEWCOMERS, NEWCOMER_EVERY);
+        Ok([later, after, newcomers, linking_of_hasty(*seed, NODES, BETWEEN)])
+    })?;
+    let later = format!("{HOURS} h after all have joined");
+    let cases = [&later, "2 h after another leader took over", "newcomers, 10 min apart", "who search as they join"];
+    for (nth, when) in cases.iter().enumerate() {
+        let sum = |of: fn(&Linking) -> f64| found.iter().map(|all| of(&all[nth])).sum::<f64>();
+        let pairs = sum(|link| f64::from(link.pairs));
+        let chance = sum(|link| link.chance) / pairs;
+        let by_moment = sum(|link| f64::from(link.by_moment)) / pairs;
         println!(
-            "  {NODES} nodes, {when}: publishing and searching linked by moments in {by_moment:.3}, by which path took which other's \
-             place in {by_chain:.3} (chance {chance:.3})"
+            "  {NODES} nodes, {when}: publishing and searching linked by moments in {by_moment:.3} of {pairs} (chance {chance:.3})"
         );
         rows.push(row(&[&format!("linked by moments: {when}")], &[by_moment, chance]));
-        rows.push(row(&[&format!("linked by moments and by what took whose place: {when}")], &[by_chain, chance]));
+        if nth < 2 {
+            let by_chain = sum(|link| f64::from(link.by_chain)) / pairs;
+            println!("    and by which path took which other's place in {by_chain:.3}");
+            rows.push(row(&[&format!("linked by moments and by what took whose place: {when}")], &[by_chain, chance]));
+        }
     }
     let named = parallel(seeds, plan.jobs, |seed| Ok(moments(*seed, NODES, BETWEEN)))?;
     for (nth, when) in ["each joined alone", "another leader took over"].iter().enumerate() {

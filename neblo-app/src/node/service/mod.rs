@@ -131,7 +131,7 @@ impl Service {
             peer_id: net.peer_id().to_string(),
             listen_addrs: net.addresses().iter().map(ToString::to_string).collect(),
             network: self.config().network.clone(),
-            ready: ring.is_some() && subgroup.is_some() && paths_ready(&status),
+            ready: ring.is_some() && subgroup.is_some() && status.has_paths(),
             trouble: match ring {
                 None => join::trouble(self.config(), net),
                 Some(_) => None,
@@ -170,15 +170,13 @@ impl Service {
     }
 }
 
-/// Whether all paths are there. A leader builds its own, as a guest in another subgroup, when it first needs them.
-fn paths_ready(status: &interface::Status) -> bool {
-    let all = interface::Purpose::ALL.iter().all(|purpose| status.paths_ready.contains(purpose));
-    all || (status.is_leader && status.paths_building.is_empty())
-}
-
 fn path_state(status: &interface::Status) -> PathState {
     let names = |purposes: &[interface::Purpose]| purposes.iter().copied().map(net::purpose).collect();
-    PathState { ready: names(&status.paths_ready), building: names(&status.paths_building) }
+    PathState {
+        ready: names(&status.paths_ready),
+        building: names(&status.paths_building),
+        later: names(&status.paths_later),
+    }
 }
 
 fn peer_name(bytes: &[u8]) -> Option<String> {

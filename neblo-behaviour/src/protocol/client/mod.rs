@@ -170,6 +170,15 @@ impl<P: Peer> Client<P> {
         }
     }
 
+    /// Whether a lookup or connect goes over the path for this purpose.
+    pub fn waits_for(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Publishing | Purpose::PublishingAgain => false,
+            Purpose::Searching => !self.looking.is_empty(),
+            Purpose::Downloading => self.connecting.values().any(Connecting::asks),
+        }
+    }
+
     /// A path was repaired on its way: what was not answered is asked again.
     pub fn path_mended(&mut self, ctx: &mut ClientCtx<'_, P>, purpose: Purpose) {
         match purpose {

@@ -44,6 +44,13 @@ pub(super) struct Connecting {
     until: Time,
 }
 
+impl Connecting {
+    /// Whether a leader is, or will be, asked for it.
+    pub(super) fn asks(&self) -> bool {
+        self.stage != Stage::Opening
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The leader is asked.
@@ -147,7 +154,7 @@ impl<P: Peer> Client<P> {
         hit: &Hit,
     ) -> Result<(), Failure> {
         cover.check(allow_weak)?;
-        if self.connecting.values().filter(|it| it.stage != Stage::Opening).count() >= MAX_OPEN {
+        if self.connecting.values().filter(|it| it.asks()).count() >= MAX_OPEN {
             return Err(Failure::Overloaded);
         }
         let request = self.next_number();
@@ -233,6 +240,7 @@ impl<P: Peer> Client<P> {
     pub(super) fn rested(&mut self, ctx: &mut ClientCtx<'_, P>, request: u64) {
         if let Some(connecting) = self.connecting.get_mut(&request).filter(|it| it.stage == Stage::Resting) {
             connecting.stage = Stage::Asking;
+            ctx.out.emit(ClientEvent::Want(Purpose::Downloading));
             self.connect_again(ctx);
         }
     }
@@ -247,7 +255,7 @@ impl<P: Peer> Client<P> {
             ctx.out.emit(ClientEvent::Done(looking.token, answer));
         }
         // A stream that is on its way comes, or is refused for good.
-        if let Some(connecting) = self.connecting.remove(&request).filter(|it| it.stage != Stage::Opening) {
+        if let Some(connecting) = self.connecting.remove(&request).filter(Connecting::asks) {
             ctx.out.emit(ClientEvent::Done(connecting.token, Answer::Failed(failure(connecting.sent))));
         }
     }

@@ -9,8 +9,9 @@ use crate::protocol::interface::Hit;
 use crate::protocol::seal::{LAYER, LAYER_PLAIN};
 
 /// How long rows are answered with though their publisher's path is broken, or ended at the leader before: what is asked for
-/// meanwhile waits for the repair. choice: of whole nodes' broken paths 99 of 100 are whole again within 7.2 s (docs/evaluation.md)
-const REPAIRED_WITHIN: Duration = Duration::from_secs(10);
+/// meanwhile waits for the repair. choice: of whole nodes' broken paths 99 of 100 are whole again within 7.8 s, the last of 45,000 was after
+/// 18.5 s (docs/evaluation.md)
+const REPAIRED_WITHIN: Duration = Duration::from_secs(20);
 /// Rows kept in all, and announced over one path. choice
 pub(super) const MAX_ROWS: usize = 200_000;
 const MAX_A_PATH: usize = 10_000;

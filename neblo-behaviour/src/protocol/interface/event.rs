@@ -170,6 +170,9 @@ pub struct Status {
     pub paths_ready: Vec<Purpose>,
     /// Path purposes that are being built.
     pub paths_building: Vec<Purpose>,
+    /// Path purposes that are built when they are needed, or at a moment of their own
+    /// ([`PathPolicy::search_anew`](crate::PathPolicy::search_anew)).
+    pub paths_later: Vec<Purpose>,
     /// Links of paths that this node relays.
     pub relayed_paths: usize,
     /// Streams that this node relays now.
@@ -185,4 +188,12 @@ pub struct Status {
     pub copied_rows: usize,
     /// Counters by name: frames, bytes, drops, by kind.
     pub counters: Vec<(&'static str, u64)>,
+}
+
+impl Status {
+    /// Whether this node can publish and ask: all paths are ready that are there from the first. A leader builds its own, as a guest in
+    /// another subgroup, when it first needs them.
+    pub fn has_paths(&self) -> bool {
+        self.paths_building.is_empty() && (self.is_leader || self.paths_ready.contains(&Purpose::Publishing))
+    }
 }

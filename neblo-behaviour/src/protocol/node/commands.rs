@@ -201,6 +201,7 @@ impl<P: Peer> Node<P> {
             leaders: self.subgroups.leaders().count() + usize::from(self.subgroups.leads()),
             paths_ready: self.paths.ready(),
             paths_building: self.paths.building(),
+            paths_later: self.paths.later(),
             relayed_paths: self.paths.relayed(),
             relayed_streams: self.paths.relayed_streams(),
             publications,

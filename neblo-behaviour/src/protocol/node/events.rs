@@ -173,15 +173,16 @@ impl<P: Peer> Node<P> {
         let followers = self.subgroups.followers();
         part!(self, step, |ctx| self.directory.set_followers(ctx, &followers));
         part!(self, step, |ctx| self.paths.set_views(ctx, &*self.keys, views, own, leads));
-        if leads.is_some() && self.client.publications().0 > 0 {
-            // A member that has come to lead goes on publishing, which it can do only as a guest elsewhere.
+        let asks = [Purpose::Searching, Purpose::Downloading].into_iter().any(|purpose| self.client.waits_for(purpose));
+        if leads.is_some() && (asks || self.client.publications().0 > 0) {
+            // A member that has come to lead goes on publishing and asking, which it can do only as a guest elsewhere.
             part!(self, step, |ctx| self.subgroups.want_guest(ctx, &*self.keys));
         }
-        if leads.is_none() && own.is_some() {
-            // Everyone has all paths, used or not, so that having one says nothing.
+        if own.is_some() && (leads.is_none() || self.subgroups.guest().is_some()) {
+            // Everyone has all paths sooner or later, used or not, so that having one says nothing.
             let second = self.config.path_policy.second_path.then_some(Purpose::PublishingAgain);
             for purpose in Purpose::ALL.into_iter().chain(second) {
-                part!(self, step, |ctx| self.paths.want(ctx, &*self.keys, purpose));
+                part!(self, step, |ctx| self.paths.keep(ctx, &*self.keys, purpose));
             }
         }
         self.refresh_soon(step);
@@ -196,6 +197,11 @@ impl<P: Peer> Node<P> {
             PathEvent::Lost(purpose) => {
                 self.client.path_lost(purpose);
                 Self::event(step, Event::PathLost(purpose));
+            }
+            PathEvent::PutOff(purpose) => {
+                if self.client.waits_for(purpose) {
+                    part!(self, step, |ctx| self.paths.want(ctx, &*self.keys, purpose));
+                }
             }
             PathEvent::Mended(purpose) => part!(self, step, |ctx| self.client.path_mended(ctx, purpose)),
             PathEvent::Arrived { end, envelope } => {

@@ -100,6 +100,7 @@ impl<P: Peer> Node<P> {
             anonymity_set: self.paper.members(),
             paths_ready: ready,
             paths_building: Vec::new(),
+            paths_later: Vec::new(),
             relayed_paths: self.paper.relayed(),
             publications,
             publications_held,

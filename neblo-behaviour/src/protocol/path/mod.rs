@@ -56,6 +56,8 @@ pub enum PathTimer {
     Build(Purpose, u64),
     /// A path that replaces another was not built in time, or is to be tried again.
     Renew(Purpose, u64),
+    /// A path for searching or downloading is begun, whether or not anybody needs it.
+    Begin(Purpose, u64),
     /// A path for searching or downloading is old enough to be replaced.
     Anew(Purpose, u64),
     /// Paths that were replaced are given up.
@@ -80,6 +82,8 @@ pub enum PathEvent<P> {
     },
     /// A path of our own is lost, and built anew.
     Lost(Purpose),
+    /// It is built anew when it is needed, or at a moment that is drawn.
+    PutOff(Purpose),
     /// A path of our own was repaired by one of its relays; what was under way on it may be lost.
     Mended(Purpose),
     /// As a leader: something arrived over a path.
@@ -135,7 +139,7 @@ const OPENS: (u64, u64) = (100, 512);
 pub struct PathConfig {
     /// Probability that a relay hands the walk to another relay.
     pub p: f64,
-    /// After how long paths for searching and downloading are replaced, if ever.
+    /// After how long paths for searching and downloading are begun and replaced, if not at once and never.
     pub search_anew: Option<Duration>,
     /// Streams relayed at once.
     pub max_streams: usize,
@@ -154,6 +158,8 @@ pub struct Paths<P> {
     own_view: Option<Arc<View<P>>>,
     leads: Option<OverlayAddr>,
     wanted: BTreeSet<Purpose>,
+    /// Not yet wanted: begun at a moment that is drawn, each with the number of its timer.
+    later: BTreeMap<Purpose, u64>,
     own: BTreeMap<Purpose, OwnPath<P>>,
     renewal: Renewal<P>,
     breaks: BTreeMap<Purpose, Breaks>,
@@ -197,6 +203,7 @@ impl<P: Peer> Paths<P> {
             own_view: None,
             leads: None,
             wanted: BTreeSet::new(),
+            later: BTreeMap::new(),
             own: BTreeMap::new(),
             renewal: Renewal::default(),
             breaks: BTreeMap::new(),
@@ -277,6 +284,11 @@ impl<P: Peer> Paths<P> {
     pub fn building(&self) -> Vec<Purpose> {
         let ready = self.ready();
         self.wanted.iter().filter(|purpose| !ready.contains(purpose)).copied().collect()
+    }
+
+    /// Purposes whose path begins when it is needed, or at a moment that is drawn.
+    pub fn later(&self) -> Vec<Purpose> {
+        self.later.keys().copied().collect()
     }
 
     /// Peers to keep connected, and whether streams run over the link with them or a walk waits for them.
@@ -470,6 +482,7 @@ impl<P: Peer> Paths<P> {
         match timer {
             PathTimer::Build(purpose, generation) => self.build_expired(ctx, keys, purpose, generation),
             PathTimer::Renew(purpose, generation) => self.renewal_expired(ctx, keys, purpose, generation),
+            PathTimer::Begin(purpose, number) => self.begin_expired(ctx, keys, purpose, number),
             PathTimer::Anew(purpose, generation) => self.anew_expired(ctx, keys, purpose, generation),
             PathTimer::Old => self.old_expired(ctx),
             PathTimer::Tickets => self.streams.expire(ctx.now),

@@ -47,6 +47,8 @@ pub(super) struct OwnPath<P> {
     success: f32,
     /// Paths for this purpose in a row that were given up because nothing was answered over them.
     doubted: u8,
+    /// Whether it is replaced soon because it was built among few.
+    hastened: bool,
 }
 
 impl<P: Peer> OwnPath<P> {
@@ -84,14 +86,19 @@ impl<P: Peer> OwnPath<P> {
     fn is_outgrown(&self, relays: usize) -> bool {
         relays >= 2 * self.among && self.among > 0
     }
+    /// It is replaced sooner than others: its generation, when it was not known before.
+    pub(super) fn hasten(&mut self) -> Option<u64> {
+        (!std::mem::replace(&mut self.hastened, true)).then_some(self.generation)
+    }
     pub(super) fn link(&self) -> Option<(Contact<P>, u64)> {
         self.first.clone().filter(|_| self.is_ready()).map(|first| (first, self.id))
     }
 }
 
 impl<P: Peer> Paths<P> {
-    /// Wants a path for a purpose; it is built, and rebuilt whenever it breaks, from now on.
+    /// Needs a path for a purpose now; it is built, and rebuilt whenever it breaks.
     pub fn want(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        self.later.remove(&purpose);
         if self.wanted.insert(purpose) {
             self.build(ctx, keys, purpose, 0);
         }
@@ -100,6 +107,7 @@ impl<P: Peer> Paths<P> {
     /// Gives up all own paths. Their relays are told later, when nothing shows that it was we who left, or see us gone.
     pub fn leave(&mut self, ctx: &mut PathCtx<'_, P>) {
         self.wanted.clear();
+        self.later.clear();
         self.forget_renewal(ctx, None);
         for (_, path) in std::mem::take(&mut self.own) {
             if let Some((first, id)) = path.link() {
@@ -161,6 +169,7 @@ impl<P: Peer> Paths<P> {
             failures,
             success: 1.0,
             doubted: self.own.get(&purpose).map_or(0, |path| path.doubted),
+            hastened: false,
         })
     }
 
@@ -207,6 +216,10 @@ impl<P: Peer> Paths<P> {
             return self.wait(ctx, purpose, wait);
         }
         ctx.out.emit(PathEvent::Lost(purpose));
+        if !within && self.begins_alone(purpose) {
+            // What all goes through a first relay that is dead would begin at once behind another.
+            return self.put_off(ctx, keys, purpose);
+        }
         let wait = if within {
             let answer = self.breaks.entry(purpose).or_default().broke(ctx.now);
             if let Some(first) = first.filter(|_| answer.doubt) {
@@ -277,7 +290,8 @@ impl<P: Peer> Paths<P> {
         }
     }
 
-    /// The subgroup or its leader changed: own paths elsewhere are rebuilt, and those built among few are replaced.
+    /// The subgroup or its leader changed: own paths elsewhere are rebuilt, now or at a moment of their own, and those built among few
+    /// are replaced.
     pub(super) fn check_own(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>) {
         for purpose in self.wanted.clone() {
             let fits = match (self.own.get(&purpose), &self.own_view) {
@@ -293,18 +307,20 @@ impl<P: Peer> Paths<P> {
             if fits {
                 let relays = self.own_view.as_ref().map_or(0, |view| view.relays.len());
                 if self.own.get(&purpose).is_some_and(|path| path.is_ready() && path.is_outgrown(relays)) {
-                    self.renew(ctx, keys, purpose);
+                    self.outgrown(ctx, keys, purpose);
                 }
                 continue;
             }
             self.forget_renewal(ctx, Some(purpose));
-            if let Some(path) = self.own.remove(&purpose)
-                && let Some((first, id)) = path.link()
-            {
+            let had = self.own.contains_key(&purpose);
+            if let Some((first, id)) = self.own.remove(&purpose).and_then(|path| path.link()) {
                 ctx.out.send(&first, PathMessage::Broken(Broken { id, up: true }));
                 ctx.out.emit(PathEvent::Lost(purpose));
             }
-            self.build(ctx, keys, purpose, 0);
+            match had && self.begins_alone(purpose) {
+                true => self.put_off(ctx, keys, purpose),
+                false => self.build(ctx, keys, purpose, 0),
+            }
         }
     }
 

@@ -125,6 +125,68 @@ impl<P: Peer> Paths<P> {
         true
     }
 
+    /// Has a path for a purpose from some time on: at once, or at a moment of its own unless it is needed before. All that begin together
+    /// are of one owner, to whoever sees two of them begin.
+    pub fn keep(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        if self.wanted.contains(&purpose) || self.later.contains_key(&purpose) {
+            return;
+        }
+        match self.anew_after(purpose) {
+            None => self.want(ctx, keys, purpose),
+            Some(after) => {
+                let number = self.next_number();
+                self.later.insert(purpose, number);
+                let wait = drawn(ctx, after);
+                ctx.out.arm(wait, PathTimer::Begin(purpose, number));
+            }
+        }
+    }
+
+    pub(super) fn begin_expired(
+        &mut self,
+        ctx: &mut PathCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        purpose: Purpose,
+        number: u64,
+    ) {
+        if self.later.get(&purpose) != Some(&number) {
+            return;
+        }
+        self.later.remove(&purpose);
+        match self.has_view() {
+            true => self.want(ctx, keys, purpose),
+            false => self.keep(ctx, keys, purpose),
+        }
+    }
+
+    /// All paths of ours are to begin anew: this one at a moment of its own, unless it is needed.
+    pub(super) fn put_off(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        self.forget_renewal(ctx, Some(purpose));
+        self.own.remove(&purpose);
+        self.wanted.remove(&purpose);
+        self.keep(ctx, keys, purpose);
+        ctx.out.emit(PathEvent::PutOff(purpose));
+    }
+
+    /// Whether paths for this purpose begin at moments of their own.
+    pub(super) fn begins_alone(&self, purpose: Purpose) -> bool {
+        self.anew_after(purpose).is_some()
+    }
+
+    /// A path was built among few of those that could relay it now.
+    pub(super) fn outgrown(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose) {
+        match self.anew_after(purpose) {
+            None => self.renew(ctx, keys, purpose),
+            Some(after) => {
+                let hastened = self.own.get_mut(&purpose).and_then(OwnPath::hasten);
+                if let Some(generation) = hastened {
+                    let wait = drawn(ctx, after / LONGER);
+                    ctx.out.arm(wait, PathTimer::Anew(purpose, generation));
+                }
+            }
+        }
+    }
+
     fn anew_after(&self, purpose: Purpose) -> Option<Duration> {
         self.config.search_anew.filter(|_| matches!(purpose, Purpose::Searching | Purpose::Downloading))
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::first::FirstPredecessor;
 use super::log::{Follow, Log, Step, Tag, Truth, next_value};
+use crate::PathPolicy;
 use crate::address::OverlayAddr;
 use crate::protocol::Config;
 use crate::protocol::interface::{Announcement, Answer, Command, Purpose};
@@ -20,22 +21,22 @@ const AT_ONCE: Duration = Duration::from_millis(5);
 /// How finely time is cut to know who led at a step.
 const SLICE: Duration = Duration::from_millis(50);
 /// Time to be seated and to have paths, and to have them again behind another leader.
-const SETTLE: Duration = Duration::from_secs(30);
+pub(super) const SETTLE: Duration = Duration::from_secs(30);
 
 /// When a link of a path was taken down from its owner's side: by whom, and its name.
-type Closed = (Time, (u32, u64));
+pub(super) type Closed = (Time, (u32, u64));
 
 /// A network that writes down every step of a walk, and the subgroup that it is in.
-struct Watched {
-    sim: Simulation,
+pub(super) struct Watched {
+    pub(super) sim: Simulation,
     steps: Rc<RefCell<Vec<(Step, OverlayAddr)>>>,
-    closed: Rc<RefCell<Vec<Closed>>>,
-    log: Log,
+    pub(super) closed: Rc<RefCell<Vec<Closed>>>,
+    pub(super) log: Log,
     truth: Truth,
 }
 
 impl Watched {
-    fn grown(seed: u64, n: u32, subgroup_size: usize, between: Duration) -> Self {
+    pub(super) fn grown(seed: u64, n: u32, config: Config, between: Duration) -> Self {
         let mut sim = Simulation::new(seed, Conditions::default());
         sim.count_bytes(false);
         let steps: Rc<RefCell<Vec<(Step, OverlayAddr)>>> = Rc::default();
@@ -55,7 +56,6 @@ impl Watched {
             }
         });
         let mut watched = Self { sim, steps, closed, log: Log::default(), truth: Truth::default() };
-        let config = Config::default().with_subgroup_size(subgroup_size);
         watched.sim.join(config.clone(), &[]);
         for _ in 1..n {
             watched.run(between);
@@ -65,7 +65,7 @@ impl Watched {
         watched
     }
 
-    fn run(&mut self, time: Duration) {
+    pub(super) fn run(&mut self, time: Duration) {
         let end = self.sim.now() + time;
         while self.sim.now() < end {
             self.sim.run(SLICE);
@@ -77,12 +77,12 @@ impl Watched {
         }
     }
 
-    fn members(&self) -> Vec<u32> {
+    pub(super) fn members(&self) -> Vec<u32> {
         self.sim.living().into_iter().filter(|peer| !self.sim.node(*peer).subgroups().leads()).collect()
     }
 
     /// The links of a path: from whom, its name, to whom.
-    fn links(&self, owner: u32, purpose: Purpose) -> Vec<(u32, u64, u32)> {
+    pub(super) fn links(&self, owner: u32, purpose: Purpose) -> Vec<(u32, u64, u32)> {
         let mut links = Vec::new();
         let mut link = self.sim.node(owner).paths().first_link(purpose);
         let mut before = owner;
@@ -96,7 +96,7 @@ impl Watched {
     }
 
     /// The leader is gone, and all make their paths anew to the next one.
-    fn change_leader(&mut self) {
+    pub(super) fn change_leader(&mut self) {
         self.log.steps.clear();
         if let Some(leader) = leaders(&self.sim).first() {
             self.sim.kill(*leader);
@@ -105,7 +105,7 @@ impl Watched {
     }
 }
 
-fn leaders(sim: &Simulation) -> Vec<u32> {
+pub(super) fn leaders(sim: &Simulation) -> Vec<u32> {
     sim.living().into_iter().filter(|peer| sim.node(*peer).subgroups().leads()).collect()
 }
 
@@ -156,117 +156,19 @@ fn alarms(watched: &Watched) -> Moments {
 /// `n` nodes join one subgroup, with this time between two of them; then their leader dies. What relays make of the moments of either
 /// time.
 pub fn moments(seed: u64, n: u32, between: Duration) -> [Moments; 2] {
-    let mut watched = Watched::grown(seed, n, n as usize, between);
+    let mut watched = Watched::grown(seed, n, Config::default().with_subgroup_size(n as usize), between);
     let joining = alarms(&watched);
     watched.change_leader();
     [joining, alarms(&watched)]
 }
 
-/// How often a leader finds, for the path over which somebody publishes, the one over which the same peer searches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Linking {
-    /// Owners of such pairs.
-    pub pairs: u32,
-    /// Names on links that are shared by two paths.
-    pub shared_names: u32,
-    /// Expected number of right guesses, taking one of those that have the same last relay, or any.
-    pub by_last_relay: f64,
-    /// Right guesses, taking the one that was opened at the nearest moment.
-    pub by_moment: u32,
-    /// The same, and on from there: when a path is taken down, the one that was opened last before is taken to have replaced it.
-    pub by_chain: u32,
-}
-
-impl Linking {
-    /// Right guesses by chance, of one.
-    pub fn chance(&self) -> f64 {
-        1.0 / f64::from(self.pairs)
-    }
-}
-
-fn link_up(watched: &Watched) -> Linking {
-    let opened: BTreeMap<(u32, u64), Time> =
-        watched.log.steps.iter().map(|step| ((step.from, step.name), step.at)).collect();
-    let mut ends = Vec::new();
-    let mut names: Vec<u64> = Vec::new();
-    for owner in watched.members() {
-        let end = |purpose: Purpose| {
-            let (last, name, _) = *watched.links(owner, purpose).last()?;
-            Some((last, *opened.get(&(last, name))?))
-        };
-        if let (Some(publishing), Some(searching)) = (end(Purpose::Publishing), end(Purpose::Searching)) {
-            ends.push((publishing, searching));
-        }
-        names.extend(Purpose::ALL.iter().flat_map(|purpose| watched.links(owner, *purpose)).map(|(_, name, _)| name));
-    }
-    let all = names.len();
-    names.sort_unstable();
-    names.dedup();
-    let chains = Chains::seen_by(watched);
-    let mut found =
-        Linking { pairs: ends.len() as u32, shared_names: (all - names.len()) as u32, ..Linking::default() };
-    for (nth, ((last, at), (own_last, _))) in ends.iter().enumerate() {
-        let same = ends.iter().filter(|(_, (other, _))| other == last).count();
-        found.by_last_relay += match same {
-            0 => found.chance(),
-            _ if own_last == last => 1.0 / same as f64,
-            _ => 0.0,
-        };
-        let apart = |(_, (_, then)): &((u32, Time), (u32, Time))| then.since(*at).max(at.since(*then));
-        let nearest = (0..ends.len()).min_by_key(|other| ends.get(*other).map(apart));
-        found.by_moment += u32::from(nearest == Some(nth));
-        let begun = ends.get(nth).map(|((last, at), _)| chains.follow((*last, *at)));
-        found.by_chain += u32::from(ends.get(nth).is_some_and(|(_, searching)| begun == Some(Some(*searching))));
-    }
-    found
-}
-
-/// What a leader makes of when paths to it begin and end. Each is named by its last relay and when it was opened.
-struct Chains {
-    /// The paths, in the order in which they were opened, and when they ended.
-    paths: Vec<((u32, Time), Option<Time>)>,
-}
-
-impl Chains {
-    fn seen_by(watched: &Watched) -> Self {
-        let leaders = leaders(&watched.sim);
-        let closed: BTreeMap<(u32, u64), Time> =
-            watched.closed.borrow().iter().map(|(at, link)| (*link, *at)).collect();
-        let ends = watched.log.steps.iter().filter(|step| leaders.contains(&step.to));
-        let mut paths: Vec<_> =
-            ends.map(|step| ((step.from, step.at), closed.get(&(step.from, step.name)).copied())).collect();
-        paths.sort_by_key(|((_, at), _)| *at);
-        Self { paths }
-    }
-
-    /// The path that is there now in place of the one that began nearest to this.
-    fn follow(&self, publishing: (u32, Time)) -> Option<(u32, Time)> {
-        let apart = |at: Time| at.since(publishing.1).max(publishing.1.since(at));
-        let others = self.paths.iter().filter(|(path, _)| *path != publishing);
-        let (mut path, mut ended) = *others.min_by_key(|((_, at), _)| apart(*at))?;
-        while let Some(at) = ended {
-            let next = self.paths.iter().rev().find(|((_, opened), _)| *opened < at && *opened > path.1);
-            (path, ended) = *next?;
-        }
-        Some(path)
-    }
-}
-
-/// As [`moments`], to the leader: after all have joined, when they have been there for some hours, and after another leader has taken
-/// over.
-pub fn linking(seed: u64, n: u32, between: Duration, hours: u32) -> [Linking; 3] {
-    let mut watched = Watched::grown(seed, n, n as usize, between);
-    let joining = link_up(&watched);
-    watched.run(Duration::from_secs(3_600) * hours);
-    let later = link_up(&watched);
-    watched.change_leader();
-    [joining, later, link_up(&watched)]
-}
-
 /// The peer before the first colluder, from the frames of whole nodes: `n` join one subgroup, another leader takes over, and `sets`
 /// random sets of `c` members look at the walks that follow.
 pub fn first_predecessor_of_nodes(seed: u64, n: u32, c: u32, sets: u32) -> FirstPredecessor {
-    let mut watched = Watched::grown(seed, n, n as usize, Duration::from_millis(150));
+    // All have all their paths from the first, so that there are more of them to be seen.
+    let policy = PathPolicy::hardened().with_search_anew(None);
+    let config = Config::default().with_subgroup_size(n as usize).with_path_policy(policy);
+    let mut watched = Watched::grown(seed, n, config, Duration::from_millis(150));
     watched.change_leader();
     let members = watched.members();
     let follow = Follow::of(&watched.log);
@@ -306,9 +208,10 @@ pub struct Guest {
     pub leaders: u32,
 }
 
-/// A leader of a network of `n` publishes.
-pub fn guest(seed: u64, n: u32, subgroup_size: usize) -> Guest {
-    let mut watched = Watched::grown(seed, n, subgroup_size, Duration::from_millis(150));
+/// A leader of a network of `n` publishes, and after so many hours it is looked who stands on lists as a guest.
+pub fn guest(seed: u64, n: u32, subgroup_size: usize, hours: u32) -> Guest {
+    let mut watched =
+        Watched::grown(seed, n, Config::default().with_subgroup_size(subgroup_size), Duration::from_millis(150));
     let all = leaders(&watched.sim);
     let Some(leader) = all.get(1).copied() else { return Guest::default() };
     let home = watched.sim.node(leader).subgroups().home().map(|home| home.subgroup());
@@ -321,7 +224,7 @@ pub fn guest(seed: u64, n: u32, subgroup_size: usize) -> Guest {
         watched.sim.run(SETTLE);
         found.published |= matches!(watched.sim.answers(leader, token), [Answer::Announced(_)]);
     }
-    let steps = watched.steps.borrow();
+    let steps = std::mem::take(&mut *watched.steps.borrow_mut());
     let values = |step: &Step| match step.tag {
         Tag::Value(value) => value,
         Tag::Connection(connection, _) => connection,
@@ -355,6 +258,10 @@ pub fn guest(seed: u64, n: u32, subgroup_size: usize) -> Guest {
     };
     let away = watched.sim.node(leader).subgroups().guest().map(|guest| guest.subgroup());
     found.among = (size(away).unwrap_or(0), size(home).unwrap_or(0));
+    watched.steps.borrow_mut().clear();
+    watched.sim.run(Duration::from_secs(3_600) * hours);
+    let all = leaders(&watched.sim);
+    found.leaders = all.len() as u32;
     for other in &all {
         let Some(list) = watched.sim.node(*other).subgroups().home().map(|home| home.list.clone()) else { continue };
         let guests = list.members.iter().filter(|member| member.guest).map(|member| member.contact.peer);

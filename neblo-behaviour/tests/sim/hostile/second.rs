@@ -7,7 +7,7 @@ use neblo_behaviour::protocol::path::PathMessage;
 use neblo_behaviour::protocol::wire::Frame;
 
 fn network_with(seed: u64, second: bool) -> Simulation {
-    let policy = PathPolicy::hardened().with_second_path(second);
+    let policy = PathPolicy::hardened().with_second_path(second).with_search_anew(None);
     let mut sim = network_of(seed, 24, Config::default().with_subgroup_size(12).with_path_policy(policy));
     let publishes = |sim: &Simulation, peer: u32| {
         let node = sim.node(peer);
