@@ -21,6 +21,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
+/// Millions of small things come and go, and how close together they lie decides how fast a run is.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLE: &str = "Example: cargo run --release -p simulation -- figures --out figures --quick";
 
 /// Simulates the paths of NEBLO: thousands of peers, the code that runs in production, no clock and no sockets.

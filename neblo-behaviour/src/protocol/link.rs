@@ -17,6 +17,9 @@ pub(super) const PROBE_BUSY_AFTER: Duration = Duration::from_millis(750);
 const SELDOM_FACTOR: u32 = 6;
 /// A peer that was heard of this lately has so much time to be heard of again before it is probed. choice: a round trip or two
 const JUST_NOW: Duration = Duration::from_millis(250);
+/// Time in which something comes back over a link over which a message was sent on, mostly. choice: an answer comes back the way that
+/// its request went, over seven hops and back; at once every second message over a finger brought a probe and its answer with it
+const COMES_BACK: Duration = Duration::from_secs(1);
 /// Shortest time-out of a probe (design D2).
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time-out of a probe. choice
@@ -182,15 +185,15 @@ impl<P: Peer> Links<P> {
         self.suspect_after(ctx, peer, JUST_NOW);
     }
 
-    /// A message was sent on over a peer. If nothing was heard of it for as long as the links to neighbours are idle at most, it is
-    /// probed now: a dead finger is noticed by the first message that it loses, which is then sent another way.
+    /// A message was sent on over a peer. If nothing was heard of it for as long as the links to neighbours are idle at most, and nothing
+    /// comes back, it is probed: a dead finger is noticed by the first message that it loses, which is then sent another way.
     pub fn used(&mut self, ctx: &mut LinkCtx<'_, P>, peer: P) {
         let idle = |link: &Link<P>| {
             let seldom = link.used_for < LinkUse::Neighbour && link.probe.is_none();
             seldom && ctx.now.since(link.heard) >= self.probe_after
         };
         if self.links.get(&peer).is_some_and(idle) {
-            self.suspect_after(ctx, peer, Duration::ZERO);
+            self.suspect_after(ctx, peer, COMES_BACK);
         }
     }
 

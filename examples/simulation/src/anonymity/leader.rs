@@ -116,7 +116,7 @@ fn by_moment(plan: Plan<'_>, seeds: &[u64], rows: &mut Vec<Vec<String>>) -> Resu
         println!(
             "  {NODES} nodes, {when}: three walks at once name {:.3} of the owners to their first relay, right in {:.3} of {} alarms",
             seen(|named| named.named) / seen(|named| named.owners),
-            seen(|named| named.right) / seen(|named| named.alarms),
+            seen(|named| named.right) / seen(|named| named.alarms).max(1.0),
             seen(|named| named.alarms)
         );
         let named = seen(|named| named.named) / seen(|named| named.owners);

@@ -25,7 +25,7 @@ const COUNTS: [Count; 15] = [
     ("leaders", |hour| hour.leaders),
     ("relayed paths", |hour| hour.relayed),
     ("paths broken", |hour| hour.restored.iter().map(|some| some.len() as u64).sum()),
-    ("paths left broken", |hour| hour.abandoned),
+    ("paths put off, or left broken", |hour| hour.abandoned),
     ("events", |hour| hour.events),
 ];
 

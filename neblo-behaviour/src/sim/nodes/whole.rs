@@ -105,7 +105,9 @@ impl Nodes {
     pub(super) fn look_at_broken(&mut self) {
         let broken = std::mem::take(&mut self.broken);
         for ((owner, purpose), (since, leader)) in broken {
-            if !self.present(owner) || self.needs_none(owner) {
+            // It may do without the path until it needs it.
+            let put_off = || self.sim.node(owner).paths().later().contains(&purpose);
+            if !self.present(owner) || self.needs_none(owner) || put_off() {
                 self.hour.abandoned += 1;
             } else if self.path(owner, purpose).is_some() {
                 self.hour.restored[usize::from(leader)].push(self.sim.now().since(since));
