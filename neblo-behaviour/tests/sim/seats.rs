@@ -1,12 +1,15 @@
 //! Nobody is without a subgroup for long; small subgroups are given up (seed 003 §2; design D9).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::lookup::{announce, look_up, ready};
 use super::subgroups::{all_seated, leaders};
 use super::*;
 use neblo_behaviour::protocol::io::Time;
-use neblo_behaviour::protocol::subgroup::SEATED_WITHIN;
+use neblo_behaviour::protocol::subgroup::{SEATED_WITHIN, SubgroupMessage};
+use neblo_behaviour::protocol::wire::Frame;
 
 fn size(sim: &Simulation, leader: u32) -> usize {
     let list = &sim.node(leader).subgroups().home().unwrap().list;
@@ -184,4 +187,54 @@ fn a_subgroup_outlives_the_statements_of_its_members() {
     let newcomer = sim.join(config, &[0]);
     assert!(sim.run_until(Duration::from_secs(20), |sim| seated(sim, newcomer)));
     assert_eq!(leaders(&sim), before, "who comes later can check all statements");
+}
+
+/// A peer that is back from a restart, and elsewhere, answers probes for the peer that it was: with the next change of the list it says
+/// itself that it is a member no more.
+#[test]
+fn who_is_told_of_a_list_that_it_should_not_be_on_says_so() {
+    let mut sim = ready(550, 24, 8);
+    let leader = leaders(&sim)[0];
+    let list = sim.node(leader).subgroups().home().unwrap().list.clone();
+    let member = list.members.iter().map(|member| member.contact.peer).find(|peer| *peer != leader).unwrap();
+    let outside: Vec<u32> = sim.living().into_iter().filter(|peer| list.member(*peer).is_none()).collect();
+    let (change, left): (Rc<RefCell<Option<Frame<u32>>>>, Rc<RefCell<bool>>) = Default::default();
+    let (into, says) = (change.clone(), left.clone());
+    sim.watch_frames(move |sent| match sent.frame {
+        Frame::Subgroup(SubgroupMessage::Change(_)) if sent.from == leader => {
+            *into.borrow_mut() = Some(sent.frame.clone())
+        }
+        Frame::Subgroup(SubgroupMessage::Leave(leave)) if sent.to == leader && list.member(sent.from).is_none() => {
+            *says.borrow_mut() |= leave.subgroup == list.subgroup;
+        }
+        _ => {}
+    });
+    sim.kill(member);
+    assert!(sim.run_until(Duration::from_secs(10), |_| change.borrow().is_some()));
+    let change = change.borrow().clone().unwrap();
+    // It reaches those who are connected with the leader, as they would be.
+    outside.iter().for_each(|peer| sim.inject(leader, *peer, change.clone()));
+    assert!(sim.run_until(Duration::from_secs(1), |_| *left.borrow()));
+}
+
+/// Members have pinned a guest as their first relay: it stays when another comes to lead.
+#[test]
+fn a_guest_stays_where_it_is_when_another_leads() {
+    for seed in seeds(570..576) {
+        let mut sim = ready(seed, 32, 8);
+        let guest = leaders(&sim)[1];
+        announce(&mut sim, guest, b"picture");
+        let place = |sim: &Simulation| sim.node(guest).subgroups().guest().map(|guest| guest.subgroup());
+        assert!(sim.run_until(Duration::from_secs(20), |sim| place(sim).is_some()), "seed {seed}");
+        sim.run(Duration::from_secs(5));
+        let subgroup = place(&sim);
+        let leader = sim.node(guest).subgroups().guest().unwrap().leader().unwrap().contact.peer;
+        sim.vanish(leader);
+        let led_again = |sim: &Simulation| {
+            let led = sim.node(guest).subgroups().guest().and_then(|guest| guest.leader());
+            led.is_some_and(|other| other.contact.peer != leader)
+        };
+        assert!(sim.run_until(Duration::from_secs(20), led_again), "seed {seed}");
+        assert_eq!(place(&sim), subgroup, "seed {seed}");
+    }
 }

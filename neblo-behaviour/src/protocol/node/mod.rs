@@ -144,6 +144,8 @@ impl<P: Peer> Node<P> {
         subgroup_config.cost = JoinCost::new(config.network.clone(), config.join_cost);
         if config.path_policy.is_paper() {
             (subgroup_config.policy, subgroup_config.resources) = (LeaderPolicy::Claimed, config.resources);
+            // The paper's leaders move only when they publish or ask (seed 003 §2).
+            subgroup_config.idle_guests = false;
         }
         let path_config = PathConfig {
             p: config.path_policy.p,

@@ -90,16 +90,25 @@ impl<P: Peer> Subgroups<P> {
         *compared <= MOST_A_ROUND
     }
 
+    /// Somebody takes us for one of a subgroup in which we are not: we have gone elsewhere since, or are back from a restart. Who is on
+    /// its way into it says nothing.
+    pub(super) fn elsewhere_by_now(&mut self, ctx: &mut SubgroupCtx<'_, P>, from: P, subgroup: OverlayAddr) {
+        let into = |seat: &Seat<P>| match &seat.stage {
+            Stage::Joining { subgroup: to, .. } | Stage::Finding { subgroup: to, .. } => *to == subgroup,
+            Stage::Asking { .. } | Stage::Listing => true,
+            Stage::Idle | Stage::In => false,
+        };
+        let comes = into(&self.home) || into(&self.guest) || !matches!(self.home.stage, Stage::In);
+        if !comes && self.membership(subgroup).is_none() && self.has_patience(from) {
+            ctx.out.send(&Contact::bare(from), SubgroupMessage::Leave(LeaveSubgroup { subgroup }));
+        }
+    }
+
     pub(super) fn shown_root(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, from: P, root: ListRoot) {
         let Some(home) = self.home() else { return };
         if home.subgroup() != root.subgroup {
-            // It takes us for its leader, or a member: we have gone elsewhere since.
-            let guest = self.guest().is_some_and(|guest| guest.subgroup() == root.subgroup);
-            if !guest && matches!(self.home.stage, Stage::In) && self.has_patience(from) {
-                let leave = LeaveSubgroup { subgroup: root.subgroup };
-                ctx.out.send(&Contact::bare(from), SubgroupMessage::Leave(leave));
-            }
-            return;
+            // It takes us for its leader, or a member.
+            return self.elsewhere_by_now(ctx, from, root.subgroup);
         }
         let (ours, theirs) = ((home.list.term, home.list.version), (root.term, root.version));
         if !self.has_patience(from) {

@@ -52,7 +52,7 @@ impl<P: Peer> Subgroups<P> {
     pub(super) fn leader_lives(&self, guest: bool, but: P) -> bool {
         let seat = if guest { &self.guest } else { &self.home };
         let leader = seat.membership.as_ref().and_then(Membership::leader).map(|leader| leader.contact.peer);
-        let lost = !guest && (self.succession.is_some() || seat.since.is_some());
+        let lost = seat.since.is_some() || !guest && self.succession.is_some();
         leader.is_some_and(|leader| leader != but && leader != self.me.peer) && !lost
     }
 

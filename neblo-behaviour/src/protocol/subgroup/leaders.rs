@@ -1,7 +1,7 @@
 //! Leaders among themselves: finding one another, neighbours in the multicast (design D13).
 
 use super::*;
-use crate::protocol::io::{chance, shuffle};
+use crate::protocol::io::shuffle;
 
 /// How often, and how many times, a new leader registers and looks for others before it settles. choice
 const RENEW_YOUNG: Duration = Duration::from_millis(1_500);
@@ -11,9 +11,6 @@ const LINKS: usize = 8;
 /// A neighbour that was not heard of as a leader for this long is none any more: it is asked each second round, twice, and a little.
 /// choice
 const LINK_LASTS: Duration = Duration::from_secs(70);
-/// A leader that needs no place elsewhere takes one all the same in one round of so many, so that having one says nothing. choice: an
-/// hour, in the mean
-const GUEST_ANYWAY: u32 = 240;
 /// How often, and how many times, the registry is asked for a leader that somebody wants. choice
 const SEEK_EVERY: Duration = Duration::from_millis(500);
 const SEEKS: u32 = 12;
@@ -44,7 +41,7 @@ impl<P: Peer> Subgroups<P> {
         ctx.out.arm(if young { RENEW_YOUNG } else { registry::RENEW }, SubgroupTimer::Renew(renewing));
         self.look_after_links(ctx, keys, !young && rounds.is_multiple_of(2));
         self.greet_leaders(ctx, keys);
-        self.wants_guest |= !young && chance(ctx.rng, 1.0 / f64::from(GUEST_ANYWAY));
+        self.wants_guest |= !young && self.is_guest_anyway(ctx);
         if self.wants_guest && self.leaders().next().is_some() {
             self.want_guest(ctx, keys);
         }

@@ -195,6 +195,8 @@ impl<P: Peer> Subgroups<P> {
             let ask = AskMembers { subgroup: change.subgroup };
             return ctx.out.send(&Contact::bare(from), SubgroupMessage::AskMembers(ask));
         }
+        // Its relays would pick us in vain.
+        self.elsewhere_by_now(ctx, from, change.subgroup);
     }
 }
 

@@ -4,6 +4,7 @@ mod comparing;
 mod contested;
 mod diversity;
 mod finding;
+mod guests;
 mod handing;
 mod joining;
 mod leaders;
@@ -88,6 +89,8 @@ pub enum SubgroupTimer {
     Succession(u64),
     /// A root is shown to another member.
     Compare(u64),
+    /// A guest has waited for whoever leads next.
+    Led(u64),
     /// The one to whom the lead is handed over had its time.
     Handing(u64),
     /// The registry is asked again for a leader that somebody wants.
@@ -178,6 +181,8 @@ pub struct SubgroupConfig {
     pub policy: LeaderPolicy,
     /// What this peer says of its resources.
     pub resources: Resources,
+    /// Whether a leader takes a place elsewhere without needing one, so that having one says nothing.
+    pub idle_guests: bool,
 }
 
 impl SubgroupConfig {
@@ -190,6 +195,7 @@ impl SubgroupConfig {
             full,
             policy: LeaderPolicy::default(),
             resources: Resources::default(),
+            idle_guests: true,
         }
     }
 }
@@ -345,15 +351,6 @@ impl<P: Peer> Subgroups<P> {
         }
     }
 
-    /// Wants to be a guest of another subgroup.
-    pub fn want_guest(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
-        self.wants_guest = true;
-        if matches!(self.guest.stage, Stage::Idle) && !self.is_leaving() {
-            self.guest.steps = 0;
-            self.begin(ctx, keys, true);
-        }
-    }
-
     /// Leaves in order. A leader hands over first, and is gone with [`SubgroupEvent::Gone`].
     pub fn leave(&mut self, ctx: &mut SubgroupCtx<'_, P>) {
         if let Some(membership) = self.guest.membership.take() {
@@ -438,6 +435,7 @@ impl<P: Peer> Subgroups<P> {
             SubgroupTimer::Tell(generation) => self.tell_members(ctx, keys, generation),
             SubgroupTimer::Succession(generation) => self.succession_expired(ctx, keys, generation),
             SubgroupTimer::Compare(generation) => self.compare_expired(ctx, keys, generation),
+            SubgroupTimer::Led(generation) => self.led_expired(ctx, keys, generation),
             SubgroupTimer::Handing(generation) => self.handing_expired(ctx, generation),
             SubgroupTimer::Seek(subgroup) => self.seek_again(ctx, subgroup),
             SubgroupTimer::Claim(generation) => self.claim_unanswered(ctx, keys, generation),
@@ -455,19 +453,6 @@ impl<P: Peer> Subgroups<P> {
             self.leader_lost(ctx, keys);
         }
         self.guest_leader_lost(ctx, keys, peer);
-    }
-
-    fn guest_leader_lost(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, peer: P) {
-        if self.guest().and_then(Membership::leader).is_some_and(|leader| leader.contact.peer == peer) {
-            if self.believe_at_once(ctx, keys, true, peer) {
-                // The one who leads now has it on its list, where others choose it for a relay.
-                return;
-            }
-            // A guest is no candidate: it looks for a subgroup anew.
-            self.guest = Seat::default();
-            ctx.out.emit(SubgroupEvent::Changed { guest: true, leader: true });
-            self.want_guest(ctx, keys);
-        }
     }
 
     /// "I leave": as a death, but of a member or leader of this one subgroup.
