@@ -198,7 +198,7 @@ fn who_is_told_of_a_list_that_it_should_not_be_on_says_so() {
     let list = sim.node(leader).subgroups().home().unwrap().list.clone();
     let member = list.members.iter().map(|member| member.contact.peer).find(|peer| *peer != leader).unwrap();
     let outside: Vec<u32> = sim.living().into_iter().filter(|peer| list.member(*peer).is_none()).collect();
-    let (change, left): (Rc<RefCell<Option<Frame<u32>>>>, Rc<RefCell<bool>>) = Default::default();
+    let (change, left) = (Rc::new(RefCell::new(None)), Rc::new(RefCell::new(false)));
     let (into, says) = (change.clone(), left.clone());
     sim.watch_frames(move |sent| match sent.frame {
         Frame::Subgroup(SubgroupMessage::Change(_)) if sent.from == leader => {
@@ -211,7 +211,7 @@ fn who_is_told_of_a_list_that_it_should_not_be_on_says_so() {
     });
     sim.kill(member);
     assert!(sim.run_until(Duration::from_secs(10), |_| change.borrow().is_some()));
-    let change = change.borrow().clone().unwrap();
+    let change: Frame<u32> = change.borrow().clone().unwrap();
     // It reaches those who are connected with the leader, as they would be.
     outside.iter().for_each(|peer| sim.inject(leader, *peer, change.clone()));
     assert!(sim.run_until(Duration::from_secs(1), |_| *left.borrow()));
