@@ -194,6 +194,7 @@ impl Status {
     /// Whether this node can publish and ask: all paths are ready that are there from the first. A leader builds its own, as a guest in
     /// another subgroup, when it first needs them.
     pub fn has_paths(&self) -> bool {
-        self.paths_building.is_empty() && (self.is_leader || self.paths_ready.contains(&Purpose::Publishing))
+        // What is being built beside it is of no account.
+        self.paths_ready.contains(&Purpose::Publishing) || self.is_leader && self.paths_building.is_empty()
     }
 }
