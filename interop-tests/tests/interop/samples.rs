@@ -266,6 +266,7 @@ fn subgroup() -> Vec<SubgroupMessage<PeerId>> {
         SubgroupMessage::TwoLists(TwoLists { first: members().list_root(), second: members().list_root() }),
         SubgroupMessage::Lead(Lead { subgroup, term: 3, leaving: true }),
         SubgroupMessage::MoveTo(MoveTo { subgroup, to: place(0xbb), leader: contact(4) }),
+        SubgroupMessage::LeaderNews(row()),
     ]
 }
 
@@ -428,6 +429,7 @@ fn name(frame: &Frame<PeerId>) -> String {
             SubgroupMessage::TwoLists(_) => "two-lists",
             SubgroupMessage::Lead(_) => "lead",
             SubgroupMessage::MoveTo(_) => "move-to",
+            SubgroupMessage::LeaderNews(_) => "leader-news",
         },
         Frame::Path(message) => match message {
             PathMessage::Open(_) => "open",

@@ -23,7 +23,7 @@ impl Simulation {
             Due::Idle { peer, of } => self.idle(peer, of),
             Due::Frame { from, to, frame } => self.frame_arrives(from, to, frame),
             Due::Dialled { from, to, frame } => self.dialled(from, to, frame),
-            Due::Multicast { from, to, bytes } => self.multicast_arrives(from, to, bytes),
+            Due::Multicast { from, to, message } => self.multicast_arrives(from, to, message),
             Due::Stream(step) => self.stream_step(step),
         }
     }
@@ -69,7 +69,7 @@ impl Simulation {
             }
             Output::MulticastMember(member) => self.hosts[peer as usize].multicast.member = member,
             Output::MulticastLink { peer: other, on } => self.link_multicast(peer, other, on),
-            Output::MulticastPublish(bytes) => self.publish(peer, &bytes),
+            Output::MulticastPublish(bytes) => self.publish(peer, bytes),
             Output::MulticastVerdict { message, from, verdict } => self.verdict(peer, message, from, verdict),
             Output::StreamGranted { .. }
             | Output::StreamAccepted { .. }

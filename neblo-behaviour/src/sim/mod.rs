@@ -44,7 +44,7 @@ pub use ideal_ring::IdealRing;
 use idle_links::IdleLinks;
 pub use keys::StandInKeys;
 pub use mesh::{Mesh, Spread};
-use multicast::InMulticast;
+use multicast::{InMulticast, UnderWay};
 pub use network::Conditions;
 use queue::{Due, Queue};
 pub use streams::SimStream;
@@ -117,8 +117,8 @@ pub struct Simulation {
     streams: BTreeMap<u64, SimStream>,
     /// Streams by their name at a hop.
     stream_names: BTreeMap<u64, u64>,
-    /// Messages of the multicast that wait for a verdict.
-    passing: BTreeMap<u64, Vec<u8>>,
+    /// Messages of the multicast on their way.
+    under_way: BTreeMap<u64, UnderWay>,
     next: u64,
     /// Hosts whose node handled something in this step.
     touched: Vec<u32>,
@@ -164,7 +164,7 @@ impl Simulation {
             answers: BTreeMap::new(),
             streams: BTreeMap::new(),
             stream_names: BTreeMap::new(),
-            passing: BTreeMap::new(),
+            under_way: BTreeMap::new(),
             next: 0,
             touched: Vec::new(),
             spare: Vec::new(),

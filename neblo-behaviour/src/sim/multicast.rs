@@ -1,13 +1,11 @@
 //! The leaders' multicast, by the rules of gossipsub as [`Mesh`] has them: a publisher sends over all of its links, others pass on over those
 //! of their mesh, but not to whom it came from.
 
-use std::collections::VecDeque;
-
 use super::*;
 use crate::protocol::interface::Verdict;
 
-/// How long gossipsub knows a message again.
-const DUPLICATES_FOR: Duration = Duration::from_secs(60);
+/// How long a message is on its way at most: less than gossipsub knows it again.
+const UNDER_WAY_FOR: Duration = Duration::from_secs(60);
 
 /// A host in the multicast.
 #[derive(Default)]
@@ -16,29 +14,14 @@ pub(super) struct InMulticast {
     pub(super) member: bool,
     /// Those whom it takes for neighbours. They are in the mesh when they do the same.
     links: BTreeSet<u32>,
-    seen: SeenLately,
 }
 
-/// Messages of the multicast that came lately, by their hashes.
-#[derive(Default)]
-struct SeenLately {
-    hashes: BTreeSet<[u8; 32]>,
-    order: VecDeque<(Time, [u8; 32])>,
-}
-
-impl SeenLately {
-    /// Whether it is new.
-    fn insert(&mut self, now: Time, hash: [u8; 32]) -> bool {
-        while let Some((_, old)) = self.order.front().filter(|(since, _)| now.since(*since) > DUPLICATES_FOR) {
-            self.hashes.remove(old);
-            self.order.pop_front();
-        }
-        let new = self.hashes.insert(hash);
-        if new {
-            self.order.push_back((now, hash));
-        }
-        new
-    }
+/// A message on its way. Of the copies that a host gets only the first means anything: the others are counted, and none arrives.
+pub(super) struct UnderWay {
+    since: Time,
+    bytes: Vec<u8>,
+    /// When the first copy comes, or has come, to each.
+    first: BTreeMap<u32, Time>,
 }
 
 impl Simulation {
@@ -61,42 +44,52 @@ impl Simulation {
     }
 
     /// A host publishes.
-    pub(super) fn publish(&mut self, peer: u32, bytes: &[u8]) {
+    pub(super) fn publish(&mut self, peer: u32, bytes: Vec<u8>) {
         let now = self.now;
-        let multicast = &mut self.hosts[peer as usize].multicast;
-        multicast.seen.insert(now, *blake3::hash(bytes).as_bytes());
-        for other in multicast.links.clone() {
-            self.pass_on(peer, other, bytes);
-        }
-    }
-
-    fn pass_on(&mut self, peer: u32, other: u32, bytes: &[u8]) {
-        let host = &self.hosts[peer as usize];
-        if host.connected.contains(&other) && !host.stale.contains(&other) {
-            *self.bytes.entry("multicast").or_insert(0) += bytes.len() as u64;
-            *self.frames.entry("multicast").or_insert(0) += 1;
-            let after = self.latency(peer, other);
-            self.queue.push(self.now + after, Due::Multicast { from: peer, to: other, bytes: bytes.to_vec() });
-        }
-    }
-
-    pub(super) fn multicast_arrives(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
-        let now = self.now;
-        let host = &mut self.hosts[to as usize];
-        let hash = *blake3::hash(&bytes).as_bytes();
-        if !host.multicast.member || host.frozen || !host.multicast.seen.insert(now, hash) {
-            return;
+        while self.under_way.first_key_value().is_some_and(|(_, old)| now.since(old.since) > UNDER_WAY_FOR) {
+            self.under_way.pop_first();
         }
         self.next += 1;
-        self.passing.insert(self.next, bytes.clone());
-        self.input(to, Input::Multicast { message: self.next, from, bytes });
+        let first = BTreeMap::from([(peer, now)]);
+        self.under_way.insert(self.next, UnderWay { since: now, bytes, first });
+        for other in self.hosts[peer as usize].multicast.links.clone() {
+            self.pass_on(peer, other, self.next);
+        }
+    }
+
+    fn pass_on(&mut self, peer: u32, other: u32, message: u64) {
+        let host = &self.hosts[peer as usize];
+        if !host.connected.contains(&other) || host.stale.contains(&other) {
+            return;
+        }
+        let at = self.now + self.latency(peer, other);
+        let Some(under_way) = self.under_way.get_mut(&message) else { return };
+        *self.bytes.entry("multicast").or_insert(0) += under_way.bytes.len() as u64;
+        *self.frames.entry("multicast").or_insert(0) += 1;
+        if under_way.first.get(&other).is_none_or(|first| at < *first) {
+            under_way.first.insert(other, at);
+            self.queue.push(at, Due::Multicast { from: peer, to: other, message });
+        }
+    }
+
+    pub(super) fn multicast_arrives(&mut self, from: u32, to: u32, message: u64) {
+        let Some(under_way) = self.under_way.get(&message) else { return };
+        // Another copy, over another way, came sooner.
+        let first = under_way.first.get(&to) == Some(&self.now);
+        let host = &self.hosts[to as usize];
+        if first && host.multicast.member && !host.frozen {
+            let bytes = under_way.bytes.clone();
+            self.input(to, Input::Multicast { message, from, bytes });
+        }
     }
 
     pub(super) fn verdict(&mut self, peer: u32, message: u64, from: u32, verdict: Verdict) {
-        let Some(bytes) = self.passing.remove(&message).filter(|_| verdict == Verdict::Accept) else { return };
+        if verdict != Verdict::Accept {
+            return;
+        }
         for other in self.mesh.of(peer).clone() {
             if other != from {
-                self.pass_on(peer, other, &bytes);
+                self.pass_on(peer, other, message);
             }
         }
     }

@@ -97,6 +97,8 @@ pub struct Nodes {
     places: Vec<Place>,
     owners: Vec<u32>,
     owned: Vec<Vec<u32>>,
+    /// When a leader acknowledged each content last.
+    published: Vec<Time>,
     /// What answers are waited for.
     waits: BTreeMap<Token, Waits>,
     queries: BTreeMap<u64, Query>,
@@ -148,6 +150,7 @@ impl Nodes {
             agenda: BTreeMap::new(),
             next: 0,
             places: (0..scenario.world.peers).map(|_| Place::default()).collect(),
+            published: vec![Time(0); owners.len()],
             owners,
             owned,
             waits: BTreeMap::new(),

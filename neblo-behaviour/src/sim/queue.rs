@@ -32,7 +32,7 @@ pub(super) enum Due {
     Multicast {
         from: u32,
         to: u32,
-        bytes: Vec<u8>,
+        message: u64,
     },
     Stream(StreamStep),
 }

@@ -41,7 +41,8 @@ fn one_that_connects_over_a_relay_that_has_just_vanished_is_not_refused() {
         }
     }
     println!("{all} relays vanished, a stream after {longest:?} at most");
-    assert!(all > 40 && longest < Duration::from_secs(12), "{all}, {longest:?}");
+    // In a subgroup of eight a path goes over one relay three times, and breaks in three places.
+    assert!(all > 40 && longest < Duration::from_secs(15), "{all}, {longest:?}");
 }
 
 /// Tries come to an end, and there are few of them.

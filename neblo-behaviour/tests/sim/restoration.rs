@@ -235,8 +235,10 @@ fn the_subgroup_of_the_publisher_loses_its_leader_in_the_middle_of_a_download() 
             if hits.iter().any(|other| other.id() == hit.id() && connect(&mut sim, requester, other).is_ok()) {
                 break;
             }
+            // A publisher that leads now publishes through another subgroup; who connects to what it had announced before waits for it.
+            let most = if sim.node(publisher).subgroups().leads() { 20 } else { 5 };
             let took = sim.now().since(began);
-            assert!(took < Duration::from_secs(15), "seed {seed}: {took:?}");
+            assert!(took < Duration::from_secs(most), "seed {seed}: {took:?}");
             sim.run(Duration::from_millis(500));
         }
     }
@@ -283,6 +285,10 @@ fn relays_vanish_and_come_back_after(away: Duration) {
         let mut sim = ready(seed, 16, 6);
         let (publisher, requester) = strangers(&sim);
         for round in 0..4u8 {
+            // Who was away may find its place in another subgroup; one that has lost too many is too weak (design D18).
+            if sim.node(requester).subgroups().home().is_none_or(|home| home.list.members.len() <= 4) {
+                break;
+            }
             announce(&mut sim, publisher, &[b"picture".as_slice(), &[b'0' + round]].concat());
             sim.run(Duration::from_secs(2));
             let hit = |sim: &mut Simulation| {

@@ -2,7 +2,7 @@
 
 use super::copying::Key;
 use super::rows::{MAX_ROWS, Row, row_number};
-use super::vouched::VouchedPaths;
+use super::vouched::{MAX_VOUCHED, Vouched, VouchedPaths};
 use super::*;
 
 /// Bytes of payloads that a candidate keeps. choice
@@ -23,7 +23,7 @@ pub(super) struct Replica<P> {
     copy: u64,
     sequence: u64,
     pub(super) rows: BTreeMap<u64, SealedRow<P>>,
-    pub(super) vouched: VouchedPaths<P>,
+    paths: BTreeMap<End<P>, Vouched>,
     /// Of an earlier copy, and not seen in this one yet. They go when it is whole: until then they are better than nothing.
     earlier: BTreeSet<Key<P>>,
     bytes: usize,
@@ -36,7 +36,7 @@ impl<P: Peer> Replica<P> {
             copy: 0,
             sequence: 0,
             rows: BTreeMap::new(),
-            vouched: VouchedPaths::default(),
+            paths: BTreeMap::new(),
             earlier: BTreeSet::new(),
             bytes: 0,
         }
@@ -64,7 +64,7 @@ impl<P: Peer> Replica<P> {
     fn apply(&mut self, now: Time, piece: TableCopy<P>) {
         if piece.sequence == 1 {
             let rows = self.rows.keys().map(|row| Key::Row(*row));
-            self.earlier = rows.chain(self.vouched.ends().map(Key::Path)).collect();
+            self.earlier = rows.chain(self.paths.keys().copied().map(Key::Path)).collect();
         }
         self.copy = piece.copy;
         self.sequence = piece.sequence;
@@ -77,17 +77,20 @@ impl<P: Peer> Replica<P> {
         }
         for gone in piece.paths_gone.iter() {
             self.earlier.remove(&Key::Path((gone.last.peer, gone.id)));
-            self.vouched.remove((gone.last.peer, gone.id));
+            self.paths.remove(&(gone.last.peer, gone.id));
         }
         for path in piece.paths.into_inner() {
-            self.earlier.remove(&Key::Path((path.last.peer, path.id)));
-            self.vouched.put_copy(path);
+            let end = (path.last.peer, path.id);
+            self.earlier.remove(&Key::Path(end));
+            if self.paths.len() < MAX_VOUCHED || self.paths.contains_key(&end) {
+                self.paths.insert(end, Vouched::copy(path));
+            }
         }
         if piece.whole {
             for key in std::mem::take(&mut self.earlier) {
                 match key {
                     Key::Row(row) => self.remove_row(row),
-                    Key::Path(end) => drop(self.vouched.remove(end)),
+                    Key::Path(end) => drop(self.paths.remove(&end)),
                 }
             }
         }
@@ -130,8 +133,7 @@ impl<P: Peer> Directory<P> {
     /// It has the key if that leader handed over; after a death it asks the members that were given it.
     pub(super) fn take_over(&mut self, ctx: &mut DirectoryCtx<'_, P>, keys: &dyn Keys<P>, subgroup: OverlayAddr) {
         let Some(replica) = self.replica.take().filter(|replica| replica.subgroup == subgroup) else { return };
-        self.vouched = replica.vouched;
-        self.vouched.all_broken(ctx.now);
+        self.vouched = VouchedPaths::of_copies(ctx.now, replica.paths);
         self.sealed = replica.rows;
         self.unseal(ctx, keys);
         self.ask_for_key(ctx);

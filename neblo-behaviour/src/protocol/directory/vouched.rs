@@ -7,7 +7,7 @@ use crate::protocol::codec::List;
 use crate::protocol::errand::{MAX_CHECKS, Resume, Vouch};
 
 /// Paths vouched for that are kept; further ones cannot be repaired by their relays. choice
-const MAX_VOUCHED: usize = 8_192;
+pub(super) const MAX_VOUCHED: usize = 8_192;
 /// Repairs of one path: then its owner has to build it anew. choice: bounds what a relay can do that repairs it to itself
 /// again and again
 const MAX_RESUMES: u8 = 16;
@@ -21,6 +21,13 @@ pub(super) struct Vouched {
     resumes: u8,
     /// When it broke.
     broken: Option<Time>,
+}
+
+impl Vouched {
+    /// Of a leader.
+    pub(super) fn copy<P: Peer>(copy: CopiedPath<P>) -> Self {
+        Self { checks: copy.checks.into_inner(), resumes: copy.resumes, broken: None }
+    }
 }
 
 /// All of them, by their present end.
@@ -60,8 +67,16 @@ impl<P: Peer> VouchedPaths<P> {
         self.paths.keys().copied()
     }
 
-    pub(super) fn all_broken(&mut self, now: Time) {
-        self.paths.values_mut().for_each(|path| path.broken = Some(now));
+    /// What a candidate had of them when it comes to lead: all of them are broken. Copies are not looked up by their values before, of
+    /// which each path has dozens.
+    pub(super) fn of_copies(now: Time, copies: BTreeMap<End<P>, Vouched>) -> Self {
+        let mut found = Self::default();
+        for (end, path) in copies {
+            if !path.checks.iter().any(|check| found.by_check.contains_key(check)) {
+                found.insert(end, Vouched { broken: Some(now), ..path });
+            }
+        }
+        found
     }
 
     /// For a candidate.
@@ -69,17 +84,6 @@ impl<P: Peer> VouchedPaths<P> {
         let path = self.paths.get(&end)?;
         let checks = List::chop(path.checks.clone());
         Some(CopiedPath { last: Contact::bare(end.0), id: end.1, checks, resumes: path.resumes })
-    }
-
-    /// Of a leader.
-    pub(super) fn put_copy(&mut self, copy: CopiedPath<P>) {
-        let end = (copy.last.peer, copy.id);
-        self.remove(end);
-        let checks = copy.checks.into_inner();
-        let taken = checks.iter().any(|check| self.by_check.contains_key(check));
-        if !taken && self.paths.len() < MAX_VOUCHED {
-            self.insert(end, Vouched { checks, resumes: copy.resumes, broken: None });
-        }
     }
 
     /// Forgets paths that have been broken for long, and names their ends.

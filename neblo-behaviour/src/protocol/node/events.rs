@@ -10,7 +10,7 @@ use crate::protocol::ring::RingEvent;
 use crate::protocol::subgroup::{Membership, SubgroupEvent};
 
 /// How long the registry is waited for. choice
-const REGISTRY_WITHIN: Duration = Duration::from_secs(4);
+pub(super) const REGISTRY_WITHIN: Duration = Duration::from_secs(4);
 /// Relays, besides the leader and this peer, from which on the home subgroup is used rather than another (design D18).
 const ENOUGH_RELAYS: usize = 2;
 
@@ -57,7 +57,7 @@ impl<P: Peer> Node<P> {
 
     pub(super) fn ask_ended(&mut self, step: &mut Step<'_, P>, token: u64, result: Result<Vec<u8>, Failure>) {
         match self.asks.remove(&token) {
-            None => {}
+            None | Some(Asker::Nobody) => {}
             Some(Asker::User(token)) => {
                 let answer = match result {
                     Ok(response) => Answer::Response(response),

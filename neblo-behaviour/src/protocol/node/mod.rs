@@ -63,6 +63,8 @@ enum Asker {
     Finger(u8, [u8; 32]),
     /// The subgroup part, under this name.
     Registry(u64),
+    /// Nobody waits for what comes of it.
+    Nobody,
 }
 
 /// What is used during one input.

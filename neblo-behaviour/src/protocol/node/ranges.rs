@@ -9,13 +9,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::events::REGISTRY_WITHIN;
 use super::subscription::{RegenerateAsk, RingRequest};
 use super::*;
 use crate::address::AddrRange;
 use crate::protocol::codec::to_bytes;
 use crate::protocol::interface::{Failure, Migration, RangeWork, Recipients, Regeneration, Role};
-use crate::protocol::messaging::{Asking, MAX_COPIES, Request, originals};
+use crate::protocol::messaging::{Asking, MAX_COPIES, Request, originals, placement};
 use crate::protocol::ring::RingInput;
+use crate::protocol::subgroup::{COPIES as REGISTRY_COPIES, RegistryRequest};
 
 /// How long the owners of one interval are waited for before they are asked again. choice
 const CAST_WITHIN: Duration = Duration::from_secs(20);
@@ -27,6 +29,8 @@ const CASTS: u8 = 8;
 const MAX_CASTS: usize = 256;
 /// Regenerations for others that run at once; further ones are refused and asked for again. choice
 const MAX_OWED: usize = 32;
+/// Rows of the registry that go to the new owner of a range; the others come with their next renewal. choice: what two buckets give at once
+const MAX_PASSED: usize = 128;
 /// Runs of the handlers that the application has at once; the others wait. choice: half of what its queue holds
 const MAX_WORKS: usize = 32;
 /// Runs of the handlers that wait; further ones are counted as left out. choice: 512 ranges at once
@@ -88,6 +92,7 @@ pub(super) struct Ranges {
 impl<P: Peer> Node<P> {
     /// The part of the ring handed a range over: everything that is kept for it is to be sent.
     pub(super) fn handed_over(&mut self, step: &mut Step<'_, P>, range: AddrRange, epoch: u64) {
+        self.pass_registry(step, range);
         if !self.range_handlers.0 {
             return part!(self, step, |ctx| self.ring.handle(ctx, RingInput::Migrated { epoch }));
         }
@@ -96,6 +101,20 @@ impl<P: Peer> Node<P> {
         for copy in 0..MAX_COPIES {
             let what = Migration { range: originals(range, copy), epoch, role: Role::of_copy(copy) };
             self.range_work(step, Cause::Migration(migration), RangeWork::Migration(what));
+        }
+    }
+
+    /// What is registered in a range that was handed over goes to its new owner: rows are signed, so anybody may bring them.
+    fn pass_registry(&mut self, step: &mut Step<'_, P>, range: AddrRange) {
+        let copies = |at| (0..REGISTRY_COPIES).filter(move |copy| range.contains(placement(at, *copy)));
+        let rows = self.subgroups.registered().flat_map(|(at, row)| copies(at).map(move |copy| (at, copy, row)));
+        let rows: Vec<_> =
+            rows.take(MAX_PASSED).map(|(at, copy, row)| (at, copy, RegistryRequest::Register(row.clone()))).collect();
+        for (to, copy, register) in rows {
+            let (recipients, payload) = (Recipients::Only(copy), to_bytes(&register));
+            let wait = REGISTRY_WITHIN;
+            let asking = Asking { token: 0, recipients, port: PORT_REGISTRY, to, payload, wait, via: None };
+            self.ask(step, asking, Asker::Nobody);
         }
     }
 

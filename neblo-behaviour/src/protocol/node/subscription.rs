@@ -15,9 +15,9 @@ use crate::protocol::ring::{Principal, RingInput};
 const LOCATE_WITHIN: Duration = Duration::from_secs(4);
 /// Failed attempts a known peer until subscribing is given up. choice
 const ATTEMPTS: usize = 6;
-/// Rounds of upkeep between two looks for another ring: after many losses at once, at most after any, and at most. choice: a ring that
-/// is parted loses somebody, and one side of it many
-const SEEK_ROUNDS: (u64, u64, u64) = (8, 64, 256);
+/// Rounds of upkeep between two looks for another ring: after many losses at once, and at most. choice: of a ring that is parted one side
+/// loses many; who only lost one is told by its neighbours who takes that one's place
+const SEEK_ROUNDS: (u64, u64) = (8, 2_048);
 /// Losses within this time count as one event. choice: as long as deaths take to be noticed, twice
 const TOGETHER: Duration = Duration::from_secs(30);
 /// When one in so many of all that a node kept is lost at once, the ring may have come apart. choice
@@ -243,9 +243,10 @@ impl<P: Peer> Node<P> {
         lost.push(Lost { contact, asked: 0, at: now });
         let together = lost.iter().filter(|lost| now.since(lost.at) < TOGETHER).count();
         let kept = self.ring.successors().len() + self.fingers.iter().count();
-        let every = if together * APART >= kept { SEEK_ROUNDS.0 } else { SEEK_ROUNDS.1 };
-        let (left, before) = self.subscription.seek;
-        self.subscription.seek = (left.min(every), before.min(every));
+        if together * APART >= kept {
+            let (left, before) = self.subscription.seek;
+            self.subscription.seek = (left.min(SEEK_ROUNDS.0), before.min(SEEK_ROUNDS.0));
+        }
     }
 
     /// From time to time asks a lost peer and a known one who owns our address: if one names another, there are two rings.
@@ -258,7 +259,7 @@ impl<P: Peer> Node<P> {
             self.subscription.seek.0 = left;
             return;
         }
-        let every = (every * 2).min(SEEK_ROUNDS.2);
+        let every = (every * 2).min(SEEK_ROUNDS.1);
         self.subscription.seek = (every, every);
         let Subscription { lost, known, .. } = &mut self.subscription;
         // Of those that were asked least, the one that was lost last.

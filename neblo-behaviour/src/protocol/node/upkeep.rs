@@ -72,70 +72,81 @@ impl<P: Peer> Node<P> {
     /// Keeps the connections that ring, subgroups and paths need, and lets go of the others (design: two planes).
     pub(super) fn refresh(&mut self, step: &mut Step<'_, P>) {
         self.refreshing = false;
-        self.kept_ring = self.ring.neighbours().cloned().collect();
-        let fingers = self.fingers.iter().map(|finger| (finger.contact.clone(), LinkUse::Seldom));
-        let watched_by_others = |contact: &Contact<P>| self.ring.is_spare(contact.peer);
-        let ring = self.kept_ring.iter().cloned().map(|contact| match watched_by_others(&contact) {
-            true => (contact, LinkUse::Seldom),
-            false => (contact, LinkUse::Neighbour),
-        });
-        let mut wanted: Vec<(Contact<P>, LinkUse)> = fingers.chain(ring).collect();
-        wanted.extend(self.subgroups.neighbours().into_iter().map(|contact| (contact, LinkUse::Neighbour)));
+        if !self.ring_is_kept() {
+            self.kept_ring = self.ring.neighbours().cloned().collect();
+        }
+        // Mostly they are the same as before, so nothing is copied until they are not.
+        let mut wanted: Vec<(P, Option<&Contact<P>>, LinkUse)> = Vec::with_capacity(self.held.len() + 8);
+        wanted.extend(self.fingers.iter().map(|finger| (finger.contact.peer, Some(&finger.contact), LinkUse::Seldom)));
+        wanted.extend(self.kept_ring.iter().map(|contact| match self.ring.is_spare(contact.peer) {
+            // Another one watches it as a neighbour.
+            true => (contact.peer, Some(contact), LinkUse::Seldom),
+            false => (contact.peer, Some(contact), LinkUse::Neighbour),
+        }));
+        wanted.extend(self.subgroups.neighbours().map(|contact| (contact.peer, Some(contact), LinkUse::Neighbour)));
         // The leader of a subgroup says when a member of it is gone; nobody does of one that has moved away.
         let on_a_list = |peer: P| self.on_lists.binary_search(&peer).is_ok();
-        wanted.extend(self.paths.neighbours().into_iter().map(|(contact, busy)| match busy {
-            true => (contact, LinkUse::Streams),
-            false if on_a_list(contact.peer) => (contact, LinkUse::Seldom),
-            false => (contact, LinkUse::Neighbour),
+        wanted.extend(self.paths.neighbours().map(|(peer, contact, busy)| match busy {
+            true => (peer, contact, LinkUse::Streams),
+            false if on_a_list(peer) => (peer, contact, LinkUse::Seldom),
+            false => (peer, contact, LinkUse::Neighbour),
         }));
-        wanted.retain(|(contact, _)| contact.peer != self.me.peer);
+        wanted.retain(|(peer, ..)| *peer != self.me.peer);
         // One entry a peer, with the first contact that has addresses.
-        wanted.sort_by_key(|(contact, _)| contact.peer);
-        wanted.dedup_by(|(contact, used_for), (known, known_for)| {
-            let same = contact.peer == known.peer;
-            if same && !known.has_addresses() {
-                *known = contact.clone();
+        wanted.sort_by_key(|(peer, ..)| *peer);
+        wanted.dedup_by(|(peer, contact, used_for), (known, known_contact, known_for)| {
+            let same = peer == known;
+            if same && !known_contact.is_some_and(Contact::has_addresses) {
+                *known_contact = contact.or(*known_contact);
             }
             if same {
                 *known_for = (*known_for).max(*used_for);
             }
             same
         });
-        let held = std::mem::take(&mut self.held);
-        // Both are in the order of the peers: mostly they are the same.
-        let mut before = held.iter().peekable();
-        for (contact, used_for) in &wanted {
-            while let Some((gone, _)) = before.next_if(|(held, _)| held.peer < contact.peer) {
-                self.release(step, gone.peer);
+        // Both are in the order of the peers.
+        let mut before = std::mem::take(&mut self.held).into_iter().peekable();
+        let mut held = Vec::with_capacity(wanted.len());
+        let (mut gone, mut changed) = (Vec::new(), Vec::new());
+        for (peer, contact, used_for) in wanted {
+            while let Some((old, _)) = before.next_if(|(old, _)| old.peer < peer) {
+                gone.push(old.peer);
             }
-            let known = before.next_if(|(held, _)| held.peer == contact.peer);
-            if known.is_none() {
+            let same = |old: &Contact<P>| contact.map_or(old.addresses.is_none(), |contact| contact.is_same(old));
+            held.push(match before.next_if(|(old, _)| old.peer == peer) {
+                Some((old, old_use)) if old_use == used_for && same(&old) => (old, used_for),
+                old => {
+                    let contact = contact.cloned().unwrap_or_else(|| Contact::bare(peer));
+                    changed.push((contact.clone(), used_for, old.is_none()));
+                    (contact, used_for)
+                }
+            });
+        }
+        gone.extend(before.map(|(old, _)| old.peer));
+        self.held = held;
+        for peer in gone {
+            self.links.forget(peer);
+            step.out.push(Output::Release(peer));
+        }
+        for (contact, used_for, new) in changed {
+            if new {
                 step.out.push(Output::Hold(contact.clone()));
             }
-            if known.is_none_or(|(known, known_for)| known_for != used_for || !known.is_same(contact)) {
-                part!(self, step, |ctx| self.links.watch(ctx, contact, *used_for));
-            }
+            part!(self, step, |ctx| self.links.watch(ctx, &contact, used_for));
         }
-        for (gone, _) in before {
-            self.release(step, gone.peer);
-        }
-        self.held = wanted;
         self.tell_predecessor(step);
     }
 
-    fn release(&mut self, step: &mut Step<'_, P>, peer: P) {
-        self.links.forget(peer);
-        step.out.push(Output::Release(peer));
+    /// Whether the ring's neighbours are those of which connections were looked at last.
+    fn ring_is_kept(&self) -> bool {
+        let mut kept = self.kept_ring.iter();
+        self.ring.neighbours().all(|now| kept.next().is_some_and(|kept| now.is_same(kept))) && kept.next().is_none()
     }
 
     /// The ring has heard something. Mostly nothing changes by it, and looking at all connections was a third of what an idle
     /// node did.
     pub(super) fn refresh_if_ring_changed(&mut self, step: &mut Step<'_, P>) {
-        let mut kept = self.kept_ring.iter();
-        let unchanged = self.ring.neighbours().all(|now| kept.next().is_some_and(|kept| now.is_same(kept)))
-            && kept.next().is_none()
-            && self.successor_list().eq(self.told_list.iter().copied());
-        if !unchanged {
+        if !self.ring_is_kept() || !self.successor_list().eq(self.told_list.iter().copied()) {
             self.stir(step);
             self.refresh_soon(step);
         }

@@ -292,16 +292,17 @@ impl<P: Peer> Paths<P> {
     }
 
     /// Peers to keep connected, and whether streams run over the link with them or a walk waits for them.
-    pub fn neighbours(&self) -> Vec<(Contact<P>, bool)> {
+    /// A peer may come more than once, and with its addresses where they are known.
+    pub fn neighbours(&self) -> impl Iterator<Item = (P, Option<&Contact<P>>, bool)> {
         let own = self.own.values().filter_map(|path| Some((path.first()?, !path.is_ready())));
-        let relayed = self.relayed.neighbours();
-        let ends = self.ends.iter().map(|(peer, _)| (Contact::bare(*peer), false));
-        own.chain(self.renewal.firsts())
-            .chain(relayed)
-            .chain(ends)
-            .chain(self.untold.neighbours().map(|next| (next, false)))
-            .chain(self.streams.neighbours().map(|peer| (Contact::bare(peer), true)))
-            .collect()
+        let relayed = self.relayed.entries().flat_map(|entry| {
+            [(entry.previous, None, false), (entry.next.peer, Some(&entry.next), entry.is_walking())]
+        });
+        let untold = self.untold.neighbours().map(|next| (next, false));
+        let named = own.chain(self.renewal.firsts()).chain(untold);
+        let ends = self.ends.iter().map(|(peer, _)| (*peer, None, false));
+        let named = named.map(|(contact, waits)| (contact.peer, Some(contact), waits));
+        named.chain(relayed).chain(ends).chain(self.streams.neighbours().map(|peer| (peer, None, true)))
     }
 
     /// The subgroups changed: `views` are those this peer is a member of, `own` is where its own paths are built, `leads`

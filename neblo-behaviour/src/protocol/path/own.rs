@@ -55,8 +55,8 @@ impl<P: Peer> OwnPath<P> {
     pub(super) fn is_ready(&self) -> bool {
         self.state == State::Ready
     }
-    pub(super) fn first(&self) -> Option<Contact<P>> {
-        self.first.clone().filter(|_| self.state != State::Waiting)
+    pub(super) fn first(&self) -> Option<&Contact<P>> {
+        self.first.as_ref().filter(|_| self.state != State::Waiting)
     }
     pub(super) fn is_at(&self, first: P, id: u64) -> bool {
         self.id == id && self.goes_through(first)
@@ -78,7 +78,7 @@ impl<P: Peer> OwnPath<P> {
     /// Takes down whatever there is of it.
     pub(super) fn break_up(&self, ctx: &mut PathCtx<'_, P>) {
         if let Some(first) = self.first() {
-            ctx.out.send(&first, PathMessage::Broken(Broken { id: self.id, up: true }));
+            ctx.out.send(first, PathMessage::Broken(Broken { id: self.id, up: true }));
         }
     }
     /// Whether so many may relay now that the path was built among too few: in a young subgroup a path goes to and fro between
@@ -200,17 +200,17 @@ impl<P: Peer> Paths<P> {
     /// broke it, or may have; that is answered more slowly the more often it happens.
     pub(super) fn lost(&mut self, ctx: &mut PathCtx<'_, P>, keys: &dyn Keys<P>, purpose: Purpose, within: bool) {
         let Some(path) = self.own.get_mut(&purpose) else { return };
-        let (was_ready, first) = (path.is_ready(), path.first());
+        let (was_ready, first) = (path.is_ready(), path.first().map(|first| first.peer));
         if !was_ready {
             let (shortest, longest) = BACK_OFF;
             let wait = shortest.saturating_mul(1 << path.failures.min(10)).min(longest);
             path.failures += 1;
             let doubt = path.failures.is_multiple_of(DOUBTED_AFTER);
-            if let Some(first) = &first {
-                self.pinned.refused(first.peer);
+            if let Some(first) = first {
+                self.pinned.refused(first);
             }
             if let Some(first) = first.filter(|_| doubt) {
-                self.pinned.put_last(first.peer);
+                self.pinned.put_last(first);
                 ctx.out.emit(PathEvent::FirstRelays);
             }
             return self.wait(ctx, purpose, wait);
@@ -223,7 +223,7 @@ impl<P: Peer> Paths<P> {
         let wait = if within {
             let answer = self.breaks.entry(purpose).or_default().broke(ctx.now);
             if let Some(first) = first.filter(|_| answer.doubt) {
-                self.pinned.put_last(first.peer);
+                self.pinned.put_last(first);
                 ctx.out.emit(PathEvent::FirstRelays);
             }
             answer.wait

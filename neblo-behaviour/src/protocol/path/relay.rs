@@ -48,7 +48,7 @@ impl<P: Peer> Entry<P> {
     }
 
     /// A walk is under way over it.
-    fn is_walking(&self) -> bool {
+    pub(super) fn is_walking(&self) -> bool {
         !self.opened || self.repair.is_some()
     }
 }
@@ -79,11 +79,9 @@ impl<P: Peer> RelayTable<P> {
         self.entries.len()
     }
 
-    /// The neighbours on paths, and whether a walk waits for one.
-    pub(super) fn neighbours(&self) -> impl Iterator<Item = (Contact<P>, bool)> {
-        self.entries
-            .values()
-            .flat_map(|entry| [(Contact::bare(entry.previous), false), (entry.next.clone(), entry.is_walking())])
+    /// All of them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry<P>> {
+        self.entries.values()
     }
 
     /// The links of all paths: previous peer and its name, next peer and its name.

@@ -40,7 +40,7 @@ impl<P: Peer> Renewal<P> {
     }
 
     /// First relays, and whether a walk waits for them.
-    pub(super) fn firsts(&self) -> impl Iterator<Item = (Contact<P>, bool)> {
+    pub(super) fn firsts(&self) -> impl Iterator<Item = (&Contact<P>, bool)> {
         self.all().filter_map(|path| Some((path.first()?, !path.is_ready())))
     }
 

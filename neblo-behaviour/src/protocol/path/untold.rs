@@ -59,8 +59,8 @@ impl<P: Peer> Untold<P> {
     }
 
     /// Who will be told.
-    pub(super) fn neighbours(&self) -> impl Iterator<Item = Contact<P>> {
-        self.breaks.values().cloned()
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = &Contact<P>> {
+        self.breaks.values()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -85,7 +85,7 @@ mod tests {
         untold.keep(&Contact::bare(7), 1);
         untold.keep(&Contact::bare(8), 1);
         untold.dead(7);
-        assert_eq!(untold.neighbours().collect::<Vec<_>>(), [Contact::bare(8)]);
+        assert_eq!(untold.neighbours().collect::<Vec<_>>(), [&Contact::bare(8)]);
         assert!(!untold.is_empty());
     }
 }

@@ -7,13 +7,13 @@ use rand::Rng;
 
 /// Fingers kept a level (design D6).
 const A_LEVEL: usize = 2;
-/// Turns that all levels get one after another when a peer is new to the ring, and when its ring has grown. choice: what
-/// fills two a level although some requests find nobody
-const TURNS: u8 = 4;
+/// Turns that all levels get one after another when a peer is new to the ring, and when its ring has grown. choice: two a level; what
+/// found nobody is asked for again by what follows
+const TURNS: u8 = 2;
 /// Rounds between two requests when none are due: at first, so many times, and then. choice: minutes after many have joined at once
-/// routes are as long as over an ideal ring; then half an hour to a few hours replaces all, and a dead one is replaced at once
+/// routes are as long as over an ideal ring; then some hours replace all, and a dead one is replaced at once
 const YOUNG: (u32, u32) = (15, 24);
-const SELDOM: u32 = 120;
+const SELDOM: u32 = 600;
 /// Lost fingers of which each is made up for by itself; of more a turn of all levels takes care. choice
 const MAX_LOST: usize = 16;
 /// Requests a round when some are due. choice
@@ -132,9 +132,11 @@ impl<P: Peer> Fingers<P> {
         }
         let (times, waited) = self.asked;
         let waited = waited.saturating_add(rounds);
-        let now = waited >= if times < YOUNG.1 { YOUNG.0 } else { SELDOM };
-        self.asked = if now { (times.saturating_add(1), 0) } else { (times, waited) };
-        usize::from(now)
+        let every = if times < YOUNG.1 { YOUNG.0 } else { SELDOM };
+        // Rounds may be further apart than requests.
+        let now = (waited / every).min(AT_ONCE as u32);
+        self.asked = (times.saturating_add(now), if now > 0 { 0 } else { waited });
+        now as usize
     }
 
     /// The part of a width, of 2^i, that the answerer has to choose from: as much of half of it as some level fills to the

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use fingers::{Finger, Fingers};
 pub use message::*;
-use news::LastWords;
+use news::{LastAnswer, LastWords};
 pub use rounds::Rounds;
 pub use routing::Hop;
 
@@ -245,6 +245,7 @@ pub struct Ring<P> {
     repeating: bool,
     question: Option<(u64, Question<P>)>,
     last_words: LastWords<P>,
+    last_answer: LastAnswer<P>,
     /// Whether questions are for news alone, where that is enough.
     brief: bool,
     next_request: u64,
@@ -287,6 +288,7 @@ impl<P: Peer> Default for Ring<P> {
             repeating: false,
             question: None,
             last_words: LastWords::default(),
+            last_answer: LastAnswer::default(),
             brief: true,
             next_request: 0,
             r: MAX_SUCCESSORS,

@@ -40,6 +40,29 @@ impl<P: Peer> Neighbours<P> {
     }
 }
 
+/// The last whole answer that was compared with what an asker knew, and its digest: most answers are the same, and to know that need not
+/// cost more than a look. It says nothing about the ring, so it counts for nothing where two states are compared.
+#[derive(Clone, Debug)]
+pub(super) struct LastAnswer<P>(Option<Box<(Neighbours<P>, u64)>>);
+
+impl<P> Default for LastAnswer<P> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<P> PartialEq for LastAnswer<P> {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl<P> Eq for LastAnswer<P> {}
+
+impl<P> std::hash::Hash for LastAnswer<P> {
+    fn hash<H: std::hash::Hasher>(&self, _state: &mut H) {}
+}
+
 /// What tells answers apart: BLAKE3 of all of it but the number of the question.
 fn digest<P: Peer>(answer: &Neighbours<P>) -> u64 {
     let mut hasher = blake3::Hasher::new_derive_key("neblo 1 neighbours");
@@ -63,13 +86,39 @@ impl<P: Peer> Ring<P> {
     }
 
     /// The answer to a question, of which the asker may have all.
-    pub(super) fn in_short(&self, ask: &Ask, whole: Neighbours<P>) -> Neighbours<P> {
+    pub(super) fn in_short(&mut self, ask: &Ask, busy: bool) -> Neighbours<P> {
         let request = ask.request;
-        let same = !whole.busy && ask.known.is_some_and(|known| known == digest(&whole));
-        match same {
-            true => Neighbours::nothing_new(request),
-            false => Neighbours { request, ..whole },
+        if let Some(known) = ask.known.filter(|_| !busy) {
+            if !self.answers_as_before() {
+                let whole = self.whole_answer(false);
+                let digest = digest(&whole);
+                self.last_answer.0 = Some(Box::new((whole, digest)));
+            }
+            if self.last_answer.0.as_ref().is_some_and(|last| last.1 == known) {
+                return Neighbours::nothing_new(request);
+            }
         }
+        Neighbours { request, ..self.whole_answer(busy) }
+    }
+
+    /// Whether the whole answer is the last one that was compared.
+    fn answers_as_before(&self) -> bool {
+        let Some((last, _)) = self.last_answer.0.as_deref() else { return false };
+        let same = |one: &Principal<P>, other: &Principal<P>| one.is(other) && one.contact.is_same(&other.contact);
+        let same_or_none = |one: &Option<Principal<P>>, other: &Option<Principal<P>>| match (one, other) {
+            (Some(one), Some(other)) => same(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.is_member()
+            && self.roster.is_none()
+            && last.open
+            && last.founder.is_none()
+            && last.epoch == Some(self.seen)
+            && last.before == self.told_start()
+            && same_or_none(&last.me, &self.me)
+            && same_or_none(&last.predecessor, &self.predecessor)
+            && last.successors.len() == self.successors.len()
+            && last.successors.iter().zip(&self.successors).all(|(one, other)| same(one, other))
     }
 
     /// What the first successor said, if it need not say it again. It is remembered once the neighbours follow from it.

@@ -9,8 +9,9 @@ use super::*;
 
 /// Rounds after the last change before they become rarer. choice: what was lost with a frame is said again in one
 const BRISK: u8 = 4;
-/// The longest wait, in rounds. choice: 16 s by default, less than a claimed range is held back for its heir (20 s)
-const LONGEST: u32 = 8;
+/// The longest wait, in rounds. choice: about a minute by default. Whoever lives in a claimed range has lost a neighbour and does not wait
+/// for its round
+const LONGEST: u32 = 32;
 
 /// The pace of a member's rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,8 @@ mod tests {
     fn rounds_become_rarer_while_nothing_changes_and_a_change_brings_them_back() {
         let mut rounds = Rounds::default();
         let waits: Vec<u32> = (0..9).map(|_| rounds.next(true)).collect();
-        assert_eq!(waits, [1, 1, 1, 1, 2, 4, 8, 8, 8]);
+        assert_eq!(waits, [1, 1, 1, 1, 2, 4, 8, 16, 32]);
+        assert_eq!(rounds.next(true), 32);
         assert!(rounds.stirred());
         assert!(!rounds.stirred());
         assert_eq!(rounds.next(true), 1);

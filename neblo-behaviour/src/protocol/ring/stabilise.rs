@@ -29,21 +29,30 @@ impl<P: Peer> Ring<P> {
 
     /// Rule 6: while an own question is open, others are told "busy".
     pub(super) fn asked(&mut self, ctx: &mut RingCtx<'_, P>, from: P, ask: Ask) {
+        let busy = self.question.is_some() && self.is_member() && self.me.is_some() && self.rules.busy;
+        let answer = self.in_short(&ask, busy);
+        ctx.out.send(&Contact::bare(from), RingMessage::Neighbours(answer));
+    }
+
+    pub(super) fn whole_answer(&self, busy: bool) -> Neighbours<P> {
         let me = self.me.clone().filter(|_| self.is_member());
-        let answer = Neighbours {
+        Neighbours {
             request: 0,
-            busy: self.question.is_some() && me.is_some() && self.rules.busy,
+            busy,
             predecessor: self.predecessor.clone().filter(|_| me.is_some()),
             successors: List::chop(self.successors.clone()),
             open: self.roster.is_none(),
             epoch: Some(self.seen),
-            before: self.before.as_ref().filter(|_| self.leaving.is_none()).map(|before| before.after),
+            before: self.told_start(),
             founder: self.told_founder(),
             me,
             same: false,
-        };
-        let answer = self.in_short(&ask, answer);
-        ctx.out.send(&Contact::bare(from), RingMessage::Neighbours(answer));
+        }
+    }
+
+    /// Where the range before ours begins, as others are told.
+    pub(super) fn told_start(&self) -> Option<OverlayAddr> {
+        self.before.as_ref().filter(|_| self.leaving.is_none()).map(|before| before.after)
     }
 
     pub(super) fn answered(&mut self, ctx: &mut RingCtx<'_, P>, from: P, mut answer: Neighbours<P>) {

@@ -8,7 +8,7 @@
 //! [`DEPOSED_WITHIN`]: two rounds of comparing, and the time that a candidate has to take over. A member that sees that it is
 //! behind asks the other for its list, so that nobody keeps a version apart from the others for longer than that either.
 //!
-//! Each sixth round, or each third of the seldom ones, it is the leader that is shown the root. One that leads no more, and whose word of that did not arrive,
+//! Each third round, or each second of the seldom ones, it is the leader that is shown the root. One that leads no more, and whose word of that did not arrive,
 //! answers with what it follows now: else members that know only one another would wait for it for ever.
 
 use super::*;
@@ -17,12 +17,12 @@ use crate::protocol::io::below;
 /// How often a member shows its root. choice: some 250 bytes each time
 const COMPARE: Duration = Duration::from_secs(5);
 /// Rounds after the last change of the list until they become seldom, and what they take then. choice: two lists for one version are both
-/// new, and each of a hundred holders of either has met the other by then
-const BRISK: u32 = 6;
-const SELDOM: Duration = Duration::from_secs(20);
-/// The round in which the leader is shown the root, while they are brisk and when they are seldom: each half minute, and each minute.
-/// choice: a leader of 50 answers at most two of these a second
-const TO_LEADER: (u32, u32) = (6, 3);
+/// new, and whoever holds the rarer one meets a holder of the other in the first or second
+const BRISK: u32 = 3;
+const SELDOM: Duration = Duration::from_secs(60);
+/// The round in which the leader is shown the root, while they are brisk and when they are seldom: in the third round after a
+/// change, and each second minute. choice: a leader of 50 answers at most four of these a second
+const TO_LEADER: (u32, u32) = (3, 2);
 /// Within this a leader that has signed two lists for one version is followed no more: see above.
 pub const DEPOSED_WITHIN: Duration = Duration::from_secs(15);
 /// Frames of this kind of one member that are looked at in one round, and of all others together: a signature is checked for

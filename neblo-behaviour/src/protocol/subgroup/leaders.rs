@@ -8,9 +8,13 @@ const RENEW_YOUNG: Duration = Duration::from_millis(1_500);
 const YOUNG_ROUNDS: u32 = 8;
 /// Leaders that a leader keeps as neighbours in the multicast (design D13).
 const LINKS: usize = 8;
-/// A neighbour that was not heard of as a leader for this long is none any more: it is asked each second round, twice, and a little.
-/// choice
-const LINK_LASTS: Duration = Duration::from_secs(70);
+/// Neighbours in the multicast are asked whether they lead so often, in rounds; one that was not heard of as a leader for this long is
+/// none any more. choice: each minute, twice, and a little
+const GREET: u32 = 4;
+const LINK_LASTS: Duration = Duration::from_secs(130);
+/// News of leaders that are taken of one neighbour, a second and at once. choice: leaders change a few times an hour, and all at once after
+/// a partition
+pub(super) const NEWS: (u64, u64) = (4, 256);
 /// How often, and how many times, the registry is asked for a leader that somebody wants. choice
 const SEEK_EVERY: Duration = Duration::from_millis(500);
 const SEEKS: u32 = 12;
@@ -38,8 +42,8 @@ impl<P: Peer> Subgroups<P> {
         });
         let young = rounds <= YOUNG_ROUNDS;
         self.use_registry(ctx, keys, (!young).then_some(rounds));
-        ctx.out.arm(if young { RENEW_YOUNG } else { registry::RENEW }, SubgroupTimer::Renew(renewing));
-        self.look_after_links(ctx, keys, !young && rounds.is_multiple_of(2));
+        ctx.out.arm(if young { RENEW_YOUNG } else { registering::ROUND }, SubgroupTimer::Renew(renewing));
+        self.look_after_links(ctx, keys, !young && rounds.is_multiple_of(GREET));
         self.greet_leaders(ctx, keys);
         self.wants_guest |= !young && self.is_guest_anyway(ctx);
         if self.wants_guest && self.leaders().next().is_some() {
@@ -53,7 +57,8 @@ impl<P: Peer> Subgroups<P> {
 
     /// Neighbours in the multicast that lead no more are let go; the others are asked whether they still do.
     fn look_after_links(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, ask: bool) {
-        let (now, row) = (ctx.now, self.own_row(keys));
+        let now = ctx.now;
+        let row = ask.then(|| self.own_row(keys)).flatten();
         let Some(leading) = &mut self.leading else { return };
         // An answer that was lost makes room for another.
         leading.asked.clear();
@@ -61,7 +66,7 @@ impl<P: Peer> Subgroups<P> {
         for (gone, _) in gone {
             self.unlink(ctx, gone.peer);
         }
-        if let (Some(leading), Some(row), true) = (&self.leading, row, ask) {
+        if let (Some(leading), Some(row)) = (&self.leading, row) {
             for linked in leading.linked() {
                 let hello = LeaderHello { row: row.clone(), answer: false };
                 ctx.out.send(linked, SubgroupMessage::LeaderHello(hello));
@@ -79,12 +84,17 @@ impl<P: Peer> Subgroups<P> {
 
     /// Makes neighbours of up to eight random leaders (design D13).
     pub(super) fn greet_leaders(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>) {
-        let Some(row) = self.own_row(keys) else { return };
+        let room =
+            self.leading.as_ref().map_or(0, |leading| LINKS.saturating_sub(leading.linked.len() + leading.asked.len()));
+        if room == 0 {
+            return;
+        }
         let mut others: Vec<_> = self.leaders().map(|other| other.statement.contact.clone()).collect();
-        let Some(leading) = &mut self.leading else { return };
+        let Some(leading) = &self.leading else { return };
         others.retain(|other| !leading.linked().any(|linked| linked == other) && !leading.asked.contains(&other.peer));
         shuffle(ctx.rng, &mut others);
-        let room = LINKS.saturating_sub(leading.linked.len() + leading.asked.len());
+        let Some(row) = self.own_row(keys).filter(|_| !others.is_empty()) else { return };
+        let Some(leading) = &mut self.leading else { return };
         for other in others.into_iter().take(room) {
             leading.asked.push(other.peer);
             let hello = LeaderHello { row: row.clone(), answer: false };
@@ -97,7 +107,9 @@ impl<P: Peer> Subgroups<P> {
         if statement.contact.peer != from || !hello.row.holds(keys, &self.config.cost, ctx.unix) {
             return;
         }
-        self.heard_of(ctx.now, hello.row.clone());
+        if self.heard_of(ctx.now, hello.row.clone()) {
+            self.tell_leaders(ctx, from, &hello.row);
+        }
         self.found_sought(ctx);
         let Some(row) = self.own_row(keys) else { return };
         if row.statement.subgroup == statement.subgroup {
@@ -117,6 +129,36 @@ impl<P: Peer> Subgroups<P> {
         if !hello.answer {
             let hello = LeaderHello { row, answer: true };
             ctx.out.send(&Contact::bare(from), SubgroupMessage::LeaderHello(hello));
+        }
+    }
+
+    /// Another one leads a subgroup: the neighbours in the multicast are told, but not whom it was heard of from.
+    fn tell_leaders(&mut self, ctx: &mut SubgroupCtx<'_, P>, from: P, row: &LeaderRow<P>) {
+        let about = row.statement.contact.peer;
+        for linked in self.leading.iter().flat_map(Leading::linked).filter(|to| to.peer != from && to.peer != about) {
+            ctx.out.send(linked, SubgroupMessage::LeaderNews(row.clone()));
+        }
+    }
+
+    /// A neighbour in the multicast has heard of a leader. What is news here goes on to the others, so that all have heard of it within
+    /// some round trips; what is none ends here.
+    pub(super) fn told_of_leader(
+        &mut self,
+        ctx: &mut SubgroupCtx<'_, P>,
+        keys: &dyn Keys<P>,
+        from: P,
+        row: LeaderRow<P>,
+    ) {
+        let linked = self.leading.as_ref().is_some_and(|leading| leading.linked().any(|linked| linked.peer == from));
+        let known =
+            self.leader_of(row.statement.subgroup).is_some_and(|known| known.peer == row.statement.contact.peer);
+        if !linked || known || !self.news.take(ctx.now, from, 1) || !row.holds(keys, &self.config.cost, ctx.unix) {
+            return;
+        }
+        if self.heard_of(ctx.now, row.clone()) {
+            self.tell_leaders(ctx, from, &row);
+            self.found_sought(ctx);
+            self.rival(ctx, keys, row.statement.subgroup, row.statement.contact.clone(), row.term);
         }
     }
 

@@ -329,6 +329,8 @@ choice! {
         11 => TwoLists(TwoLists),
         12 => Lead(Lead),
         13 => MoveTo(MoveTo<P>),
+        /// One leader to its neighbours in the multicast: this one leads that subgroup now.
+        14 => LeaderNews(LeaderRow<P>),
     }
 }
 

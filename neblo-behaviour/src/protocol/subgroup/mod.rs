@@ -28,9 +28,11 @@ use handing::Handing;
 use leading::Leading;
 use lists::apply_change;
 pub use message::*;
+#[cfg(feature = "sim")]
+pub(crate) use registering::ROUND;
 use registry::Registry;
 #[cfg(feature = "sim")]
-pub(crate) use registry::{BUCKETS, LASTS, MAX_AT_ONE, RENEW};
+pub(crate) use registry::{BUCKETS, LASTS, MAX_AT_ONE};
 use seat::{Seat, Stage};
 pub use standing::LeaderPolicy;
 use standing::{Observed, moves};
@@ -41,6 +43,7 @@ use super::cost::{JoinCost, STATEMENT_LASTS, week_at};
 use super::interface::{Failure, Recipients};
 use super::io::{Contact, Ctx, Part, Peer, Time};
 use super::prefix::Prefix;
+use super::rate::Rates;
 use super::seal::Keys;
 use crate::address::OverlayAddr;
 
@@ -67,7 +70,7 @@ const MAX_SOUGHT: usize = 256;
 /// Times in a row that a joiner lets itself be sent elsewhere. choice
 const MAX_ELSEWHERE: u32 = 6;
 /// Copies of a registration. choice: two more than the primary, so that neither the death of one owner nor its lie decides
-const COPIES: u8 = 3;
+pub(crate) const COPIES: u8 = 3;
 /// All of them at once; the first good answer counts.
 const ALL_COPIES: Recipients = Recipients::First(COPIES);
 
@@ -213,8 +216,12 @@ pub struct Subgroups<P> {
     /// Subgroups whose leader is gone, who it was, and until when another one is expected.
     vacant: BTreeMap<OverlayAddr, (Contact<P>, Time)>,
     registry: Registry<P>,
+    /// Whether there are more leaders than one answer of a bucket has room for.
+    crowded: bool,
     /// Buckets that were asked for news and have not answered, by the name of the question.
     buckets_asked: Vec<(u64, u8)>,
+    /// News of other leaders that are taken of each.
+    news: Rates<P>,
     /// Where connected peers are.
     origins: BTreeMap<P, Prefix>,
     /// Questions to the copies of a registration.
@@ -270,7 +277,9 @@ impl<P: Peer> Subgroups<P> {
             leaders: BTreeMap::new(),
             vacant: BTreeMap::new(),
             registry: Registry::default(),
+            crowded: false,
             buckets_asked: Vec::new(),
+            news: Rates::new(leaders::NEWS.0, leaders::NEWS.1),
             origins: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             succession: None,
@@ -325,20 +334,12 @@ impl<P: Peer> Subgroups<P> {
     }
 
     /// Peers to keep connected, and whom we want to know dead: leaders, and as a leader the members and other leaders.
-    pub fn neighbours(&self) -> Vec<Contact<P>> {
-        let mut neighbours = Vec::new();
-        for seat in [&self.home, &self.guest] {
-            if let Some(leader) = seat.membership.as_ref().and_then(Membership::leader)
-                && leader.contact.peer != self.me.peer
-            {
-                neighbours.push(leader.contact.clone());
-            }
-        }
-        if let (Some(leading), Some(home)) = (&self.leading, self.home()) {
-            neighbours.extend(home.relays(self.me.peer).cloned());
-            neighbours.extend(leading.linked().cloned());
-        }
-        neighbours
+    pub fn neighbours(&self) -> impl Iterator<Item = &Contact<P>> {
+        let me = self.me.peer;
+        let leaders = [&self.home, &self.guest].into_iter().filter_map(|seat| seat.membership.as_ref()?.leader());
+        let leaders = leaders.map(|leader| &leader.contact).filter(move |leader| leader.peer != me);
+        let led = self.leading.as_ref().zip(self.home()).into_iter();
+        leaders.chain(led.flat_map(move |(leading, home)| home.relays(me).chain(leading.linked())))
     }
 
     /// Starts: joins the emptiest subgroup of those of `known`, or creates the first subgroup of a new network.
@@ -408,7 +409,13 @@ impl<P: Peer> Subgroups<P> {
             SubgroupMessage::TwoLists(proof) => self.two_lists(ctx, keys, Some(from), proof),
             SubgroupMessage::Lead(lead) => self.told_to_lead(ctx, keys, from, &lead),
             SubgroupMessage::MoveTo(there) => self.told_to_move(ctx, keys, from, there),
+            SubgroupMessage::LeaderNews(row) => self.told_of_leader(ctx, keys, from, row),
         }
+    }
+
+    /// What is registered here, and at which addresses.
+    pub fn registered(&self) -> impl Iterator<Item = (OverlayAddr, &LeaderRow<P>)> {
+        self.registry.rows()
     }
 
     /// A request to the registry at `at`; `None` refuses it.

@@ -1,36 +1,44 @@
 //! What the registry is asked, and what is made of its answers: by a leader, which has a row of its own there, and by whoever looks
 //! for leaders.
 //!
-//! Others come and go seldom, and a row is long. So a leader that has settled asks one copy of each bucket at a time, each time another
-//! one, and says what it knows: mostly the answer is that there is nothing else.
+//! Others come and go seldom, tell one another of it ([`leaders`](super::leaders)), and a row is long. So a leader that has settled asks
+//! one copy of one bucket a round, each time another one, and says what it knows: mostly the answer is that there is nothing else. Of more
+//! leaders than fit in one answer each bucket is asked in each round: each time for others, of which some are forgotten meanwhile.
 
 use super::*;
 
-/// Each time one of the buckets is asked for all rows, however well they are known: how many members a subgroup has does not count as
-/// news. choice: each minute
-const ANEW: u32 = registry::BUCKETS as u32;
-/// How often a leader that has settled asks whether somebody else is registered for its subgroup, in rounds. choice: each minute. It is
-/// told of any other by its bucket, too
-const ALONE: u32 = 4;
+/// Rounds of a leader that has settled in which it asks for each bucket once, and renews its row.
+const ALL: u32 = registry::BUCKETS as u32;
+/// Each second time a bucket is asked for all rows, however well they are known: how many members a subgroup has does not count as
+/// news. choice: each two minutes
+const ANEW: u32 = 2;
+/// How often a leader that has settled asks whether somebody else is registered for its subgroup, in rounds. choice: each two minutes. It
+/// is told of any other by its bucket, too
+const ALONE: u32 = 8;
+/// A round of a leader that has settled.
+pub(crate) const ROUND: Duration = Duration::from_secs(registry::RENEW.as_secs() / ALL as u64);
 
 impl<P: Peer> Subgroups<P> {
     /// The own row in the registry.
     pub(super) fn own_row(&self, keys: &dyn Keys<P>) -> Option<LeaderRow<P>> {
+        Some(self.unsigned_row()?.sign(keys))
+    }
+
+    fn unsigned_row(&self) -> Option<LeaderRow<P>> {
         let (home, _) = (self.home()?, self.leading.as_ref()?);
         let members = home.list.members.iter().filter(|member| !member.guest).count();
-        let row = LeaderRow {
+        Some(LeaderRow {
             statement: home.leader()?.clone(),
             term: home.list.term,
             size: u16::try_from(members).unwrap_or(u16::MAX),
             full: u16::try_from(self.config.full).unwrap_or(u16::MAX),
             signature: Default::default(),
-        };
-        Some(row.sign(keys))
+        })
     }
 
     /// Registers, and looks for others: in this round of a leader that has settled, or all at once.
     pub(super) fn use_registry(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, settled: Option<u32>) {
-        self.register(ctx, keys, settled.is_none_or(|round| round.is_multiple_of(2)));
+        self.register(ctx, keys, settled.is_none_or(|round| round.is_multiple_of(ALL)));
         match settled {
             Some(round) => self.ask_buckets_again(ctx, round),
             None => self.ask_buckets(ctx),
@@ -48,17 +56,17 @@ impl<P: Peer> Subgroups<P> {
         }
     }
 
-    /// Renews the own row: at the subgroup's address, whose owner may be another one since, and in the bucket if it is time to or if it
-    /// says something else than before.
-    fn register(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, listed: bool) {
-        let Some(row) = self.own_row(keys) else { return };
+    /// Renews the own row, at the subgroup's address and in its bucket, if it is time to or if it says something else than before.
+    fn register(&mut self, ctx: &mut SubgroupCtx<'_, P>, keys: &dyn Keys<P>, due: bool) {
+        let Some(row) = self.unsigned_row() else { return };
         let Some(leading) = &mut self.leading else { return };
         let says = registry::digest(std::iter::once(&row));
-        let listed = leading.registered.replace(says) != Some(says) || listed;
+        if leading.registered.replace(says) == Some(says) && !due {
+            return;
+        }
         let subgroup = row.statement.subgroup;
-        let payload = to_bytes(&RegistryRequest::Register(row));
-        let bucket = listed.then(|| registry::bucket_of(&self.config.network, subgroup));
-        for to in std::iter::once(subgroup).chain(bucket) {
+        let payload = to_bytes(&RegistryRequest::Register(row.sign(keys)));
+        for to in [subgroup, registry::bucket_of(&self.config.network, subgroup)] {
             let token = self.next_number();
             ctx.out.emit(SubgroupEvent::Ask { token, recipients: ALL_COPIES, to, payload: payload.clone() });
         }
@@ -71,14 +79,15 @@ impl<P: Peer> Subgroups<P> {
         }
     }
 
-    /// Asks one copy of each bucket for what is not known yet.
+    /// Asks one copy of a bucket for what is not known yet.
     fn ask_buckets_again(&mut self, ctx: &mut SubgroupCtx<'_, P>, round: u32) {
         self.buckets_asked.clear();
-        for bucket in 0..registry::BUCKETS {
-            let turn = round.wrapping_add(u32::from(bucket));
+        let turn = round / ALL;
+        let crowded = std::mem::take(&mut self.crowded);
+        for bucket in (0..registry::BUCKETS).filter(|bucket| crowded || u32::from(*bucket) == round % ALL) {
             let known = (!turn.is_multiple_of(ANEW)).then(|| self.digest_of_bucket(ctx.now, bucket));
-            let copy = (turn % u32::from(COPIES)) as u8;
-            self.ask_bucket(ctx, bucket, Recipients::Only(copy), known);
+            let copy = if crowded { round } else { turn } % u32::from(COPIES);
+            self.ask_bucket(ctx, bucket, Recipients::Only(copy as u8), known);
         }
     }
 
@@ -114,6 +123,7 @@ impl<P: Peer> Subgroups<P> {
             return self.heard_of_all(ctx.now, bucket);
         }
         let rows = answer.map(|rows| rows.rows.into_inner()).unwrap_or_default();
+        self.crowded |= rows.len() >= MAX_ROWS;
         let rows: Vec<_> = rows.into_iter().filter(|row| row.holds(keys, &self.config.cost, ctx.unix)).collect();
         if self.copy_answered(ctx, keys, token, &rows) {
             return;
@@ -131,17 +141,20 @@ impl<P: Peer> Subgroups<P> {
         self.greet_leaders(ctx, keys);
     }
 
-    pub(super) fn heard_of(&mut self, now: Time, row: LeaderRow<P>) {
+    /// Somebody leads a subgroup. Whether that is news: nobody was known to, or another one.
+    pub(super) fn heard_of(&mut self, now: Time, row: LeaderRow<P>) -> bool {
         let subgroup = row.statement.subgroup;
-        let known = self.leaders.get(&subgroup).filter(|(_, until)| *until > now);
-        if known.is_some_and(|(old, _)| registry::outranks(old, &row) || registry::is_too_far(old, &row)) {
-            return;
+        let known = self.leaders.get(&subgroup).filter(|(_, until)| *until > now).map(|(old, _)| old);
+        if known.is_some_and(|old| registry::outranks(old, &row) || registry::is_too_far(old, &row)) {
+            return false;
         }
+        let same = known.is_some_and(|old| old.statement.contact.peer == row.statement.contact.peer);
         if self.leaders.len() >= 4_096 && !self.leaders.contains_key(&subgroup) {
-            return;
+            return false;
         }
         self.vacant.remove(&subgroup);
         self.leaders.insert(subgroup, (row, now + registry::LASTS));
+        !same
     }
 
     /// A bucket lists whom it did.

@@ -13,10 +13,11 @@ use crate::protocol::io::{Peer, Time, shuffle};
 use crate::protocol::seal::Keys;
 use rand::Rng;
 
-/// How long a registration lasts without being renewed: two renewals in a bucket, four at a subgroup's address. choice
-pub(crate) const LASTS: Duration = Duration::from_secs(60);
-/// How often a leader renews its row and looks for other leaders; in its bucket it renews it each second time. choice
-pub(crate) const RENEW: Duration = Duration::from_secs(15);
+/// How long a registration lasts without being renewed: two renewals. choice
+pub(crate) const LASTS: Duration = Duration::from_secs(150);
+/// How often a leader that has settled renews its row, and asks each bucket for others. choice: whoever comes to lead says so to the
+/// others by itself
+pub(crate) const RENEW: Duration = Duration::from_secs(60);
 /// Buckets of the list of leaders. choice
 pub(crate) const BUCKETS: u8 = 4;
 /// Rows kept at one address, and addresses kept. choice
@@ -130,6 +131,11 @@ impl<P: Peer> Registry<P> {
                 Some(to_bytes(&Rows { rows: List::chop(rows), same: false }))
             }
         }
+    }
+
+    /// All rows, and the addresses that they are registered at.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (OverlayAddr, &LeaderRow<P>)> {
+        self.rows.iter().flat_map(|(at, rows)| rows.values().map(|(row, _)| (*at, row)))
     }
 
     fn drop_expired(&mut self, now: Time) {

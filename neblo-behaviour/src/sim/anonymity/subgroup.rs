@@ -327,7 +327,7 @@ impl Subgroup {
         self.members.remove(&gone);
         for (peer, walker) in &self.members {
             let linked = match walker {
-                Walker::Hardened(paths) => paths.neighbours().iter().any(|(other, _)| other.peer == gone),
+                Walker::Hardened(paths) => paths.neighbours().any(|(other, ..)| other == gone),
                 // The paper's finds out by its timer.
                 Walker::Paper(_) => false,
             };

@@ -11,7 +11,7 @@ use crate::protocol::directory::{Directory, DirectoryEvent, DirectoryMessage, Di
 use crate::protocol::interface::Verdict;
 use crate::protocol::io::{Contact, Ctx, Sink, Time, below, draw};
 use crate::protocol::seal::Keys;
-use crate::protocol::subgroup::{BUCKETS, LASTS, MAX_AT_ONE, MAX_ROWS, RENEW};
+use crate::protocol::subgroup::{BUCKETS, LASTS, MAX_AT_ONE, MAX_ROWS, ROUND};
 use crate::protocol::wire::Frame;
 use crate::sim::draws::exponential;
 use crate::sim::{BEGINS, StandInKeys};
@@ -36,13 +36,13 @@ pub struct Carried {
     pub answer_bytes: usize,
 }
 
-/// How many of `leaders` one has heard of: it asks the registry for some of each bucket at each renewal and forgets them after a
-/// while. An expectation, from the constants of the registry.
+/// How many of `leaders` one has heard of: where they do not fit in one answer it asks the registry for some of each bucket in each round,
+/// and forgets them after a while. An expectation, from the constants of the registry.
 pub fn known_leaders(leaders: u32) -> f64 {
     let buckets = f64::from(BUCKETS);
     let listed = (f64::from(leaders) / buckets).min(MAX_AT_ONE as f64);
     let share = (MAX_ROWS as f64 / listed).min(1.0);
-    let asked = (LASTS.as_secs_f64() / RENEW.as_secs_f64()) as i32;
+    let asked = (LASTS.as_secs_f64() / ROUND.as_secs_f64()) as i32;
     buckets * listed * (1.0 - (1.0 - share).powi(asked))
 }
 
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn all_leaders_are_known_while_they_fit_one_answer_of_each_bucket() {
         assert_eq!(known_leaders(200), 200.0);
-        assert!((0.4..0.45).contains(&(known_leaders(2_000) / 2_000.0)));
-        assert!(known_leaders(20_000) < 1_000.0);
+        assert!((0.7..0.8).contains(&(known_leaders(2_000) / 2_000.0)));
+        assert!(known_leaders(20_000) < 2_000.0);
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Query {
     pub(super) peer: u32,
     content: u32,
     retries: u8,
+    /// When this try began.
+    began: Time,
     /// Hits that were not tried yet.
     hits: Vec<Hit>,
     /// Those that were, by what tells them apart.
@@ -75,6 +77,7 @@ impl Nodes {
             peer,
             content,
             retries: self.scenario.world.retries,
+            began: self.sim.now(),
             hits: Vec::new(),
             tried: Vec::new(),
             connecting: false,
@@ -86,9 +89,10 @@ impl Nodes {
     }
 
     pub(super) fn try_again(&mut self, name: u64) {
-        let window = self.scenario.world.window;
+        let (now, window) = (self.sim.now(), self.scenario.world.window);
         let Some(query) = self.queries.get_mut(&name) else { return };
         (query.looking, query.connecting, query.reason) = (true, false, None);
+        query.began = now;
         query.hits.clear();
         query.tried.clear();
         let (peer, retries, wanted) = (query.peer, query.retries, query.content.to_le_bytes().to_vec());
@@ -121,6 +125,7 @@ impl Nodes {
             (What::Announced(content), Answer::Announced(_)) => {
                 let place = &mut self.places[peer as usize];
                 place.unpublished.retain(|other| *other != content);
+                self.published[content as usize] = now;
                 if place.unpublished.is_empty() {
                     self.hour.published.push(now.since(place.since));
                 }
@@ -208,6 +213,7 @@ impl Nodes {
     fn failed(&mut self, name: u64) {
         let Some(query) = self.queries.get_mut(&name) else { return };
         let (peer, content, reason) = (query.peer, query.content, query.reason.take().unwrap_or_default());
+        let began = query.began;
         let left = query.retries.checked_sub(1);
         query.retries = left.unwrap_or(0);
         match left {
@@ -225,7 +231,8 @@ impl Nodes {
         let hour = &mut self.hour;
         if !owner.present {
             hour.owner_away += 1;
-        } else if owner.unpublished.contains(&content) {
+        } else if owner.unpublished.contains(&content) || self.published[content as usize] >= began {
+            // No leader had acknowledged it when this try began.
             hour.not_published += 1;
         } else if now.since(asker.since) < NEW {
             hour.asker_new += 1;
