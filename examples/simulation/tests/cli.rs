@@ -70,7 +70,8 @@ fn growth_is_measured_part_by_part_and_drawn_over_all_sizes() {
         table[1][table[0].iter().position(|title| title == column).unwrap()].parse().unwrap()
     };
     assert!((value("ring", "hops") - 5.39).abs() < 0.1);
-    assert!((value("joined", "hops") - 5.6).abs() < 0.3 && value("joined", "upkeep messages a node a minute") > 10.0);
+    // A minute after all have joined at once; routes become shorter for some more (docs/evaluation.md).
+    assert!((value("joined", "hops") - 6.1).abs() < 0.4 && value("joined", "upkeep messages a node a minute") > 10.0);
     assert!(value("paths", "delivered") > 0.9 && value("paths", "lookups") > 400.0);
     assert!(value("leaders", "leaders that digests name") < value("leaders", "leaders"));
     for plot in ["hops", "messages", "state", "connections", "leaders"] {

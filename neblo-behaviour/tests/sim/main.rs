@@ -20,6 +20,7 @@ mod paper;
 mod ranges;
 mod reach;
 mod refused;
+mod registry;
 mod renewals;
 mod restoration;
 mod ring;
