@@ -9,9 +9,9 @@ const YOUNG_ROUNDS: u32 = 8;
 /// Leaders that a leader keeps as neighbours in the multicast (design D13).
 const LINKS: usize = 8;
 /// Neighbours in the multicast are asked whether they lead so often, in rounds; one that was not heard of as a leader for this long is
-/// none any more. choice: each minute, twice, and a little
+/// none any more. choice: each minute, twice, an eighth longer as timers may be, and a little
 const GREET: u32 = 4;
-const LINK_LASTS: Duration = Duration::from_secs(130);
+const LINK_LASTS: Duration = Duration::from_secs(140);
 /// News of leaders that are taken of one neighbour, a second and at once. choice: leaders change a few times an hour, and all at once after
 /// a partition
 pub(super) const NEWS: (u64, u64) = (4, 256);
