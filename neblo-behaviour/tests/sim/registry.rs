@@ -31,7 +31,7 @@ fn what_is_registered_goes_to_the_new_owner_of_its_address_at_once() {
             sim.run(Duration::from_secs(1));
             for subgroup in leaders(&sim).into_iter().map(|leader| subgroup_of(&sim, leader)) {
                 for copy in (0..COPIES).filter(|copy| owner(&sim, placement(subgroup, *copy)) == newcomer) {
-                    let there = sim.node(newcomer).subgroups().registered().any(|(at, _)| at == subgroup);
+                    let there = sim.node(newcomer).subgroups().registered(sim.now()).any(|(at, _)| at == subgroup);
                     assert!(there, "seed {seed}: copy {copy} of {subgroup:?} is not at {newcomer}");
                     new += 1;
                 }

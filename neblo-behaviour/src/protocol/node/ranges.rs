@@ -107,7 +107,8 @@ impl<P: Peer> Node<P> {
     /// What is registered in a range that was handed over goes to its new owner: rows are signed, so anybody may bring them.
     fn pass_registry(&mut self, step: &mut Step<'_, P>, range: AddrRange) {
         let copies = |at| (0..REGISTRY_COPIES).filter(move |copy| range.contains(placement(at, *copy)));
-        let rows = self.subgroups.registered().flat_map(|(at, row)| copies(at).map(move |copy| (at, copy, row)));
+        let rows =
+            self.subgroups.registered(step.now).flat_map(|(at, row)| copies(at).map(move |copy| (at, copy, row)));
         let rows: Vec<_> =
             rows.take(MAX_PASSED).map(|(at, copy, row)| (at, copy, RegistryRequest::Register(row.clone()))).collect();
         for (to, copy, register) in rows {

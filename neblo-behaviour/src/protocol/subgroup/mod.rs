@@ -413,9 +413,9 @@ impl<P: Peer> Subgroups<P> {
         }
     }
 
-    /// What is registered here, and at which addresses.
-    pub fn registered(&self) -> impl Iterator<Item = (OverlayAddr, &LeaderRow<P>)> {
-        self.registry.rows()
+    /// What is registered here and has not expired, and at which addresses.
+    pub fn registered(&self, now: Time) -> impl Iterator<Item = (OverlayAddr, &LeaderRow<P>)> {
+        self.registry.rows(now)
     }
 
     /// A request to the registry at `at`; `None` refuses it.

@@ -133,9 +133,10 @@ impl<P: Peer> Registry<P> {
         }
     }
 
-    /// All rows, and the addresses that they are registered at.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (OverlayAddr, &LeaderRow<P>)> {
-        self.rows.iter().flat_map(|(at, rows)| rows.values().map(|(row, _)| (*at, row)))
+    /// All rows that last, and the addresses that they are registered at.
+    pub(super) fn rows(&self, now: Time) -> impl Iterator<Item = (OverlayAddr, &LeaderRow<P>)> {
+        let all = self.rows.iter().flat_map(|(at, rows)| rows.values().map(|row| (*at, row)));
+        all.filter(move |(_, (_, until))| *until > now).map(|(at, (row, _))| (at, row))
     }
 
     fn drop_expired(&mut self, now: Time) {
@@ -196,6 +197,15 @@ mod tests {
             let answer = ask(&mut registry, &find(Some(digest(std::iter::once(known)))));
             let rows: Rows<u32> = from_bytes(&answer.unwrap()).unwrap();
             assert_eq!((rows.same, rows.rows.len()), (same, usize::from(!same)));
+        }
+    }
+
+    #[test]
+    fn what_has_expired_goes_to_no_new_owner() {
+        let mut registry = Registry::default();
+        ask(&mut registry, &RegistryRequest::Register(row(4, 2)));
+        for (now, rows) in [(LASTS - Duration::from_secs(1), 1), (LASTS, 0)] {
+            assert_eq!(registry.rows(Time(0) + now).count(), rows, "{now:?}");
         }
     }
 
